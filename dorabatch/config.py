@@ -1,0 +1,185 @@
+"""Settings of the daemon: built-in defaults < YAML file < environment.
+
+Reads its inputs once at start and refuses what it does not know; holds no state and
+never looks at the database or a node.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from dorabatch.errors import ConfigError
+
+ENVIRONMENT_PREFIX = "DORABATCH_"
+_NESTING = "__"
+
+Seconds = Annotated[float, Field(gt=0, le=10 * 365 * 86400)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SshSettings(_Section):
+    """How the daemon reaches its nodes."""
+
+    key_file: Path = Path("/etc/dorabatch/id_ed25519")
+    user: str = "root"
+    port: Annotated[int, Field(ge=1, le=65535)] = 22
+    connect_seconds_max: Seconds = 5.0
+    answer_seconds_max: Seconds = 30.0
+
+
+class NodeSettings(_Section):
+    """When nodes are looked at, and when silence counts."""
+
+    poll_seconds: Seconds = 5.0
+    probe_seconds: Seconds = 60.0
+    unreachable_after_seconds: Seconds = 12.0
+    launches_at_once: Count = 8
+    orphan_grace_seconds: Seconds = 60.0
+    pull_seconds_max: Seconds = 1800.0
+
+
+class LaunchSettings(_Section):
+    """What happens around the start and the end of a container."""
+
+    start_failures_max: Count = 3
+    fast_failure_seconds: Seconds = 10.0
+    fast_failures_max: Count = 5
+    restart_backoff_seconds: Seconds = 1.0
+    interrupted: Literal["requeue", "fail"] = "requeue"
+    stop_grace_seconds: Seconds = 10.0
+
+
+class ContainerSettings(_Section):
+    """Bounds and permissions of every container."""
+
+    pids_max: Count = 4096
+    log_bytes_max: Count = 50_000_000
+    root_image_user: bool = False
+    host_network: bool = False
+
+
+class LimitSettings(_Section):
+    """Bounds of what one request, user or cycle may take."""
+
+    body_bytes_max: Count = 1_048_576
+    pending_max: Count = 1_000_000
+    replicas_max: Count = 10_000
+    ended_kept_in_memory: Count = 20_000
+
+
+class CycleSettings(_Section):
+    """The rhythm of the scheduling cycle."""
+
+    interval_seconds_min: Seconds = 0.05
+    interval_seconds_max: Seconds = 5.0
+    placement_policy: str = "default"
+    seed: int = 0
+
+
+class Settings(_Section):
+    """All settings of one daemon."""
+
+    zone: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")] = "dc-rov-01"
+    socket: Path = Path("/run/dorabatch/dorad.sock")
+    socket_mode: Annotated[str, Field(pattern=r"^0?[0-7]{3}$")] = "666"
+    state_dir: Path = Path("/var/lib/dorabatch")
+    database: str = ""
+    admins: tuple[str, ...] = ("root",)
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["text", "json"] = "text"
+    ssh: SshSettings = SshSettings()
+    node: NodeSettings = NodeSettings()
+    launch: LaunchSettings = LaunchSettings()
+    containers: ContainerSettings = ContainerSettings()
+    limits: LimitSettings = LimitSettings()
+    cycle: CycleSettings = CycleSettings()
+
+    @property
+    def database_url(self) -> str:
+        """The SQLAlchemy URL; the embedded SQLite file unless one is set."""
+        return self.database or f"sqlite:///{self.state_dir / 'dorabatch.db'}"
+
+
+def read_settings(path: Path | None, environment: Mapping[str, str]) -> Settings:
+    """Settings from a file (may be None) and DORABATCH_* variables.
+
+    Raises ConfigError naming the file or variable, the key, the value, what is allowed.
+    """
+    from_file = _read_file(path) if path else {}
+    values = _merge(from_file, _from_environment(environment))
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_sentence(error, path)) from error
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        loaded = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"settings file {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"settings file {path} is not YAML: {error}") from error
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"settings file {path}: expected keys and values at the top")
+    return loaded
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for name, value in sorted(environment.items()):
+        if not name.startswith(ENVIRONMENT_PREFIX):
+            continue
+        keys = name.removeprefix(ENVIRONMENT_PREFIX).lower().split(_NESTING)
+        if keys[0] not in Settings.model_fields:
+            continue
+        branch = tree
+        for key in keys[:-1]:
+            branch = branch.setdefault(key, {})
+        branch[keys[-1]] = _environment_value(value)
+    return tree
+
+
+def _environment_value(text: str) -> Any:
+    try:
+        return yaml.safe_load(text) if text else text
+    except yaml.YAMLError:
+        return text
+
+
+def _merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(lower)
+    for key, value in upper.items():
+        old = merged.get(key)
+        if isinstance(old, dict) and isinstance(value, dict):
+            value = _merge(old, value)
+        merged[key] = value
+    return merged
+
+
+def _sentence(error: ValidationError, path: Path | None) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    where = str(path) if path else "environment"
+    if first["type"] == "extra_forbidden":
+        known = ", ".join(sorted(_known_keys(first["loc"])))
+        return f"{where}: unknown setting {key!r} (known there: {known})"
+    return f"{where}: {key} = {first['input']!r}: {first['msg']}"
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    section: type[BaseModel] = Settings
+    for part in location[:-1]:
+        annotation = section.model_fields[str(part)].annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            section = annotation
+    return list(section.model_fields)

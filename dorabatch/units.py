@@ -1,0 +1,101 @@
+"""Whole micro-credits: exact prices in, exact amounts out.
+
+Decides how a written price becomes an integer and how price x GPUs x time is
+rounded. Never uses binary fractions for money, never reads a clock, a table or a
+file.
+"""
+
+from datetime import timedelta
+from decimal import Decimal, InvalidOperation
+from typing import NewType
+
+from dorabatch.errors import UserError, invariant
+
+MicroCredits = NewType("MicroCredits", int)
+"""Millionths of one credit."""
+
+CREDIT = MicroCredits(1_000_000)
+WHOLE_GPU_MILLI = 1000
+MICROSECOND = timedelta(microseconds=1)
+MICROSECONDS_PER_HOUR = 3_600_000_000
+PRICE_CREDITS_MAX = 1_000_000_000
+_GPU_HOUR = MICROSECONDS_PER_HOUR * WHOLE_GPU_MILLI
+_DECIMALS = 6
+
+
+def parse_price(written: object, *, what: str = "price") -> MicroCredits:
+    """Micro-credits per GPU and hour from "2.5", 2.5 or 2; exact or refused."""
+    return _parse(written, what, "a number of credits per hour such as 2.5")
+
+
+def parse_credits(written: object, *, what: str = "credits") -> MicroCredits:
+    """Micro-credits from "500", 500 or 0.25; exact or refused."""
+    return _parse(written, what, "a number of credits such as 500")
+
+
+def render_credits(amount: int) -> str:
+    """The amount in credits, without needless zeros: 2500000 -> "2.5"."""
+    whole, rest = divmod(abs(amount), CREDIT)
+    tail = f".{rest:06d}".rstrip("0") if rest else ""
+    return f"{'-' if amount < 0 else ''}{whole}{tail}"
+
+
+def microseconds(span: timedelta) -> int:
+    """The span in whole microseconds, exactly."""
+    return span // MICROSECOND
+
+
+def amount_for(
+    price_per_hour: int, *, gpu_milli: int, elapsed_microseconds: int
+) -> MicroCredits:
+    """What so many thousandths of GPUs cost for so long, rounded down once."""
+    invariant(price_per_hour >= 0, f"a price of {price_per_hour} is below zero")
+    invariant(gpu_milli >= 0, f"{gpu_milli} thousandths of a GPU are below zero")
+    invariant(
+        elapsed_microseconds >= 0, f"{elapsed_microseconds} us of use are below zero"
+    )
+    return MicroCredits(price_per_hour * gpu_milli * elapsed_microseconds // _GPU_HOUR)
+
+
+def paid_microseconds(
+    amount: int, *, price_per_hour: int, gpu_milli: int
+) -> int | None:
+    """How long an amount pays for; None: forever, since nothing is charged."""
+    burn = price_per_hour * gpu_milli
+    if burn == 0:
+        return None
+    return max(0, amount) * _GPU_HOUR // burn
+
+
+def _parse(written: object, what: str, example: str) -> MicroCredits:
+    # A bool is an int to Python, and YAML reads an unquoted `yes` as True.
+    if isinstance(written, bool) or not isinstance(
+        written, str | int | float | Decimal
+    ):
+        raise UserError(f"{what} {written!r} is not a number; write {example}")
+    try:
+        value = Decimal(str(written).strip())
+    except InvalidOperation as error:
+        raise UserError(
+            f"{what} {written!r} is not a number; write {example}"
+        ) from error
+    if not value.is_finite():
+        raise UserError(f"{what} {written!r} is not finite; write {example}")
+    if value < 0:
+        raise UserError(f"{what} {written!r} is below zero; 0 or more is allowed")
+    if value > PRICE_CREDITS_MAX:
+        raise UserError(
+            f"{what} {written!r} is too large; at most {PRICE_CREDITS_MAX} is allowed"
+        )
+    return _exact_micro(value, what, written)
+
+
+def _exact_micro(value: Decimal, what: str, written: object) -> MicroCredits:
+    numerator, denominator = value.as_integer_ratio()
+    scaled, rest = divmod(numerator * CREDIT, denominator)
+    if rest:
+        raise UserError(
+            f"{what} {written!r} has more than {_DECIMALS} decimals; "
+            "round it to a millionth of a credit"
+        )
+    return MicroCredits(scaled)
