@@ -1,0 +1,178 @@
+"""The kinds for people and rights: Workspace, User, Role.
+
+Decides which kinds and verbs a role may name and whether a grant applies; `All`
+matches everything. It never knows who is calling.
+"""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator
+
+from dorabatch.resources.document import Document, EmptySpec, Metadata, Part
+from dorabatch.resources.names import Name, NameOrAll, check_text, quoted, show
+from dorabatch.resources.nearest import did_you_mean
+from dorabatch.resources.quantity import read_microcredits, write_microcredits
+
+ENTRIES_MAX = 1_000
+_EVERY_KIND = ("Apply", "Delete", "Get", "GetOne", "Describe")
+_LIVE = ("Pause", "Resume", "Event", "Version", "Log")
+
+VERBS: dict[str, tuple[str, ...]] = {
+    "CPU": ("Get", "GetOne", "Describe"),
+    "Container": (*_EVERY_KIND, *_LIVE, "Shell", "Token"),
+    "GPU": ("Get", "GetOne", "Describe"),
+    "Node": _EVERY_KIND,
+    "Project": _EVERY_KIND,
+    "Resourcecredit": _EVERY_KIND,
+    "Role": _EVERY_KIND,
+    "Storage": _EVERY_KIND,
+    "User": (*_EVERY_KIND, "Credits"),
+    "Usercredit": _EVERY_KIND,
+    "Volume": (*_EVERY_KIND, "Use", "Upload", "Download", "Ls", "Sync"),
+    "Workload": (*_EVERY_KIND, *_LIVE),
+    "Workspace": (*_EVERY_KIND, "Clone"),
+    "Zone": _EVERY_KIND,
+}
+"""Kinds a role can speak of, and what can be done with each."""
+
+ALL_VERBS = tuple(dict.fromkeys(verb for verbs in VERBS.values() for verb in verbs))
+
+
+def check_policy_kind(value: object) -> str:
+    """A kind of the table above, or All."""
+    text = check_text(value)
+    if text != "All" and text not in VERBS:
+        raise ValueError(
+            f"{quoted(text)} is not a kind{did_you_mean(text, VERBS)}; "
+            f"known: All, {', '.join(VERBS)}"
+        )
+    return text
+
+
+def _check_verb(kind: str, value: object) -> str:
+    allowed = ALL_VERBS if kind == "All" else VERBS[kind]
+    text = check_text(value)
+    if text != "All" and text not in allowed:
+        raise ValueError(
+            f"{quoted(text)} is not a verb of {kind}{did_you_mean(text, allowed)}; "
+            f"known: All, {', '.join(allowed)}"
+        )
+    return text
+
+
+def read_permission(value: object) -> dict[str, tuple[str, ...]]:
+    """A role's map of kind to verbs."""
+    if not isinstance(value, dict):
+        raise ValueError(f"must map kinds to lists of verbs, not {show(value)}")
+    permission: dict[str, tuple[str, ...]] = {}
+    for name, verbs in value.items():
+        kind = check_policy_kind(name)
+        if not isinstance(verbs, list | tuple):
+            raise ValueError(f"{kind} must have a list of verbs, not {show(verbs)}")
+        checked = (_check_verb(kind, verb) for verb in verbs)
+        permission[kind] = tuple(dict.fromkeys(checked))
+    return permission
+
+
+class Workspace(Document):
+    """A logical division: whose things are whose."""
+
+    rank: ClassVar[int] = 20
+
+    kind: Literal["Workspace"]
+    metadata: Metadata
+    spec: EmptySpec | None = None
+
+
+class RoleSpec(Part):
+    """What a holder of the role may do."""
+
+    permission: Annotated[dict[str, tuple[str, ...]], PlainValidator(read_permission)]
+
+    def permits(self, kind: str, verb: str) -> bool:
+        """Whether the role lists the verb for the kind."""
+        for name in (kind, "All"):
+            verbs = self.permission.get(name, ())
+            if verb in verbs or "All" in verbs:
+                return True
+        return False
+
+
+class Role(Document):
+    """A named set of rights."""
+
+    rank: ClassVar[int] = 30
+
+    kind: Literal["Role"]
+    metadata: Metadata
+    spec: RoleSpec
+
+
+class Defaults(Part):
+    """What is meant when a document names no zone or workspace."""
+
+    workspace: Name | None = None
+    zone: Name | None = None
+
+
+class Grant(Part):
+    """A role for a kind in a zone and a workspace."""
+
+    kind: Annotated[str, PlainValidator(check_policy_kind)]
+    zone: NameOrAll
+    workspace: NameOrAll
+    role: Name
+
+    def covers(self, kind: str, zone: str | None, workspace: str | None) -> bool:
+        """Whether the grant speaks of this place; None = the kind has no such place."""
+        return (
+            self.kind in ("All", kind)
+            and (zone is None or self.zone in ("All", zone))
+            and (workspace is None or self.workspace in ("All", workspace))
+        )
+
+
+class WeeklyCredits(Part):
+    """How much a user may spend in a zone each week."""
+
+    zone: Name
+    weekly_microcredits: Annotated[
+        int,
+        PlainValidator(read_microcredits),
+        PlainSerializer(write_microcredits),
+        Field(alias="weekly"),
+    ]
+
+
+def _check_zones(limits: tuple[WeeklyCredits, ...]) -> tuple[WeeklyCredits, ...]:
+    """A zone may have one limit."""
+    seen: set[str] = set()
+    for limit in limits:
+        if limit.zone in seen:
+            raise ValueError(f"zone {limit.zone!r} is listed twice; keep one of them")
+        seen.add(limit.zone)
+    return limits
+
+
+class UserSpec(Part):
+    """A user's defaults, rights and limits."""
+
+    default: Defaults = Defaults()
+    resources: Annotated[
+        tuple[Grant, ...], Field(strict=False, max_length=ENTRIES_MAX)
+    ] = ()
+    credits: Annotated[
+        tuple[WeeklyCredits, ...],
+        Field(strict=False, max_length=ENTRIES_MAX),
+        AfterValidator(_check_zones),
+    ] = ()
+
+
+class User(Document):
+    """A person with an account."""
+
+    rank: ClassVar[int] = 40
+
+    kind: Literal["User"]
+    metadata: Metadata
+    spec: UserSpec = UserSpec()
