@@ -1,0 +1,1 @@
+"""Named experiments with fixed seeds; nothing here runs in production."""

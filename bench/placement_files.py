@@ -1,0 +1,132 @@
+"""Node and task lists as arrays; reads CSV, gzipped or not, and decides nothing."""
+
+import csv
+import gzip
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dorabatch.placer.arrays import (
+    WHOLE_GPU_MILLI,
+    BoolArray,
+    ClusterArrays,
+    IntArray,
+    RequestArrays,
+)
+
+SLOTS_MAX = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tasks:
+    """Tasks in arrival order; times are None without --durations.
+
+    Arrays are [task]; accepts is [task, model].
+    """
+
+    cpu_milli: IntArray
+    memory_mib: IntArray
+    gpu_count: IntArray
+    gpu_milli: IntArray
+    accepts: BoolArray
+    submit_s: IntArray | None = None
+    duration_s: IntArray | None = None
+
+    def __len__(self) -> int:
+        return len(self.cpu_milli)
+
+    def gpu_amount(self) -> IntArray:
+        """Thousandths of GPUs asked, per task."""
+        return np.asarray(self.gpu_count * self.gpu_milli, dtype=np.int64)
+
+    def requests(self, rows: IntArray) -> RequestArrays:
+        """The tasks `rows` as requests; the key is the task's row."""
+        none = np.zeros(len(rows), dtype=np.int64)
+        return RequestArrays(
+            key=rows,
+            group=rows,
+            gang=none.astype(bool),
+            gpu_count=self.gpu_count[rows],
+            gpu_milli=self.gpu_milli[rows],
+            accepts=self.accepts[rows],
+            cpu_milli=self.cpu_milli[rows],
+            memory_mib=self.memory_mib[rows],
+            affinity=none,
+            mask=none,
+        )
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file."""
+    if path.suffix == ".gz":
+        with gzip.open(path, "rt", newline="") as packed:
+            return list(csv.DictReader(packed))
+    with path.open(newline="") as plain:
+        return list(csv.DictReader(plain))
+
+
+def read_nodes(path: Path, *, seed: int | None, copies: int = 1) -> ClusterArrays:
+    """Empty nodes; `seed` puts them in a random order, None keeps the file's."""
+    rows = read_rows(path) * copies
+    order = np.arange(len(rows))
+    if seed is not None:
+        order = np.random.default_rng(seed).permutation(len(rows))
+    rows = [rows[i] for i in order.tolist()]
+    models = tuple(sorted({row["model"] for row in rows if row["model"]}))
+    gpus = np.zeros((len(rows), len(models)), dtype=np.int64)
+    for at, row in enumerate(rows):
+        if row["model"]:
+            gpus[at, models.index(row["model"])] = int(row["gpu"])
+    cpu = np.array([int(row["cpu_milli"]) for row in rows], dtype=np.int64)
+    memory = np.array([int(row["memory_mib"]) for row in rows], dtype=np.int64)
+    well = np.ones(len(rows), dtype=bool)
+    return ClusterArrays(
+        names=tuple(f"{row['sn']}-{at}" for at, row in enumerate(rows)),
+        models=models,
+        ready=well,
+        enabled=well,
+        allows_gpu=well,
+        allows_cpu=well,
+        gpus_total=gpus,
+        gpus_free=gpus.copy(),
+        cpu_total_milli=cpu,
+        cpu_free_milli=cpu.copy(),
+        memory_total_mib=memory,
+        memory_free_mib=memory.copy(),
+        gpu_rest_milli=np.zeros((*gpus.shape, SLOTS_MAX), dtype=np.int64),
+    )
+
+
+def tasks_from_rows(rows: list[dict[str, str]], models: tuple[str, ...]) -> Tasks:
+    """Rows of a task list; an empty gpu_spec accepts every model."""
+
+    def column(name: str) -> IntArray:
+        return np.array([int(float(row[name] or 0)) for row in rows], dtype=np.int64)
+
+    count = column("num_gpu")
+    milli = np.where(count == 1, column("gpu_milli"), WHOLE_GPU_MILLI)
+    specs = {row["gpu_spec"] for row in rows}
+    accepted = {
+        spec: [not spec or model in spec.split("|") for model in models]
+        for spec in specs
+    }
+    timed = bool(rows) and "duration_s" in rows[0]
+    return Tasks(
+        cpu_milli=column("cpu_milli"),
+        memory_mib=column("memory_mib"),
+        gpu_count=count,
+        gpu_milli=milli,
+        accepts=np.array([accepted[row["gpu_spec"]] for row in rows], dtype=bool),
+        submit_s=column("submit_s") if timed else None,
+        duration_s=column("duration_s") if timed else None,
+    )
+
+
+def without_shares(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Rows that ask for whole GPUs or none."""
+    return [
+        row
+        for row in rows
+        if int(row["num_gpu"]) != 1 or int(row["gpu_milli"]) == WHOLE_GPU_MILLI
+    ]

@@ -1,0 +1,167 @@
+"""The placer's ground: what is asked and what is free, as arrays.
+
+Shapes and units are part of the names' documentation below. Values only; nothing
+here reads a clock, a database or a node, and nothing here decides.
+"""
+
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+SHARE = -1
+"""In `cpu_milli` and `memory_mib`: take the node's equal slice.
+
+With GPUs asked for: node total // node GPUs x GPUs asked. Memory of a CPU request:
+node memory x asked milli-CPUs // node milli-CPUs.
+"""
+
+WHOLE_GPU_MILLI = 1000
+
+USED_UP = -1
+"""In `gpu_rest_milli`: a shared GPU of which every thousandth is taken.
+
+It keeps its slot number; a slot with 0 may be opened again for another GPU.
+"""
+
+
+class Affinity(IntEnum):
+    """Which of the feasible nodes is preferred."""
+
+    BEST = 0
+    FIRST = 1
+    RANDOM = 2
+    DISTRIBUTE = 3
+    FILL = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestArrays:
+    """Waiting requests, one row each, best rank first.
+
+    key[request]            the caller's id, returned in the plan
+    group[request]          rows of one workload share a group (siblings)
+    gang[request]           True: all rows of the group are placed, or none
+    gpu_count[request]      whole GPUs, or 1 with gpu_milli < 1000
+    gpu_milli[request]      1000, or the asked share of one GPU in thousandths
+    accepts[request, model] which GPU models will do
+    cpu_milli[request]      thousandths of a core, or SHARE
+    memory_mib[request]     MiB, or SHARE
+    affinity[request]       an Affinity value
+    mask[request]           row of ClusterArrays.masks; 0 = every node
+    """
+
+    key: IntArray
+    group: IntArray
+    gang: BoolArray
+    gpu_count: IntArray
+    gpu_milli: IntArray
+    accepts: BoolArray
+    cpu_milli: IntArray
+    memory_mib: IntArray
+    affinity: IntArray
+    mask: IntArray
+
+    def __len__(self) -> int:
+        return len(self.key)
+
+    def take(self, order: IntArray) -> "RequestArrays":
+        """The same requests in another order (or fewer of them)."""
+        names = self.__dataclass_fields__
+        return replace(self, **{name: getattr(self, name)[order] for name in names})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mask:
+    """Nodes a set of requests may use at all, and the reason for the others.
+
+    allowed[node]; `reason` is a code such as "NodeList", "Volume", "Port".
+    """
+
+    reason: str
+    allowed: BoolArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterArrays:
+    """What the nodes have and what of it is free.
+
+    names[node], models[model]
+    ready[node]             reachable and healthy
+    enabled[node]           scheduling not disabled
+    allows_gpu[node]        takes requests with GPUs
+    allows_cpu[node]        takes requests without GPUs
+    gpus_total[node, model] GPUs by model
+    gpus_free[node, model]  wholly free GPUs by model
+    cpu_total_milli[node], cpu_free_milli[node]
+    memory_total_mib[node], memory_free_mib[node]
+    gpu_rest_milli[node, model, slot]  rests of opened (shared) GPUs: 0 = no such
+                            slot, USED_UP = opened and nothing left
+    siblings                (group, node) -> rows of the group that hold the node
+    masks                   named masks; a request's mask m > 0 is masks[m - 1]
+    """
+
+    names: tuple[str, ...]
+    models: tuple[str, ...]
+    ready: BoolArray
+    enabled: BoolArray
+    allows_gpu: BoolArray
+    allows_cpu: BoolArray
+    gpus_total: IntArray
+    gpus_free: IntArray
+    cpu_total_milli: IntArray
+    cpu_free_milli: IntArray
+    memory_total_mib: IntArray
+    memory_free_mib: IntArray
+    gpu_rest_milli: IntArray
+    siblings: dict[tuple[int, int], int] = field(default_factory=dict)
+    masks: tuple[Mask, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """One request's node; `gpus` counts by model, in the order of `models`.
+
+    `slot` is the shared GPU's slot for a share of a GPU, else -1.
+    """
+
+    key: int
+    node: int
+    gpus: tuple[int, ...]
+    slot: int = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """Why a request was not placed: nodes refused, counted by first reason.
+
+    `sentence` is what a user reads; `reason` is the leading code. `never` says that
+    no node would do even if it were empty (until nodes change).
+    """
+
+    reason: str
+    counts: dict[str, int]
+    sentence: str
+    never: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The result of a cycle's packing.
+
+    placements   in rank order
+    waiting      key -> index into explanations (one shared by equal requests)
+    left         keys not looked at in this cycle because of a bound
+    """
+
+    placements: tuple[Placement, ...]
+    waiting: dict[int, int]
+    explanations: tuple[Explanation, ...]
+    left: tuple[int, ...] = ()

@@ -1,0 +1,139 @@
+"""One mask per refusal reason: refused[node] for one class of requests.
+
+Says why a node will not do; the first reason in REASONS order is the one counted.
+It never scores, chooses or books.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dorabatch.placer.arrays import WHOLE_GPU_MILLI, BoolArray, ClusterArrays, IntArray
+from dorabatch.placer.classes import Classes
+from dorabatch.placer.ground import cpu_needed, memory_needed
+
+NODE_NOT_READY = "NodeNotReady"
+SCHEDULING_DISABLED = "SchedulingDisabled"
+NOT_ALLOWED = "NotAllowed"
+GPU_MODEL = "GpuModel"
+GPUS = "Gpus"
+CPUS = "Cpus"
+MEMORY = "Memory"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """GPUs, CPUs and memory to measure a request against, per node.
+
+    gpus[node, model], rest_milli[node, model] (largest rest of a shared GPU),
+    cpu_milli[node], memory_mib[node]
+    """
+
+    gpus: IntArray
+    rest_milli: IntArray
+    cpu_milli: IntArray
+    memory_mib: IntArray
+
+
+def room_free(cluster: ClusterArrays) -> Room:
+    """What is free now."""
+    return Room(
+        gpus=cluster.gpus_free,
+        rest_milli=cluster.gpu_rest_milli.max(axis=2, initial=0),
+        cpu_milli=cluster.cpu_free_milli,
+        memory_mib=cluster.memory_free_mib,
+    )
+
+
+def room_total(cluster: ClusterArrays) -> Room:
+    """What there would be if every node were empty."""
+    return Room(
+        gpus=cluster.gpus_total,
+        rest_milli=np.zeros_like(cluster.gpus_total),
+        cpu_milli=cluster.cpu_total_milli,
+        memory_mib=cluster.memory_total_mib,
+    )
+
+
+def not_ready(cluster: ClusterArrays) -> BoolArray:
+    """The node does not answer or is not healthy."""
+    return ~cluster.ready
+
+
+def scheduling_disabled(cluster: ClusterArrays) -> BoolArray:
+    """The node takes nothing new."""
+    return ~cluster.enabled
+
+
+def not_allowed(classes: Classes, index: int, cluster: ClusterArrays) -> BoolArray:
+    """The node does not take this sort of request (with or without GPUs)."""
+    if classes.gpu_count[index] > 0:
+        return ~cluster.allows_gpu
+    return ~cluster.allows_cpu
+
+
+def masked(
+    classes: Classes, index: int, cluster: ClusterArrays
+) -> tuple[str, BoolArray] | None:
+    """The request's own node list, volume or port, with the mask's reason."""
+    which = int(classes.mask[index])
+    if which == 0:
+        return None
+    mask = cluster.masks[which - 1]
+    return mask.reason, ~mask.allowed
+
+
+def lacks_model(classes: Classes, index: int, cluster: ClusterArrays) -> BoolArray:
+    """The node has no GPU of an accepted model."""
+    if classes.gpu_count[index] == 0:
+        return np.zeros(len(cluster), dtype=bool)
+    owned = cluster.gpus_total[:, classes.accepts[index]]
+    return np.asarray(~(owned > 0).any(axis=1), dtype=bool)
+
+
+def gpus_usable(classes: Classes, index: int, room: Room) -> IntArray:
+    """GPUs of accepted models on each node that the class could take."""
+    accepted = classes.accepts[index]
+    whole: IntArray = room.gpus[:, accepted].sum(axis=1)
+    milli = int(classes.gpu_milli[index])
+    if milli == WHOLE_GPU_MILLI:
+        return whole
+    opened = room.rest_milli[:, accepted].max(axis=1, initial=0) >= milli
+    return np.asarray(whole + opened, dtype=np.int64)
+
+
+def lacks_gpus(classes: Classes, index: int, room: Room) -> BoolArray:
+    """Too few GPUs of the accepted models."""
+    usable = gpus_usable(classes, index, room)
+    return np.asarray(usable < classes.gpu_count[index], dtype=bool)
+
+
+def lacks_cpus(
+    classes: Classes, index: int, cluster: ClusterArrays, room: Room
+) -> BoolArray:
+    """Too few CPUs."""
+    return room.cpu_milli < cpu_needed(classes, index, cluster)
+
+
+def lacks_memory(
+    classes: Classes, index: int, cluster: ClusterArrays, room: Room
+) -> BoolArray:
+    """Too little memory."""
+    return room.memory_mib < memory_needed(classes, index, cluster)
+
+
+def refusals(
+    classes: Classes, index: int, cluster: ClusterArrays, room: Room
+) -> tuple[tuple[str, BoolArray], ...]:
+    """Every (reason, refused[node]) of class `index`, in the order counted."""
+    named = masked(classes, index, cluster)
+    return (
+        (NODE_NOT_READY, not_ready(cluster)),
+        (SCHEDULING_DISABLED, scheduling_disabled(cluster)),
+        (NOT_ALLOWED, not_allowed(classes, index, cluster)),
+        *(() if named is None else (named,)),
+        (GPU_MODEL, lacks_model(classes, index, cluster)),
+        (GPUS, lacks_gpus(classes, index, room)),
+        (CPUS, lacks_cpus(classes, index, cluster, room)),
+        (MEMORY, lacks_memory(classes, index, cluster, room)),
+    )

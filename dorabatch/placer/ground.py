@@ -1,0 +1,306 @@
+"""Nodes as bins: one bin per node and GPU model, with what is free in it.
+
+A node with one model (or no GPU) is one bin; a mixed node is several that share
+CPUs and memory. Books what is taken and gives it back; it never chooses a bin.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from dorabatch.placer.arrays import (
+    SHARE,
+    USED_UP,
+    WHOLE_GPU_MILLI,
+    BoolArray,
+    ClusterArrays,
+    IntArray,
+)
+from dorabatch.placer.classes import Classes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What does not change while a plan is made, per bin.
+
+    node[bin], model[bin] (-1: the node has no GPU), primary[bin]: first of its node
+    allowed[class, bin]   usable for the class at all: node, mask and model
+    cpu_need[class], memory_need[class]   [bin] rows (one number where all are equal)
+    sisters               bin -> the other bins of a mixed node
+    total                 [bin, (GPUs, milli-CPUs, MiB)] of an empty node
+    """
+
+    node: IntArray
+    model: IntArray
+    primary: BoolArray
+    allowed: BoolArray
+    cpu_need: tuple[IntArray, ...]
+    memory_need: tuple[IntArray, ...]
+    sisters: dict[int, tuple[int, ...]]
+    total: IntArray
+
+
+class Hold(NamedTuple):
+    """What one placed request took: `gpus` as (bin, count), a share's slot."""
+
+    bin: int
+    gpus: tuple[tuple[int, int], ...]
+    slot: int
+    milli: int
+    cpu: int
+    memory: int
+
+
+def lay_ground(classes: Classes, cluster: ClusterArrays) -> Ground:
+    """Turn nodes into bins and say which classes may use which."""
+    node, model, primary = _bins(cluster)
+    sisters = _sisters(node)
+    cpu_need, memory_need = _needs(classes, cluster, node)
+    return Ground(
+        node=node,
+        model=model,
+        primary=primary,
+        allowed=_allowed(classes, cluster, (node, model, primary)),
+        cpu_need=cpu_need,
+        memory_need=memory_need,
+        sisters=sisters,
+        total=_totals(cluster, node, model),
+    )
+
+
+def _bins(cluster: ClusterArrays) -> tuple[IntArray, IntArray, BoolArray]:
+    has = cluster.gpus_total > 0
+    node, model = np.nonzero(has)
+    bare = np.flatnonzero(~has.any(axis=1)) if has.size else np.arange(len(cluster))
+    node = np.concatenate([node, bare]).astype(np.int64)
+    model = np.concatenate([model, np.full(len(bare), -1)]).astype(np.int64)
+    order = np.lexsort((model, node))
+    node, model = node[order], model[order]
+    primary = np.ones(len(node), dtype=bool)
+    primary[1:] = node[1:] != node[:-1]
+    return node, model, primary
+
+
+def _totals(cluster: ClusterArrays, node: IntArray, model: IntArray) -> IntArray:
+    gpus = np.zeros(len(node), dtype=np.int64)
+    owned = model >= 0
+    gpus[owned] = cluster.gpus_total[node[owned], model[owned]]
+    amounts = cluster.cpu_total_milli[node], cluster.memory_total_mib[node]
+    return np.column_stack([gpus, *amounts]).astype(np.int64)
+
+
+def _sisters(node: IntArray) -> dict[int, tuple[int, ...]]:
+    _, starts, counts = np.unique(node, return_index=True, return_counts=True)
+    found: dict[int, tuple[int, ...]] = {}
+    for start, count in zip(starts.tolist(), counts.tolist(), strict=True):
+        if count > 1:
+            bins = range(start, start + count)
+            found.update({b: tuple(o for o in bins if o != b) for b in bins})
+    return found
+
+
+def node_allowed(classes: Classes, cluster: ClusterArrays) -> BoolArray:
+    """allowed[class, node] without looking at GPU models."""
+    usable = cluster.ready & cluster.enabled
+    allowed = np.where(
+        classes.gpu_count[:, None] > 0,
+        (usable & cluster.allows_gpu)[None, :],
+        (usable & cluster.allows_cpu)[None, :],
+    )
+    for index, mask in enumerate(cluster.masks, start=1):
+        allowed[classes.mask == index] &= mask.allowed
+    return np.asarray(allowed, dtype=bool)
+
+
+def _allowed(
+    classes: Classes,
+    cluster: ClusterArrays,
+    bins: tuple[IntArray, IntArray, BoolArray],
+) -> BoolArray:
+    node, model, primary = bins
+    allowed = node_allowed(classes, cluster)[:, node]
+    with_gpus = classes.gpu_count > 0
+    allowed[~with_gpus] &= primary
+    padded = np.concatenate(
+        [classes.accepts, np.zeros((len(classes), 1), dtype=bool)], axis=1
+    )
+    allowed[with_gpus] &= padded[with_gpus][:, model]
+    return allowed
+
+
+def cpu_needed(classes: Classes, index: int, cluster: ClusterArrays) -> IntArray:
+    """CPUs the class takes on each node, in thousandths."""
+    if classes.cpu_milli[index] != SHARE:
+        return np.broadcast_to(classes.cpu_milli[index], (len(cluster),))
+    return _slice_of(classes, index, cluster, cluster.cpu_total_milli)
+
+
+def memory_needed(classes: Classes, index: int, cluster: ClusterArrays) -> IntArray:
+    """Memory the class takes on each node, in MiB."""
+    if classes.memory_mib[index] != SHARE:
+        return np.broadcast_to(classes.memory_mib[index], (len(cluster),))
+    if classes.gpu_count[index] > 0:
+        return _slice_of(classes, index, cluster, cluster.memory_total_mib)
+    asked = cpu_needed(classes, index, cluster)
+    total: IntArray = cluster.memory_total_mib * asked
+    return total // np.maximum(cluster.cpu_total_milli, 1)
+
+
+def _slice_of(
+    classes: Classes, index: int, cluster: ClusterArrays, total: IntArray
+) -> IntArray:
+    gpus = np.maximum(cluster.gpus_total.sum(axis=1), 1)
+    parts = classes.gpu_count[index] * classes.gpu_milli[index]
+    return np.asarray((total // gpus) * parts // WHOLE_GPU_MILLI, dtype=np.int64)
+
+
+def _needs(
+    classes: Classes, cluster: ClusterArrays, node: IntArray
+) -> tuple[tuple[IntArray, ...], tuple[IntArray, ...]]:
+    def spread(asked: int, on_node: IntArray) -> IntArray:
+        if asked != SHARE:
+            return np.broadcast_to(np.int64(asked), (len(node),))
+        return on_node[node]
+
+    cpu, memory = [], []
+    for index in range(len(classes)):
+        asked = int(classes.cpu_milli[index]), int(classes.memory_mib[index])
+        cpu.append(spread(asked[0], cpu_needed(classes, index, cluster)))
+        memory.append(spread(asked[1], memory_needed(classes, index, cluster)))
+    return tuple(cpu), tuple(memory)
+
+
+class State:
+    """What is free now, per bin: free[bin], cpu[bin], memory[bin], rest[bin, slot]."""
+
+    __slots__ = ("classes", "cpu", "free", "ground", "memory", "rest")
+
+    def __init__(
+        self, ground: Ground, classes: Classes, cluster: ClusterArrays
+    ) -> None:
+        self.ground = ground
+        self.classes = classes
+        bare = ground.model < 0
+        model = np.where(bare, 0, ground.model)
+        if cluster.gpus_free.shape[1] == 0:
+            self.free = np.zeros(len(ground.node), dtype=np.int64)
+            self.rest = np.zeros((len(ground.node), 0), dtype=np.int64)
+        else:
+            self.free = np.where(bare, 0, cluster.gpus_free[ground.node, model])
+            slots = int(cluster.gpus_total.max(initial=0))
+            known = cluster.gpu_rest_milli[ground.node, model]
+            slots = max(slots, known.shape[1])
+            self.rest = np.zeros((len(ground.node), slots), dtype=np.int64)
+            self.rest[:, : known.shape[1]] = np.where(bare[:, None], 0, known)
+        self.cpu = cluster.cpu_free_milli[ground.node]
+        self.memory = cluster.memory_free_mib[ground.node]
+
+    def fits(self, index: int, bins: IntArray | slice) -> BoolArray:
+        """fits[bin] for class `index`, all its GPUs of one model."""
+        ground, classes = self.ground, self.classes
+        good = ground.allowed[index, bins]
+        good = good & (self.cpu[bins] >= ground.cpu_need[index][bins])
+        good &= self.memory[bins] >= ground.memory_need[index][bins]
+        count, milli = int(classes.gpu_count[index]), int(classes.gpu_milli[index])
+        if count == 0:
+            return good
+        if milli == WHOLE_GPU_MILLI:
+            good &= self.free[bins] >= count
+        else:
+            roomy = self.rest[bins].max(axis=1, initial=0) >= milli
+            good &= (self.free[bins] >= 1) | roomy
+        return good
+
+    def fits_mixed(self, index: int, bin_: int) -> bool:
+        """Whether GPUs of several accepted models on the node of `bin_` will do."""
+        ground, classes = self.ground, self.classes
+        count = int(classes.gpu_count[index])
+        if count < 2 or bin_ not in ground.sisters:
+            return False
+        if self.cpu[bin_] < ground.cpu_need[index][bin_]:
+            return False
+        if self.memory[bin_] < ground.memory_need[index][bin_]:
+            return False
+        family = (bin_, *ground.sisters[bin_])
+        usable = [b for b in family if ground.allowed[index, b]]
+        return int(self.free[usable].sum()) >= count
+
+    def put(self, index: int, bin_: int) -> Hold:
+        """Take what class `index` needs from the node of `bin_`."""
+        hold = self.plan_hold(index, bin_)
+        self.take(hold)
+        return hold
+
+    def plan_hold(self, index: int, bin_: int) -> Hold:
+        """What class `index` would take from the node of `bin_`; nothing is booked."""
+        count, milli = (
+            int(self.classes.gpu_count[index]),
+            int(self.classes.gpu_milli[index]),
+        )
+        cpu = int(self.ground.cpu_need[index][bin_])
+        memory = int(self.ground.memory_need[index][bin_])
+        slot = -1
+        gpus: tuple[tuple[int, int], ...] = ((bin_, count),)
+        if count and milli < WHOLE_GPU_MILLI:
+            slot = self._slot_for(bin_, milli)
+        elif count > self.free[bin_]:
+            gpus = self._several_models(index, bin_, count)
+        return Hold(bin_, gpus, slot, milli, cpu, memory)
+
+    def _slot_for(self, bin_: int, milli: int) -> int:
+        """The opened GPU with the smallest rest that is enough, else a new slot."""
+        rests = self.rest[bin_]
+        enough = np.flatnonzero(rests >= milli)
+        if len(enough):
+            return int(enough[np.argmin(rests[enough])])
+        return int(np.argmax(rests == 0))
+
+    def _several_models(
+        self, index: int, bin_: int, count: int
+    ) -> tuple[tuple[int, int], ...]:
+        """The model with most free GPUs first, so that few models are mixed."""
+        family = [
+            b
+            for b in sorted((bin_, *self.ground.sisters[bin_]))
+            if self.ground.allowed[index, b] and self.free[b] > 0
+        ]
+        family.sort(key=lambda b: -int(self.free[b]))
+        chosen = []
+        for b in family:
+            some = min(count, int(self.free[b]))
+            count -= some
+            if some:
+                chosen.append((b, some))
+        return tuple(chosen)
+
+    def take(self, hold: Hold) -> None:
+        """Book a hold."""
+        self._move(hold, 1)
+        if hold.slot < 0:
+            for bin_, count in hold.gpus:
+                self.free[bin_] -= count
+            return
+        rest = int(self.rest[hold.bin, hold.slot])
+        if rest == 0:
+            self.free[hold.bin] -= 1
+            rest = WHOLE_GPU_MILLI
+        self.rest[hold.bin, hold.slot] = (rest - hold.milli) or USED_UP
+
+    def give_back(self, hold: Hold) -> None:
+        """Undo a hold that is booked."""
+        self._move(hold, -1)
+        if hold.slot < 0:
+            for bin_, count in hold.gpus:
+                self.free[bin_] += count
+            return
+        rest = max(int(self.rest[hold.bin, hold.slot]), 0) + hold.milli
+        if rest == WHOLE_GPU_MILLI:
+            self.free[hold.bin] += 1
+            rest = 0
+        self.rest[hold.bin, hold.slot] = rest
+
+    def _move(self, hold: Hold, sign: int) -> None:
+        for bin_ in (hold.bin, *self.ground.sisters.get(hold.bin, ())):
+            self.cpu[bin_] -= sign * hold.cpu
+            self.memory[bin_] -= sign * hold.memory

@@ -1,0 +1,174 @@
+"""What the demand looks like against the free room: shapes, shares, expectations.
+
+Turns the demand (the queue itself, and recent requests where the caller has them)
+into the fluid plan and the CPUs and memory a free GPU will ask for. Books nothing.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dorabatch.placer.arrays import WHOLE_GPU_MILLI, BoolArray, IntArray
+from dorabatch.placer.fluid import fluid_plan
+from dorabatch.placer.ground import State
+from dorabatch.placer.score import FloatArray
+
+MARGIN = 1.05
+"""Whole nodes kept per whole node planned."""
+
+SUIT = 0.1
+"""Weight of suiting shapes against a GPU left unserved (1)."""
+
+CPU_ONLY_WORTH = 0.02
+"""Worth of a CPU in GPUs: GPUs are the scarce resource, CPU requests still count."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """The plan for the demand.
+
+    shape[bin]; share[class, shape]: part of the class that belongs there
+    cpu_mean[shape], cpu_spread[shape], memory_mean, memory_spread: per GPU to come
+    share_below[milli]: part of share requests that fit a rest of `milli`
+    kept[bin]: an empty node kept for requests that need a whole one
+    """
+
+    shape: IntArray
+    share: FloatArray
+    cpu_mean: FloatArray
+    cpu_spread: FloatArray
+    memory_mean: FloatArray
+    memory_spread: FloatArray
+    share_below: FloatArray
+    kept: BoolArray
+
+
+def look_ahead(state: State, counts: IntArray) -> Outlook:
+    """Plan counts[class] as the demand's mix, scaled to the free GPUs."""
+    shape, first = _shapes(state)
+    need, room = _needs_and_room(state, shape, first)
+    gpu = state.classes.gpu_count * state.classes.gpu_milli / WHOLE_GPU_MILLI
+    cpu = np.array([float(n.mean()) for n in state.ground.cpu_need]) / 1000.0
+    asked = float((counts * gpu).sum())
+    free = float(room[:, 0].sum())
+    scale = free / asked if asked > 0 else 1.0
+    demand = counts * scale + 1e-9
+    worth = np.maximum(gpu, CPU_ONLY_WORTH * cpu) + 1e-6
+    # One unit of x is one GPU's worth, so that all numbers are of like size.
+    plan = fluid_plan(
+        demand * worth,
+        need / worth[:, None, None] / np.maximum(free, 1.0),
+        room / np.maximum(free, 1.0),
+        _dislike(state, first, gpu, cpu),
+    )
+    total = plan.sum(axis=1, keepdims=True)
+    usable = np.isfinite(need).all(axis=2)
+    even = usable / np.maximum(usable.sum(axis=1, keepdims=True), 1)
+    share = np.where(total > 1e-6, plan / np.maximum(total, 1e-12), even)
+    return Outlook(
+        shape=shape,
+        share=share,
+        share_below=_share_below(state, counts),
+        kept=_kept(state, shape, first, plan / worth[:, None]),
+        **_expectations(state, plan / worth[:, None], need),
+    )
+
+
+def _dislike(
+    state: State, first: IntArray, gpu: FloatArray, cpu: FloatArray
+) -> FloatArray:
+    """How badly CPUs per GPU asked suit CPUs per GPU owned; rich for CPU requests."""
+    total = state.ground.total[first]
+    owned = total[:, 1] / 1000.0 / np.maximum(total[:, 0], 0.5)
+    owned = np.maximum(owned, 0.1)
+    asked = np.maximum(cpu / np.maximum(gpu, 1e-3), 0.1)
+    asked = np.where(gpu > 0, asked, owned.max(initial=0.1))
+    distance = np.abs(np.log(asked[:, None] / owned[None, :]))
+    return np.asarray(SUIT * distance, dtype=np.float64)
+
+
+def _shapes(state: State) -> tuple[IntArray, IntArray]:
+    """shape[bin], and one bin of each shape."""
+    ground = state.ground
+    rows = np.column_stack([ground.model, ground.total])
+    _, first, shape = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    return shape.ravel().astype(np.int64), first.astype(np.int64)
+
+
+def _needs_and_room(
+    state: State, shape: IntArray, first: IntArray
+) -> tuple[FloatArray, FloatArray]:
+    """need[class, shape, resource] and room[shape, resource]: GPUs, CPUs, GiB."""
+    ground, classes = state.ground, state.classes
+    gpus = state.free * 1.0 + np.maximum(state.rest, 0).sum(axis=1) / WHOLE_GPU_MILLI
+    shapes = len(first)
+    room = np.column_stack(
+        [
+            np.bincount(shape, weights=gpus, minlength=shapes),
+            np.bincount(shape, weights=state.cpu / 1000.0, minlength=shapes) / 10,
+            np.bincount(shape, weights=state.memory / 1024.0, minlength=shapes) / 40,
+        ]
+    )
+    gpu = classes.gpu_count * classes.gpu_milli / WHOLE_GPU_MILLI
+    cpu = np.array([n[first] for n in ground.cpu_need]) / 1e4
+    memory = np.array([n[first] for n in ground.memory_need]) / 1024.0 / 40
+    shape_like = (len(classes), shapes)
+    need = np.stack(
+        [
+            np.broadcast_to(gpu[:, None], shape_like),
+            cpu.reshape(shape_like),
+            memory.reshape(shape_like),
+        ],
+        axis=2,
+    ).astype(np.float64)
+    allowed = np.zeros(shape_like, dtype=bool)
+    big_enough = ground.total[:, 0] >= classes.gpu_count[:, None]
+    for at in range(shapes):
+        allowed[:, at] = (ground.allowed & big_enough)[:, shape == at].any(axis=1)
+    need[~allowed] = np.inf
+    return need, room
+
+
+def _expectations(
+    state: State, plan: FloatArray, need: FloatArray
+) -> dict[str, FloatArray]:
+    """Mean and spread of CPUs and memory per GPU that will come to each shape."""
+    gpu = state.classes.gpu_count * state.classes.gpu_milli / WHOLE_GPU_MILLI
+    weight = np.where(gpu[:, None] > 0, plan * gpu[:, None], 0.0) + 1e-12
+    total = weight.sum(axis=0)
+    found: dict[str, FloatArray] = {}
+    for name, resource, unit in (("cpu", 1, 1e4), ("memory", 2, 40960.0)):
+        per = np.where(np.isfinite(need[:, :, resource]), need[:, :, resource], 0.0)
+        per = per * unit / np.maximum(gpu[:, None], 1e-3)
+        per = np.where(gpu[:, None] > 0, per, 0.0)
+        mean = (weight * per).sum(axis=0) / total
+        variance = (weight * (per - mean) ** 2).sum(axis=0) / total
+        found[f"{name}_mean"] = np.maximum(mean, 1.0)
+        found[f"{name}_spread"] = np.sqrt(variance) + 1.0
+    return found
+
+
+def _kept(
+    state: State, shape: IntArray, first: IntArray, plan: FloatArray
+) -> BoolArray:
+    """As many empty nodes of each shape, the last ones, as whole nodes are planned."""
+    total = state.ground.total[:, 0]
+    kept = np.zeros(len(shape), dtype=bool)
+    untouched = (state.free == total) & (total > 1)
+    for at, one in enumerate(first.tolist()):
+        large = state.classes.gpu_count > total[one] // 2
+        wanted = float(plan[large, at].sum())
+        spare = np.flatnonzero(untouched & (shape == at))
+        count = min(int(np.ceil(wanted * MARGIN)), len(spare))
+        if total[one] > 1 and count:
+            kept[spare[len(spare) - count :]] = True
+    return kept
+
+
+def _share_below(state: State, counts: IntArray) -> FloatArray:
+    classes = state.classes
+    share = (classes.gpu_count == 1) & (classes.gpu_milli < WHOLE_GPU_MILLI)
+    millis = np.where(share, classes.gpu_milli, 0)
+    hits = np.bincount(millis, weights=counts * share, minlength=WHOLE_GPU_MILLI + 1)
+    below = np.cumsum(hits)
+    return np.asarray(below / max(float(below[-1]), 1.0), dtype=np.float64)

@@ -1,0 +1,161 @@
+"""place(): the whole waiting queue in rank order onto what is free.
+
+Decides placements and says why the rest waits. It reads no clock, no database and
+no node; the same input gives the same plan.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from dorabatch.placer.arrays import (
+    ClusterArrays,
+    Explanation,
+    IntArray,
+    Placement,
+    Plan,
+    RequestArrays,
+)
+from dorabatch.placer.classes import Classes, classes_of
+from dorabatch.placer.ground import Ground, Hold, State, lay_ground
+from dorabatch.placer.policy import PlacementPolicy
+from dorabatch.placer.rank_order import in_rank_order
+from dorabatch.placer.verdict import refuse_bad_amounts
+from dorabatch.placer.whynot import explain_gang, explain_waiting
+
+
+def place(
+    requests: RequestArrays,
+    cluster: ClusterArrays,
+    policy: PlacementPolicy | None = None,
+    recent: RequestArrays | None = None,
+) -> Plan:
+    """Return where each request goes, or why it waits; requests are in rank order.
+
+    `recent` are requests of the past that tell what demand to expect beside the
+    queue itself; they are never placed.
+
+    A request never waits because one of lower rank took its place. Raises Refused
+    for amounts that make no sense (see verdict.can_ever_run).
+    """
+    policy = policy or PlacementPolicy()
+    refuse_bad_amounts(requests, cluster)
+    left: tuple[int, ...] = ()
+    if len(requests) > policy.requests_max:
+        left = tuple(requests.key[policy.requests_max :].tolist())
+        requests = requests.take(np.arange(policy.requests_max))
+    classes = classes_of(requests if recent is None else joined(requests, recent))
+    ground = lay_ground(classes, cluster)
+    state = State(ground, classes, cluster)
+    holds = in_rank_order(requests, state, cluster, policy)
+    after = cluster_after(cluster, state)
+    waiting, explanations = _explain(requests, classes, holds, after)
+    return Plan(
+        placements=_placements(requests, ground, holds, cluster),
+        waiting=waiting,
+        explanations=explanations,
+        left=left,
+    )
+
+
+def joined(requests: RequestArrays, recent: RequestArrays) -> RequestArrays:
+    """Both lists as one, `requests` first."""
+    names = requests.__dataclass_fields__
+    columns = {
+        name: np.concatenate([getattr(requests, name), getattr(recent, name)])
+        for name in names
+    }
+    return RequestArrays(**columns)
+
+
+def cluster_after(cluster: ClusterArrays, state: State) -> ClusterArrays:
+    """The cluster as the plan leaves it."""
+    ground = state.ground
+    owned = ground.model >= 0
+    node, model = ground.node[owned], ground.model[owned]
+    gpus_free = np.zeros_like(cluster.gpus_free)
+    shape = (*cluster.gpus_free.shape, state.rest.shape[1])
+    rest = np.zeros(shape, dtype=np.int64)
+    gpus_free[node, model] = state.free[owned]
+    rest[node, model] = state.rest[owned]
+    cpu, memory = cluster.cpu_free_milli.copy(), cluster.memory_free_mib.copy()
+    cpu[ground.node], memory[ground.node] = state.cpu, state.memory
+    return replace(
+        cluster,
+        gpus_free=gpus_free,
+        gpu_rest_milli=rest,
+        cpu_free_milli=cpu,
+        memory_free_mib=memory,
+    )
+
+
+def _placements(
+    requests: RequestArrays,
+    ground: Ground,
+    holds: dict[int, Hold],
+    cluster: ClusterArrays,
+) -> tuple[Placement, ...]:
+    keys, nodes = requests.key.tolist(), ground.node.tolist()
+    models = ground.model.tolist()
+    tuples: dict[tuple[tuple[int, int], ...], tuple[int, ...]] = {}
+
+    def by_model(gpus: tuple[tuple[int, int], ...]) -> tuple[int, ...]:
+        short = tuple((models[bin_], count) for bin_, count in gpus)
+        if short not in tuples:
+            row = [0] * len(cluster.models)
+            for model, count in short:
+                if count:
+                    row[model] += count
+            tuples[short] = tuple(row)
+        return tuples[short]
+
+    return tuple(
+        Placement(
+            key=keys[row],
+            node=nodes[hold.bin],
+            gpus=by_model(hold.gpus),
+            slot=hold.slot,
+        )
+        for row, hold in sorted(holds.items())
+    )
+
+
+def _explain(
+    requests: RequestArrays,
+    classes: Classes,
+    holds: dict[int, Hold],
+    cluster: ClusterArrays,
+) -> tuple[dict[int, int], tuple[Explanation, ...]]:
+    """One explanation per class that waits, and one per gang size of it."""
+    placed = np.zeros(len(requests), dtype=bool)
+    placed[list(holds)] = True
+    rows = np.flatnonzero(~placed)
+    of = classes.of[rows]
+    gang = requests.gang[rows]
+    members = np.zeros(len(rows), dtype=np.int64)
+    if gang.any():
+        _, inverse, sizes = np.unique(
+            requests.group[rows], return_inverse=True, return_counts=True
+        )
+        members = np.where(gang, sizes[inverse.ravel()], 0)
+    return _share_explanations(
+        requests.key[rows], of, members, lambda c: explain_waiting(classes, c, cluster)
+    )
+
+
+def _share_explanations(
+    keys: IntArray,
+    of: IntArray,
+    members: IntArray,
+    explain: Callable[[int], Explanation],
+) -> tuple[dict[int, int], tuple[Explanation, ...]]:
+    span = int(members.max(initial=0)) + 1
+    kinds, index = np.unique(of * span + members, return_inverse=True)
+    explanations = []
+    for kind in kinds.tolist():
+        single = explain(kind // span)
+        size = kind % span
+        explanations.append(explain_gang(size, single) if size else single)
+    waiting = dict(zip(keys.tolist(), index.ravel().tolist(), strict=True))
+    return waiting, tuple(explanations)

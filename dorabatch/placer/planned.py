@@ -1,0 +1,139 @@
+"""The default policy's choice: the shape by plan, the node by expected waste.
+
+A class goes to the shape it is most behind its planned share on; inside the shape to
+the node where the fewest GPUs are expected to be stranded. It books nothing.
+"""
+
+import numpy as np
+
+from dorabatch.placer.arrays import WHOLE_GPU_MILLI, IntArray
+from dorabatch.placer.ground import State
+from dorabatch.placer.outlook import Outlook
+from dorabatch.placer.score import FloatArray
+
+CPU_STEP = 500
+MEMORY_STEP = 2048
+
+UNIT = 0.02
+"""Waste is compared in steps of this many GPUs; equal steps go to the first node."""
+
+OPENING = 0.4
+"""What it costs, in steps, to start an empty node."""
+
+SPREAD = 0.55
+"""Logistic scale per standard deviation (sqrt(3) / pi)."""
+
+FRESH = 0.05
+"""What it costs, in GPUs, to open another GPU for a share."""
+
+KEPT = 1000.0
+"""What it costs, in steps, to break a node kept for a request that needs it all."""
+
+
+class Planned:
+    """Costs by expected waste, and the turn of each class among shapes."""
+
+    __slots__ = ("_bins", "_by_cpu", "_by_memory", "_credit", "outlook")
+
+    def __init__(self, outlook: Outlook, state: State) -> None:
+        self.outlook = outlook
+        gpus, cpus, memory = state.ground.total.max(axis=0).tolist()
+        self._by_cpu = _loss_table(
+            outlook.cpu_mean,
+            outlook.cpu_spread,
+            gpus,
+            np.arange(cpus // CPU_STEP + 1) * CPU_STEP,
+        )
+        self._by_memory = _loss_table(
+            outlook.memory_mean,
+            outlook.memory_spread,
+            gpus,
+            np.arange(memory // MEMORY_STEP + 1) * MEMORY_STEP,
+        )
+        self._credit = np.zeros_like(outlook.share)
+        shapes = outlook.share.shape[1]
+        self._bins = [np.flatnonzero(outlook.shape == s) for s in range(shapes)]
+
+    def pick(self, index: int, row: FloatArray) -> int:
+        """The bin for one more request of class `index`, or -1."""
+        credit = self._credit[index]
+        credit += self.outlook.share[index]
+        for shape in np.argsort(-credit, kind="stable").tolist():
+            bins = self._bins[shape]
+            bin_ = int(bins[row[bins].argmin()])
+            if row[bin_] < np.inf:
+                credit[shape] -= 1.0
+                return bin_
+        return -1
+
+    def cost(self, state: State, index: int, bins: IntArray | slice) -> FloatArray:
+        """cost[bin]: growth of expected waste in steps, infinite where no room."""
+        fits = state.fits(index, bins)
+        result = np.full(len(fits), np.inf)
+        good = np.flatnonzero(fits)
+        if len(good):
+            where = good if isinstance(bins, slice) else bins[good]
+            result[good] = self._steps(state, index, where)
+        return result
+
+    def _steps(self, state: State, index: int, bins: IntArray) -> FloatArray:
+        free, cpu, memory = state.free[bins], state.cpu[bins], state.memory[bins]
+        shape = self.outlook.shape[bins]
+        before = self._stranded(shape, free, cpu, memory)
+        count = int(state.classes.gpu_count[index])
+        cpu_left = cpu - state.ground.cpu_need[index][bins]
+        memory_left = memory - state.ground.memory_need[index][bins]
+        taken: IntArray = np.full(len(free), count)
+        slots = np.zeros(len(free))
+        if count and state.classes.gpu_milli[index] < WHOLE_GPU_MILLI:
+            taken, slots = self._slots(state, index, bins)
+        after = self._stranded(shape, free - taken, cpu_left, memory_left)
+        steps = np.rint((after - before + slots) / UNIT)
+        total = state.ground.total[bins, 0]
+        untouched = free == total
+        steps = steps + OPENING * (untouched & (count < total))
+        # What needs more than half a node goes to the kept ones, all else elsewhere.
+        toll = np.where(2 * count > total, -KEPT, KEPT)
+        kept = self.outlook.kept[bins] & untouched
+        return np.asarray(steps + toll * kept, dtype=np.float64)
+
+    def _stranded(
+        self, shape: IntArray, free: IntArray, cpu: IntArray, memory: IntArray
+    ) -> FloatArray:
+        """GPUs expected to stay idle for want of CPUs or memory."""
+        by_cpu = self._by_cpu[shape, free, cpu // CPU_STEP]
+        by_memory = self._by_memory[shape, free, memory // MEMORY_STEP]
+        return np.maximum(by_cpu, by_memory)
+
+    def _slots(
+        self, state: State, index: int, bins: IntArray
+    ) -> tuple[IntArray, FloatArray]:
+        """GPUs newly opened, and growth of rests nobody can use, at the best slot."""
+        milli = int(state.classes.gpu_milli[index])
+        rests = np.maximum(state.rest[bins], 0)
+        roomy = rests >= milli
+        growth = self._idle_rest(rests - milli) - self._idle_rest(rests)
+        # The slot State takes is the smallest rest that is enough.
+        best = np.where(roomy, rests, 2 * WHOLE_GPU_MILLI).argmin(axis=1)
+        each = np.arange(len(rests))
+        found = roomy[each, best]
+        fresh = self._idle_rest(np.array([WHOLE_GPU_MILLI - milli]))[0]
+        grown = np.where(found, growth[each, best], fresh + FRESH)
+        return np.where(found, 0, 1), grown
+
+    def _idle_rest(self, rest: IntArray) -> FloatArray:
+        rest = np.clip(rest, 0, WHOLE_GPU_MILLI)
+        useless = 1.0 - self.outlook.share_below[rest]
+        return np.asarray(rest / WHOLE_GPU_MILLI * useless, dtype=np.float64)
+
+
+def _loss_table(
+    mean: FloatArray, spread: FloatArray, gpus: int, levels: IntArray
+) -> FloatArray:
+    """lost[shape, GPUs free, level]: GPUs short of what is left (logistic need)."""
+    count = np.arange(gpus + 1, dtype=np.float64)[None, :, None]
+    per, scatter = mean[:, None, None], spread[:, None, None]
+    scale = np.maximum(scatter * np.sqrt(count) * SPREAD, 0.02 * per)
+    short = (count * per - levels[None, None, :]) / scale
+    lost = scale * np.logaddexp(0.0, short) / per
+    return np.asarray(np.where(count > 0, np.minimum(lost, count), 0.0))

@@ -1,0 +1,38 @@
+"""The knobs of placement, as one frozen value.
+
+Holds numbers only; it reads no file and decides nothing.
+"""
+
+from dataclasses import dataclass
+
+from dorabatch.errors import ConfigError
+
+POLICIES = ("default", "first-fit", "best-fit", "random")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacementPolicy:
+    """How `place` chooses.
+
+    name          default (plans the whole queue), first-fit, best-fit or random
+    seed          start of every pseudo-random choice (Affinity.RANDOM, "random")
+    window        requests planned together; the next window sees what is left
+    requests_max  requests looked at in one cycle; the rest is `Plan.left`
+    """
+
+    name: str = "default"
+    seed: int = 0
+    window: int = 4096
+    requests_max: int = 200_000
+
+    def __post_init__(self) -> None:
+        """Refuse values no cycle could run with."""
+        if self.name not in POLICIES:
+            allowed = ", ".join(POLICIES)
+            raise ConfigError(f"placement.name: {self.name!r} (allowed: {allowed})")
+        for field, value in (
+            ("window", self.window),
+            ("requests_max", self.requests_max),
+        ):
+            if value < 1:
+                raise ConfigError(f"placement.{field}: {value} (allowed: 1 or more)")

@@ -1,0 +1,1 @@
+"""Plain loops that say what the vectorised code must answer."""
