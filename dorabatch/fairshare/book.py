@@ -1,0 +1,373 @@
+"""The book: what each posting moves, decided on balances held in memory.
+
+Every posting is a set of legs that sum to zero, named by a key so that a repeat
+changes nothing. Decides and collects entries; never reads or writes a database.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from dorabatch.errors import UserError, invariant
+
+FOREVER = 2**62
+Slot = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allocation:
+    """Credits of an account in a zone for a time; `kind`: week, rolled or grant.
+
+    Times are microseconds since 1970; `valid_to` FOREVER never expires.
+    """
+
+    id: str
+    zone: str
+    account: str
+    kind: str = "grant"
+    valid_from: int = 0
+    valid_to: int = FOREVER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leg:
+    """One side of a posting; `allocation_id` is empty where none is meant."""
+
+    ledger_account: str
+    allocation_id: str
+    ucr: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Posting:
+    """What the caller wants booked.
+
+    `chain` is the account and its ancestors, nearest first. `amount` is the credits
+    to move; for a charge the run's total in this segment so far.
+    """
+
+    kind: str
+    key: str
+    at: int
+    zone: str
+    chain: tuple[str, ...]
+    amount: int = 0
+    allocation_id: str = ""
+    target_id: str = ""
+    run: str = ""
+    segment: int = 0
+    model: str = ""
+    actor: str = "dorad"
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A posting as booked."""
+
+    posting: Posting
+    legs: tuple[Leg, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """Whether it was booked, and how much moved; a refusal says why."""
+
+    moved: int = 0
+    repeated: bool = False
+    refused: str = ""
+    short_by: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Book:
+    """Balances of the accounts and runs that a batch touches."""
+
+    allocations: dict[str, Allocation] = field(default_factory=dict)
+    balances: dict[Slot, int] = field(default_factory=dict)
+    runs: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    keys: set[str] = field(default_factory=set)
+    entries: list[Entry] = field(default_factory=list)
+
+    def post(self, posting: Posting) -> Outcome:
+        """Book one posting, or say why not."""
+        handler = _HANDLERS.get(posting.kind)
+        if handler is None:
+            raise UserError(
+                f"posting kind {posting.kind!r} is unknown (known: "
+                f"{', '.join(_HANDLERS)})"
+            )
+        if posting.amount < 0:
+            raise UserError(
+                f"posting {posting.key!r}: amount {posting.amount} is below zero; "
+                "0 or more is allowed"
+            )
+        if posting.key in self.keys:
+            return Outcome(repeated=True)
+        return handler(self, posting)
+
+    def budgeted(self, zone: str, account: str) -> list[Allocation]:
+        """The account's allocations, the one to spend first in front."""
+        mine = [
+            row
+            for row in self.allocations.values()
+            if (row.zone, row.account) == (zone, account)
+        ]
+        return sorted(mine, key=lambda r: (r.valid_to, r.kind != "rolled", r.id))
+
+    def available(self, zone: str, account: str, at: int) -> int | None:
+        """What may still be spent; None: the account has no budget, no limit."""
+        rows = self.budgeted(zone, account)
+        if not rows:
+            return None
+        side = f"avail:{zone}:{account}"
+        # An overdraft outlives its allocation: debts do not expire.
+        return sum(
+            min(0, have) if not row.valid_from <= at < row.valid_to else have
+            for row in rows
+            for have in [self.balances.get((side, row.id), 0)]
+        )
+
+    def run_total(self, run: str, what: str) -> int:
+        """What a run has in liens, charges or refunds."""
+        return sum(
+            ucr
+            for (name, kind, _), ucr in self.runs.items()
+            if (name, kind) == (run, what)
+        )
+
+    def run_slots(self, run: str, what: str) -> dict[str, int]:
+        """The same by slot."""
+        return {
+            slot: ucr
+            for (name, kind, slot), ucr in self.runs.items()
+            if (name, kind) == (run, what) and ucr
+        }
+
+    def book(self, posting: Posting, legs: Iterable[Leg], moved: int) -> Outcome:
+        """Write the legs into the balances; they must sum to zero."""
+        kept = tuple(leg for leg in legs if leg.ucr)
+        invariant(
+            sum(leg.ucr for leg in kept) == 0,
+            f"legs of {posting.key!r} do not sum to zero",
+        )
+        for leg in kept:
+            slot = (leg.ledger_account, leg.allocation_id)
+            self.balances[slot] = self.balances.get(slot, 0) + leg.ucr
+            for name, ucr in run_changes(posting, leg):
+                self.runs[name] = self.runs.get(name, 0) + ucr
+        self.keys.add(posting.key)
+        self.entries.append(Entry(posting=posting, legs=kept))
+        return Outcome(moved=moved)
+
+    def draw(self, zone: str, account: str, amount: int, at: int) -> list[Leg]:
+        """Take from what is valid, earliest expiry first; the last may go below 0."""
+        side = f"avail:{zone}:{account}"
+        rows = self.budgeted(zone, account)
+        valid = [row for row in rows if row.valid_from <= at < row.valid_to]
+        legs: list[Leg] = []
+        for row in valid:
+            part = min(amount, max(0, self.balances.get((side, row.id), 0)))
+            legs.append(Leg(ledger_account=side, allocation_id=row.id, ucr=-part))
+            amount -= part
+        if amount:
+            last = valid[-1].id if valid else rows[-1].id if rows else ""
+            legs.append(Leg(ledger_account=side, allocation_id=last, ucr=-amount))
+        return legs
+
+
+def run_changes(posting: Posting, leg: Leg) -> list[tuple[tuple[str, str, str], int]]:
+    """What a leg means for the run's own totals; one rule for booking and rebuild."""
+    if not posting.run:
+        return []
+    side, _, rest = leg.ledger_account.partition(":")
+    if side == "lien":
+        slot = f"{leg.ledger_account}|{leg.allocation_id}"
+        return [((posting.run, "lien", slot), leg.ucr)]
+    if side == "revenue" and posting.kind == "charge":
+        return [((posting.run, "charged", f"{posting.segment}|{rest}"), leg.ucr)]
+    if side == "revenue" and posting.kind == "refund":
+        return [((posting.run, "refunded", rest), -leg.ucr)]
+    return []
+
+
+def _deposit(book: Book, posting: Posting) -> Outcome:
+    row = _allocation(book, posting.allocation_id, posting)
+    side = f"avail:{row.zone}:{row.account}"
+    legs = [
+        Leg(ledger_account="mint", allocation_id="", ucr=-posting.amount),
+        Leg(ledger_account=side, allocation_id=row.id, ucr=posting.amount),
+    ]
+    return book.book(posting, legs, posting.amount)
+
+
+def _lien(book: Book, posting: Posting) -> Outcome:
+    payers = [name for name in posting.chain if book.budgeted(posting.zone, name)]
+    for name in payers:
+        have = book.available(posting.zone, name, posting.at) or 0
+        if have < posting.amount:
+            return Outcome(
+                refused=f"account {name!r} has {have} ucr available in zone "
+                f"{posting.zone!r}, {posting.amount} are needed",
+                short_by=posting.amount - have,
+            )
+    legs: list[Leg] = []
+    for name in payers:
+        for taken in book.draw(posting.zone, name, posting.amount, posting.at):
+            legs += [
+                taken,
+                Leg(
+                    ledger_account=f"lien:{posting.zone}:{name}",
+                    allocation_id=taken.allocation_id,
+                    ucr=-taken.ucr,
+                ),
+            ]
+    return book.book(posting, legs, posting.amount)
+
+
+def _charge(book: Book, posting: Posting) -> Outcome:
+    """Bring the segment's posted total up to `amount`; an older total moves nothing."""
+    slot = f"{posting.segment}|{posting.zone}:{posting.model}"
+    due = posting.amount - book.runs.get((posting.run, "charged", slot), 0)
+    if due <= 0:
+        return Outcome()
+    legs: list[Leg] = []
+    for place, name in enumerate(posting.chain):
+        if place and not book.budgeted(posting.zone, name):
+            continue
+        legs += _spend(book, posting, name, due)
+        # Revenue is counted once; an ancestor's budget shrinks beside it.
+        side = (
+            f"passed:{posting.zone}:{name}"
+            if place
+            else f"revenue:{posting.zone}:{posting.model}"
+        )
+        legs.append(Leg(ledger_account=side, allocation_id="", ucr=due))
+    return book.book(posting, legs, due)
+
+
+def _spend(book: Book, posting: Posting, name: str, due: int) -> list[Leg]:
+    """The run's liens of this account first, then what is available."""
+    side = f"lien:{posting.zone}:{name}"
+    legs: list[Leg] = []
+    for slot, held in book.run_slots(posting.run, "lien").items():
+        account, _, allocation = slot.partition("|")
+        if account == side and due:
+            part = min(due, held)
+            legs.append(Leg(ledger_account=side, allocation_id=allocation, ucr=-part))
+            due -= part
+    if due:
+        legs += book.draw(posting.zone, name, due, posting.at)
+    return legs
+
+
+def _release(book: Book, posting: Posting) -> Outcome:
+    """Give back what is left of the run's liens."""
+    legs: list[Leg] = []
+    moved = 0
+    for slot, held in book.run_slots(posting.run, "lien").items():
+        side, _, allocation = slot.partition("|")
+        back = side.replace("lien:", "avail:", 1)
+        legs += [
+            Leg(ledger_account=side, allocation_id=allocation, ucr=-held),
+            Leg(ledger_account=back, allocation_id=allocation, ucr=held),
+        ]
+        if side == f"lien:{posting.zone}:{posting.chain[0]}":
+            moved += held
+    return book.book(posting, legs, moved)
+
+
+def _refund(book: Book, posting: Posting) -> Outcome:
+    """Give back up to what was charged less what was refunded."""
+    left = book.run_total(posting.run, "charged") - book.run_total(
+        posting.run, "refunded"
+    )
+    amount = min(posting.amount, left)
+    if not posting.reason:
+        raise UserError(f"refund {posting.key!r} has no reason; say why")
+    if amount <= 0:
+        return Outcome()
+    legs: list[Leg] = []
+    for place, name in enumerate(posting.chain):
+        rows = book.budgeted(posting.zone, name)
+        if place and not rows:
+            continue
+        valid = [r.id for r in rows if r.valid_from <= posting.at < r.valid_to]
+        target = valid[0] if valid else rows[-1].id if rows else ""
+        side = f"avail:{posting.zone}:{name}"
+        legs.append(Leg(ledger_account=side, allocation_id=target, ucr=amount))
+        if place:
+            contra = f"passed:{posting.zone}:{name}"
+            legs.append(Leg(ledger_account=contra, allocation_id="", ucr=-amount))
+    return book.book(posting, [*legs, *_revenue_back(book, posting, amount)], amount)
+
+
+def _revenue_back(book: Book, posting: Posting, amount: int) -> list[Leg]:
+    net: dict[str, int] = {}
+    for slot, ucr in book.run_slots(posting.run, "charged").items():
+        model = slot.partition("|")[2]
+        net[model] = net.get(model, 0) + ucr
+    for model, ucr in book.run_slots(posting.run, "refunded").items():
+        net[model] -= ucr
+    legs: list[Leg] = []
+    for model, ucr in net.items():
+        part = min(ucr, amount)
+        legs.append(Leg(ledger_account=f"revenue:{model}", allocation_id="", ucr=-part))
+        amount -= part
+    return legs
+
+
+def _expire(book: Book, posting: Posting) -> Outcome:
+    """Move what an ended allocation has left; liens on it stay with their runs."""
+    row = _allocation(book, posting.allocation_id, posting)
+    if posting.at < row.valid_to:
+        return Outcome(refused=f"allocation {row.id!r} is still valid")
+    side = f"avail:{row.zone}:{row.account}"
+    left = book.balances.get((side, row.id), 0)
+    if left <= 0:
+        return Outcome()
+    legs = [
+        Leg(ledger_account=side, allocation_id=row.id, ucr=-left),
+        Leg(ledger_account="expired", allocation_id="", ucr=left),
+    ]
+    return book.book(posting, legs, left)
+
+
+def _transfer(book: Book, posting: Posting) -> Outcome:
+    """Move available credit from one allocation to another."""
+    source = _allocation(book, posting.allocation_id, posting)
+    target = _allocation(book, posting.target_id, posting)
+    side = f"avail:{source.zone}:{source.account}"
+    have = book.balances.get((side, source.id), 0)
+    if have < posting.amount:
+        return Outcome(
+            refused=f"allocation {source.id!r} has {have} ucr, "
+            f"{posting.amount} are needed",
+            short_by=posting.amount - have,
+        )
+    other = f"avail:{target.zone}:{target.account}"
+    legs = [
+        Leg(ledger_account=side, allocation_id=source.id, ucr=-posting.amount),
+        Leg(ledger_account=other, allocation_id=target.id, ucr=posting.amount),
+    ]
+    return book.book(posting, legs, posting.amount)
+
+
+def _allocation(book: Book, name: str, posting: Posting) -> Allocation:
+    row = book.allocations.get(name)
+    if row is None:
+        raise UserError(
+            f"posting {posting.key!r}: allocation {name!r} does not exist; "
+            "open it first"
+        )
+    return row
+
+
+_HANDLERS: dict[str, Callable[[Book, Posting], Outcome]] = {
+    "deposit": _deposit,
+    "lien": _lien,
+    "charge": _charge,
+    "release": _release,
+    "refund": _refund,
+    "expire": _expire,
+    "transfer": _transfer,
+}

@@ -1,0 +1,322 @@
+"""The ledger in the database: append entries, chain their hashes, read balances.
+
+Every statement on the tables of `tables.py`. A batch is one transaction of the
+caller's; what is posted is decided by `book.py`. Never commits, never changes or
+deletes an entry: only the balance caches are updated, and they can be rebuilt.
+"""
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Table, and_, delete, func, insert, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from dorabatch.errors import UserError
+from dorabatch.fairshare.book import (
+    Allocation,
+    Book,
+    Entry,
+    Leg,
+    Outcome,
+    Posting,
+    run_changes,
+)
+from dorabatch.fairshare.tables import (
+    ALLOCATIONS,
+    BALANCES,
+    LEGS,
+    RUN_CREDITS,
+    TXNS,
+)
+
+GENESIS = "0" * 64
+_CHUNK = 400
+_LOCK = 0x646F7261
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Balance:
+    """What an account has in a zone; without a budget nothing limits it."""
+
+    available: int
+    liens: int
+    limited: bool
+
+    @property
+    def balance(self) -> int:
+        """Deposits less charges: available and held together."""
+        return self.available + self.liens
+
+
+def open_allocations(connection: Connection, allocations: Sequence[Allocation]) -> None:
+    """Add allocations; one that is there already, with the same terms, is left."""
+    wanted = {row.id: row for row in allocations}
+    for found in _load_by(connection, ALLOCATIONS, "id", list(wanted)):
+        present = Allocation(**found)
+        if wanted.pop(present.id) != present:
+            raise UserError(
+                f"allocation {present.id!r} exists with other terms; use another id"
+            )
+    if wanted:
+        connection.execute(insert(ALLOCATIONS), [asdict(r) for r in wanted.values()])
+
+
+def post(connection: Connection, postings: Sequence[Posting]) -> list[Outcome]:
+    """Book a batch in order; each outcome says what moved, repeats or refusals."""
+    if connection.dialect.name == "postgresql":
+        # The chain has one head, so writers take turns; SQLite has one writer anyway.
+        connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+    book = load_book(connection, postings)
+    before_balances, before_runs = dict(book.balances), dict(book.runs)
+    outcomes = [book.post(posting) for posting in postings]
+    _append(connection, book.entries)
+    _save(
+        connection,
+        BALANCES,
+        [
+            {"ledger_account": name, "allocation_id": allocation, "ucr": ucr}
+            for (name, allocation), ucr in book.balances.items()
+            if before_balances.get((name, allocation)) != ucr
+        ],
+    )
+    _save(
+        connection,
+        RUN_CREDITS,
+        [
+            {"run": run, "what": what, "slot": slot, "ucr": ucr}
+            for (run, what, slot), ucr in book.runs.items()
+            if before_runs.get((run, what, slot)) != ucr
+        ],
+    )
+    return outcomes
+
+
+def load_book(connection: Connection, postings: Sequence[Posting]) -> Book:
+    """The balances, runs and keys that a batch touches."""
+    book = Book()
+    named = [p.allocation_id for p in postings] + [p.target_id for p in postings]
+    accounts = [name for p in postings for name in p.chain]
+    rows = _load_by(connection, ALLOCATIONS, "id", named)
+    rows += _load_by(connection, ALLOCATIONS, "account", accounts)
+    book.allocations = {row["id"]: Allocation(**row) for row in rows}
+    owners = {(p.zone, name) for p in postings for name in p.chain}
+    owners |= {(row.zone, row.account) for row in book.allocations.values()}
+    sides = [f"{side}:{z}:{name}" for z, name in owners for side in ("avail", "lien")]
+    sides += [f"passed:{z}:{name}" for z, name in owners]
+    sides += [f"revenue:{p.zone}:{p.model}" for p in postings]
+    sides += ["mint", "expired"]
+    runs = [p.run for p in postings]
+    for row in _load_by(connection, RUN_CREDITS, "run", runs):
+        book.runs[row["run"], row["what"], row["slot"]] = row["ucr"]
+        if row["what"] == "charged":
+            sides.append("revenue:" + row["slot"].partition("|")[2])
+    for row in _load_by(connection, BALANCES, "ledger_account", sides):
+        book.balances[row["ledger_account"], row["allocation_id"]] = row["ucr"]
+    keys = _load_by(connection, TXNS, "idem_key", [p.key for p in postings])
+    book.keys = {row["idem_key"] for row in keys}
+    return book
+
+
+def balances(
+    connection: Connection, zone: str, accounts: Iterable[str], *, at: int
+) -> dict[str, Balance]:
+    """What each account has, from the caches."""
+    wanted = list(accounts)
+    asked = Posting(kind="read", key="", at=at, zone=zone, chain=tuple(wanted))
+    book = load_book(connection, [asked])
+    result: dict[str, Balance] = {}
+    for name in wanted:
+        available = book.available(zone, name, at)
+        liens = sum(
+            ucr
+            for (side, _), ucr in book.balances.items()
+            if side == f"lien:{zone}:{name}"
+        )
+        unlimited = book.balances.get((f"avail:{zone}:{name}", ""), 0)
+        result[name] = Balance(
+            available=unlimited if available is None else available,
+            liens=liens,
+            limited=available is not None,
+        )
+    return result
+
+
+def entries(
+    connection: Connection, *, start: int = 0, end: int = 2**62
+) -> Iterator[Entry]:
+    """What was posted in [start, end), in the order of posting."""
+    rows = _joined(connection, start, end)
+    for txn, legs in rows:
+        yield Entry(posting=_posting(txn), legs=legs)
+
+
+def check_ledger(connection: Connection) -> list[str]:
+    """Every law that the stored ledger breaks, as sentences; empty when sound."""
+    faults: list[str] = []
+    previous, expected_id = GENESIS, 1
+    balance: dict[tuple[str, str], int] = defaultdict(int)
+    runs: dict[tuple[str, str, str], int] = defaultdict(int)
+    for txn, legs in _joined(connection, 0, 2**62):
+        name = f"entry {txn['id']}"
+        if txn["id"] != expected_id:
+            faults.append(f"{name}: entry {expected_id} is missing before it")
+        if txn["prev_hash"] != previous:
+            faults.append(f"{name}: does not continue the hash of the one before")
+        if txn["hash"] != _hash(txn, legs):
+            faults.append(f"{name}: its hash does not match what it says")
+        if sum(leg.ucr for leg in legs):
+            faults.append(f"{name}: its legs do not sum to zero")
+        previous, expected_id = txn["hash"], txn["id"] + 1
+        for leg in legs:
+            balance[leg.ledger_account, leg.allocation_id] += leg.ucr
+            for key, ucr in run_changes(_posting(txn), leg):
+                runs[key] += ucr
+    faults += _cache_faults(connection, BALANCES, balance)
+    faults += _cache_faults(connection, RUN_CREDITS, runs)
+    return faults
+
+
+def rebuild(connection: Connection) -> None:
+    """Make the caches anew from the entries."""
+    balance: dict[tuple[str, str], int] = defaultdict(int)
+    runs: dict[tuple[str, str, str], int] = defaultdict(int)
+    for entry in entries(connection):
+        for leg in entry.legs:
+            balance[leg.ledger_account, leg.allocation_id] += leg.ucr
+            for key, ucr in run_changes(entry.posting, leg):
+                runs[key] += ucr
+    connection.execute(delete(BALANCES))
+    connection.execute(delete(RUN_CREDITS))
+    for table, values in ((BALANCES, balance), (RUN_CREDITS, runs)):
+        names = [column.name for column in table.columns]
+        _save(
+            connection,
+            table,
+            [dict(zip(names, (*key, ucr), strict=True)) for key, ucr in values.items()],
+        )
+
+
+def _append(connection: Connection, new: Sequence[Entry]) -> None:
+    if not new:
+        return
+    head = connection.execute(
+        select(TXNS.c.id, TXNS.c.hash).order_by(TXNS.c.id.desc()).limit(1)
+    ).first()
+    last, previous = (head.id, head.hash) if head else (0, GENESIS)
+    txns: list[dict[str, Any]] = []
+    legs: list[dict[str, Any]] = []
+    for number, entry in enumerate(new, start=last + 1):
+        txn = _row(entry.posting, number, previous)
+        txn["hash"] = previous = _hash(txn, entry.legs)
+        txns.append(txn)
+        legs += [
+            {"txn_id": number, "number": place, **asdict(leg)}
+            for place, leg in enumerate(entry.legs)
+        ]
+    connection.execute(insert(TXNS), txns)
+    if legs:
+        connection.execute(insert(LEGS), legs)
+
+
+def _row(posting: Posting, number: int, previous: str) -> dict[str, Any]:
+    return {
+        "id": number,
+        "at": posting.at,
+        "kind": posting.kind,
+        "idem_key": posting.key,
+        "zone": posting.zone,
+        "account": posting.chain[0] if posting.chain else "",
+        "run": posting.run,
+        "segment": posting.segment,
+        "actor": posting.actor,
+        "reason": posting.reason,
+        "prev_hash": previous,
+    }
+
+
+def _posting(txn: Mapping[str, Any]) -> Posting:
+    return Posting(
+        kind=txn["kind"],
+        key=txn["idem_key"],
+        at=txn["at"],
+        zone=txn["zone"],
+        chain=(txn["account"],) if txn["account"] else (),
+        run=txn["run"],
+        segment=txn["segment"],
+        actor=txn["actor"],
+        reason=txn["reason"],
+    )
+
+
+def _hash(txn: Mapping[str, Any], legs: Sequence[Leg]) -> str:
+    said = {name: value for name, value in txn.items() if name != "hash"}
+    moved = [[leg.ledger_account, leg.allocation_id, leg.ucr] for leg in legs]
+    text = json.dumps([said, moved], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _joined(
+    connection: Connection, start: int, end: int
+) -> list[tuple[dict[str, Any], tuple[Leg, ...]]]:
+    inside = and_(TXNS.c.at >= start, TXNS.c.at < end)
+    legs: dict[int, list[Leg]] = defaultdict(list)
+    asked = select(LEGS).join(TXNS).where(inside).order_by(LEGS.c.txn_id, LEGS.c.number)
+    for row in connection.execute(asked).mappings():
+        legs[row["txn_id"]].append(
+            Leg(
+                ledger_account=row["ledger_account"],
+                allocation_id=row["allocation_id"],
+                ucr=row["ucr"],
+            )
+        )
+    txns = connection.execute(select(TXNS).where(inside).order_by(TXNS.c.id)).mappings()
+    return [(dict(row), tuple(legs[row["id"]])) for row in txns]
+
+
+def _cache_faults(
+    connection: Connection, table: Table, expected: Mapping[Any, int]
+) -> list[str]:
+    found = {tuple(row[:-1]): row[-1] for row in connection.execute(select(table))}
+    return [
+        f"{table.name} {key}: cached {found.get(key, 0)}, entries say "
+        f"{expected.get(key, 0)}"
+        for key in sorted({*found, *expected})
+        if found.get(key, 0) != expected.get(key, 0)
+    ]
+
+
+def _save(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        return
+    if connection.dialect.name == "postgresql":
+        added = postgresql.insert(table)
+        connection.execute(
+            added.on_conflict_do_update(
+                index_elements=list(table.primary_key), set_={"ucr": added.excluded.ucr}
+            ),
+            rows,
+        )
+        return
+    put = sqlite.insert(table)
+    connection.execute(
+        put.on_conflict_do_update(
+            index_elements=list(table.primary_key), set_={"ucr": put.excluded.ucr}
+        ),
+        rows,
+    )
+
+
+def _load_by(
+    connection: Connection, table: Table, column: str, values: Iterable[str]
+) -> list[dict[str, Any]]:
+    wanted = sorted({value for value in values if value})
+    rows: list[dict[str, Any]] = []
+    for first in range(0, len(wanted), _CHUNK):
+        chunk = wanted[first : first + _CHUNK]
+        asked = select(table).where(table.c[column].in_(chunk))
+        rows += [dict(row) for row in connection.execute(asked).mappings()]
+    return rows
