@@ -1,0 +1,266 @@
+"""`dnode`: add nodes, pin their host keys, and take them in and out of use.
+
+Shows a key before it is pinned. Never opens a connection to a node: the daemon does.
+"""
+
+from typing import TypedDict, Unpack
+
+import click
+
+from dorabatch.cmds.answers import Record, read_record
+from dorabatch.cmds.client import Query, quote, send
+from dorabatch.cmds.dora import json_option, zone_option
+from dorabatch.cmds.helptext import DocumentedGroup
+from dorabatch.cmds.jsontext import Json, encode_json
+from dorabatch.cmds.terminal import confirm, note, say, stream_out, warn
+from dorabatch.errors import HostKeyChanged, UserError
+
+NODES = "/v1/kinds/Node"
+SSH_PORT = 22
+
+yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+fingerprint_option = click.option(
+    "--fingerprint",
+    metavar="SHA256:...",
+    help="Pin the key if it is this one; refuse any other without a question.",
+)
+
+
+class Described(TypedDict):
+    """What an administrator says about a new node."""
+
+    name: str | None
+    port: int
+    user: str
+    allow: tuple[str, ...]
+    zone: str | None
+
+
+@click.group(
+    cls=DocumentedGroup,
+    help="Look after the nodes of the cluster.",
+    examples=(
+        ("What nodes are there", "dnode list"),
+        ("Add one", "dnode add gpu01.example.org --name gpu01"),
+        ("Take nothing new, finish what runs", "dnode cordon gpu01"),
+        ("Look at it again now", "dnode probe gpu01"),
+    ),
+    notes=(
+        "A node needs an SSH server and Docker, nothing else. Its SSH host key is"
+        " pinned when it is added: compare the fingerprint with what"
+        " `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` prints on the node."
+    ),
+)
+def dnode() -> None:
+    """Hold the commands together."""
+
+
+@dnode.command(
+    "list",
+    help="List the nodes.",
+    examples=(("As JSON", "dnode list --json"),),
+)
+@zone_option
+@json_option
+def list_nodes(zone: str | None, as_json: bool) -> None:
+    """Print the daemon's list."""
+    query: Query = [("zone", zone)] if zone else []
+    query.append(("render", "json" if as_json else "table"))
+    stream_out(send("GET", NODES, query).body())
+
+
+@dnode.command(
+    help="Print everything about one node.",
+    examples=(("GPUs, state and what runs there", "dnode show gpu01"),),
+)
+@click.argument("name")
+@json_option
+def show(name: str, as_json: bool) -> None:
+    """Print the daemon's record."""
+    render = "json" if as_json else "text"
+    stream_out(send("GET", f"{NODES}/{quote(name)}", [("render", render)]).body())
+
+
+@dnode.command(
+    help="Add a node, pinning its SSH host key.",
+    examples=(
+        ("Look at the key and agree to it", "dnode add 10.77.0.11 --name gpu01"),
+        (
+            "With a key known beforehand",
+            "dnode add 10.77.0.11 --fingerprint SHA256:...",
+        ),
+        ("For GPU workloads only", "dnode add gpu02 --allow GPUWorkload"),
+    ),
+)
+@click.argument("host")
+@click.option("--name", metavar="NAME", help="Its name, if not that of the host.")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=SSH_PORT,
+    show_default=True,
+    metavar="PORT",
+    help="Port of its SSH server.",
+)
+@click.option(
+    "--user",
+    default="root",
+    show_default=True,
+    metavar="USER",
+    help="SSH user that may use Docker there.",
+)
+@click.option(
+    "--allow",
+    multiple=True,
+    metavar="WHAT",
+    help="CPUWorkload or GPUWorkload; may be repeated, both by default.",
+)
+@zone_option
+@fingerprint_option
+@yes_option
+def add(
+    host: str, fingerprint: str | None, yes: bool, **described: Unpack[Described]
+) -> int:
+    """Show the key, ask, and pin exactly the key that was shown."""
+    check_fingerprint(fingerprint)
+    port, user = described["port"], described["user"]
+    scanned = _scan({"host": host, "port": port, "user": user})
+    if not agrees(scanned, host, fingerprint, is_yes=yes):
+        return _not_pinned()
+    request: dict[str, Json] = {
+        "host": host,
+        "port": port,
+        "user": user,
+        "fingerprint": str(scanned["fingerprint"]),
+    }
+    if described["name"] is not None:
+        request["name"] = described["name"]
+    if described["allow"]:
+        request["allow"] = described["allow"]
+    if described["zone"] is not None:
+        request["zone"] = described["zone"]
+    name = described["name"] or host
+    return _show_message(_post("/v1/nodes", request), f"node {name} is added")
+
+
+@dnode.command(
+    help="Pin another SSH host key for a node, after it was installed anew.",
+    examples=(("Look at the new key and agree to it", "dnode rekey gpu01"),),
+)
+@click.argument("name")
+@fingerprint_option
+@yes_option
+def rekey(name: str, fingerprint: str | None, yes: bool) -> int:
+    """Show the old and the new key, ask, and pin the new one."""
+    check_fingerprint(fingerprint)
+    scanned = _scan({"name": name})
+    if scanned.get("pinned"):
+        note("dnode", f"the pinned key is {scanned['pinned']}")
+    if not agrees(scanned, name, fingerprint, is_yes=yes):
+        return _not_pinned()
+    request: dict[str, Json] = {"fingerprint": str(scanned["fingerprint"])}
+    answer = _post(f"/v1/nodes/{quote(name)}/rekey", request)
+    return _show_message(answer, f"the new key of {name} is pinned")
+
+
+@dnode.command(
+    help="Place nothing new on a node; what runs there goes on.",
+    examples=(("Before maintenance", "dnode cordon gpu01"),),
+)
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+def cordon(names: tuple[str, ...]) -> int:
+    """Cordon each node."""
+    return _each(names, "cordon", "cordoned")
+
+
+@dnode.command(
+    help="Use a cordoned node again.",
+    examples=(("After maintenance", "dnode uncordon gpu01"),),
+)
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+def uncordon(names: tuple[str, ...]) -> int:
+    """Uncordon each node."""
+    return _each(names, "uncordon", "in use again")
+
+
+@dnode.command(
+    help="Look at a node again now: its GPUs, its Docker, its containers.",
+    examples=(("After a driver update", "dnode probe gpu01"),),
+)
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+def probe(names: tuple[str, ...]) -> int:
+    """Probe each node."""
+    return _each(names, "probe", "probed")
+
+
+@dnode.command(
+    help="Remove a node from the cluster; what runs there is drained first.",
+    examples=(("Without a question", "dnode remove gpu01 --yes"),),
+)
+@click.argument("name")
+@yes_option
+def remove(name: str, yes: bool) -> int:
+    """Ask, and delete the node."""
+    question = f"Remove node {name} from the cluster?"
+    if not yes and not confirm("dnode", question, instead="give --yes"):
+        note("dnode", f"node {name} was not removed")
+        return 1
+    record = read_record(send("DELETE", f"{NODES}/{quote(name)}"))
+    return _show_message(record, f"node {name}: {record.get('result', 'removed')}")
+
+
+def check_fingerprint(fingerprint: str | None) -> None:
+    """Refuse a fingerprint that can match no key."""
+    if fingerprint is None:
+        return
+    digest = fingerprint.removeprefix("SHA256:").rstrip("=")
+    if not fingerprint.startswith("SHA256:") or len(digest) != 43:
+        raise UserError(
+            f"--fingerprint '{fingerprint}': write SHA256: and 43 characters, as"
+            " ssh-keygen -l shows the key"
+        )
+
+
+def agrees(scanned: Record, host: str, expected: str | None, *, is_yes: bool) -> bool:
+    """Whether the key that a node presents is to be pinned."""
+    found = str(scanned["fingerprint"])
+    say(f"{host} presents {scanned['key_type']} {found}")
+    if expected is not None:
+        if found.rstrip("=") != expected.rstrip("="):
+            raise HostKeyChanged(
+                f"{host} presents {found}, not {expected} as given; nothing was"
+                " pinned. Find out which machine answers there"
+            )
+        return True
+    return is_yes or confirm(
+        "dnode",
+        "Is this the key of the node? Pin it?",
+        instead="compare the key and give --fingerprint SHA256:..., or --yes",
+    )
+
+
+def _scan(where: dict[str, Json]) -> Record:
+    return _post("/v1/nodes/scan", where)
+
+
+def _post(path: str, request: dict[str, Json]) -> Record:
+    record = read_record(send("POST", path, body=encode_json(request)))
+    warn("dnode", record.get("warnings", []))
+    return record
+
+
+def _each(names: tuple[str, ...], verb: str, done: str) -> int:
+    for name in names:
+        answer = _post(f"/v1/nodes/{quote(name)}/{verb}", {})
+        _show_message(answer, f"node {name} is {done}")
+    return 0
+
+
+def _show_message(record: Record, otherwise: str) -> int:
+    say(str(record.get("message") or otherwise))
+    return 0
+
+
+def _not_pinned() -> int:
+    note("dnode", "nothing was pinned")
+    return 1

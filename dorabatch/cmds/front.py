@@ -1,0 +1,74 @@
+"""The entry points of all commands: the quick way in, and the way to the full one.
+
+Reads the forms that scripts use by itself; help, completion, mistakes and rare
+options go to the click command behind it. Never imports click, json or re.
+"""
+
+import os
+import sys
+
+from dorabatch.cmds.argv import Unparsed, parse
+from dorabatch.cmds.late import load
+from dorabatch.cmds.options import COMMANDS
+from dorabatch.cmds.terminal import note
+from dorabatch.errors import DorabatchError
+
+EXIT_INTERRUPTED = 130
+
+
+def dsub() -> int:
+    """Submit a workload."""
+    return quick("dsub", sys.argv[1:])
+
+
+def dstat() -> int:
+    """Show workloads."""
+    return quick("dstat", sys.argv[1:])
+
+
+def dcancel() -> int:
+    """Cancel workloads."""
+    return quick("dcancel", sys.argv[1:])
+
+
+def dlog() -> int:
+    """Print a log."""
+    return quick("dlog", sys.argv[1:])
+
+
+def dnode() -> int:
+    """Look after nodes."""
+    return full("dnode", sys.argv[1:])
+
+
+def dora() -> int:
+    """Work with documents of all kinds."""
+    return full("dora", sys.argv[1:])
+
+
+def quick(name: str, words: list[str]) -> int:
+    """Run a command, leaving to click what only click knows."""
+    try:
+        if f"_{name.upper()}_COMPLETE" in os.environ:
+            return full(name, words)
+        try:
+            values = parse(COMMANDS[name], words)
+        except Unparsed:
+            return full(name, words)
+        return int(load(name).run(values))
+    except DorabatchError as error:
+        note(name, error.message)
+        return error.exit_status
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+
+
+def full(name: str, words: list[str]) -> int:
+    """Run the click command of a name."""
+    try:
+        return int(load("full").run(name, words))
+    except DorabatchError as error:
+        note(name, error.message)
+        return error.exit_status
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED

@@ -1,0 +1,63 @@
+"""What dsub sends: the command line over the environment over #DSUB lines."""
+
+import pytest
+
+from dorabatch.cmds.argv import Values
+from dorabatch.cmds.dsub import build, from_environment, job_options, merge
+from dorabatch.cmds.options import DSUB, JOB
+from dorabatch.errors import UserError
+
+
+def test_precedence():
+    merged = merge(
+        {"name": "s", "image": "s", "gpus": "s"},
+        {"DSUB_IMAGE": "e", "DSUB_GPUS": "e"},
+        {"gpus": "c"},
+    )
+    assert merged == {"name": "s", "image": "e", "gpus": "c"}
+
+
+def test_lists_are_replaced_and_variables_added():
+    merged = merge(
+        {"node": ["s"], "env": ["A=s"]},
+        {"DSUB_NODE": "e, f,", "DSUB_ENV": "A=e,1\n\nB=e"},
+        {"env": ["A=c"]},
+    )
+    assert merged["node"] == ["e", "f"]
+    assert merged["env"] == ["A=s", "A=e,1", "B=e", "A=c"]
+
+
+@pytest.mark.parametrize(("text", "given"), [("1", True), ("YES", True), ("0", None)])
+def test_switches_in_the_environment(text, given):
+    assert from_environment({"DSUB_NOTIFY": text}).get("notify") is given
+
+
+def test_a_switch_that_is_neither_on_nor_off_is_refused():
+    with pytest.raises(UserError, match="DSUB_NOTIFY is 'maybe'; set it to 1 or 0"):
+        from_environment({"DSUB_NOTIFY": "maybe"})
+
+
+def test_only_what_makes_the_workload_is_read_from_the_environment():
+    assert from_environment({"DSUB_WAIT": "1", "DSUB_PARSABLE": "1"}) == {}
+
+
+def test_the_names_that_the_daemon_knows():
+    given = {option.key: "x" for option in DSUB.options}
+    assert set(job_options(given)) == {
+        "name", "image", "gpus", "gpu_models", "gpu_share", "cpus", "memory",
+        "replicas", "affinity", "restart", "pull", "shm_size", "env", "workdir",
+        "time", "nodes", "zone", "workspace", "network", "ports", "volumes", "notify",
+    }  # fmt: skip
+    assert len(job_options(given)) == sum(o.scope == JOB for o in DSUB.options)
+
+
+@pytest.mark.parametrize(
+    ("text", "sent"), [("2", 2), ("two", "two"), ("-1", "-1"), ("2" * 12, "2" * 12)]
+)
+def test_numbers_are_sent_as_numbers(text, sent):
+    assert job_options({"gpus": text}) == {"gpus": sent}
+
+
+def test_an_image_alone_runs_what_it_is_made_for():
+    submission = build(Values({"image": "a"}, []), {})
+    assert submission.body == {"options": {"image": "a"}}

@@ -1,0 +1,109 @@
+"""What a quick run loads, and the small parts of the commands."""
+
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+
+import pytest
+
+from dorabatch.clock import FakeClock
+from dorabatch.cmds.client import DaemonAway
+from dorabatch.cmds.kinds import KINDS, kind_of
+from dorabatch.cmds.patience import Patience
+from dorabatch.cmds.suggest import near
+from dorabatch.cmds.watch import fit_page
+from dorabatch.errors import UserError
+
+OURS = {"argv", "client", "front", "jsontext", "late", "options", "terminal"}
+PRINT_LOADED = """
+import sys
+before = set(sys.modules)
+from dorabatch.cmds import front
+sys.argv = ["{name}", *{words}]
+status = front.{name}()
+print(*sorted(set(sys.modules) - before), file=sys.stderr)
+sys.exit(status)
+"""
+TEXT = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n12\n"
+
+
+def loaded(name, words):
+    code = PRINT_LOADED.format(name=name, words=words)
+    argv = [sys.executable, "-c", code]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    return set(done.stderr.split()), done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "more"),
+    [
+        ("dstat", ["-u", "ana", "--limit=5"], set()),
+        ("dsub", ["--image", "a", "--", "ls"], set()),
+        ("dsub", ["{script}"], {"script"}),
+        ("dcancel", ["12"], set()),
+        ("dlog", ["12", "-n", "5"], set()),
+    ],
+)
+def test_a_quick_run_loads_our_own_small_modules_only(
+    serve, tmp_path, name, words, more
+):
+    script = tmp_path / "a.sh"
+    script.write_text("#!/bin/sh\n#DSUB --image a\n")
+    serve([TEXT])
+    found, out = loaded(name, [word.format(script=script) for word in words])
+    assert out.endswith("12\n")
+    ours = {f"dorabatch.cmds.{part}" for part in OURS | {name} | more}
+    extra = found - ours - {"dorabatch", "dorabatch.cmds", "dorabatch.errors"}
+    assert extra <= {"_socket", "types"}
+
+
+def test_the_check_above_sees_what_a_full_run_loads():
+    found, _ = loaded("dstat", ["--version"])
+    assert {"click", "re", "json"} <= found
+
+
+def test_patience_grows_its_pauses_and_ends(capfd, utc_clock):
+    patience = Patience("dsub", 10, utc_clock)
+    error = DaemonAway("gone", is_sent=False)
+    moments = []
+    with pytest.raises(DaemonAway):
+        for _ in range(100):
+            patience.lost(error, then="x")
+            moments.append(round(utc_clock.monotonic(), 3))
+    assert moments == [0.1, 0.3, 0.7, 1.5, 3.1, 6.3, 11.3]
+    patience.found()
+    patience.lost(error, then="x")
+    said = capfd.readouterr().err.splitlines()
+    assert said == ["dsub: the daemon is away; waiting up to 10 s for it (x)"] * 2
+
+
+@pytest.fixture
+def utc_clock():
+    return FakeClock(datetime(2026, 1, 1, tzinfo=UTC))
+
+
+def test_patience_is_read_from_the_environment(monkeypatch):
+    monkeypatch.setenv("DORABATCH_PATIENCE_SECONDS", "soon")
+    with pytest.raises(UserError, match="is 'soon'; give a number of seconds"):
+        Patience("dsub", 10)
+
+
+def test_a_page_fits_the_terminal():
+    body = "\n".join(f"line {number} is long" for number in range(10))
+    page = fit_page("heading", body, os.terminal_size((8, 6)))
+    assert page == "heading\n\nline 0 i\nline 1 i\n... and \n"
+    whole = fit_page("heading", body, os.terminal_size((80, 24)))
+    assert whole.count("\n") == 12
+
+
+def test_kinds_and_their_names():
+    assert {kind_of(name) for names in KINDS.values() for name in names} == set(KINDS)
+    assert kind_of("WorkLoad") == "Workload"
+    with pytest.raises(UserError, match="no kind 'zoen'"):
+        kind_of("zoen")
+
+
+def test_only_near_words_are_suggested():
+    assert near("--gpu", ["--gpus", "--name"]) == " (did you mean --gpus?)"
+    assert near("--qqq", ["--gpus", "--name"]) == ""
