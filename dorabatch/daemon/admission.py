@@ -1,0 +1,96 @@
+"""May this ever run here? The checks of a submission before it is stored.
+
+Pure: takes the spec, the nodes as arrays and the site's bounds; raises Refused with
+a sentence, or returns warnings. Never asks what is free now.
+"""
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+
+from dorabatch.config import Settings
+from dorabatch.errors import Refused
+from dorabatch.placer.arrays import ClusterArrays, RequestArrays
+from dorabatch.placer.verdict import can_ever_run
+from dorabatch.queue.pending import Demand, Restriction
+from dorabatch.resources.workload import WHOLE_GPU_MILLI, WorkloadSpec
+
+
+def check_site_bounds(spec: WorkloadSpec, settings: Settings) -> list[str]:
+    """Raise Refused for what this site never allows; warnings for what it ignores."""
+    limit = settings.limits.replicas_max
+    if spec.replicas > limit:
+        raise Refused(f"spec.replica.count: {spec.replicas} (allowed here: {limit})")
+    if spec.network.mode == "host" and not settings.containers.host_network:
+        raise Refused(
+            "spec.network.mode: 'host' is not allowed here (allowed: none, bridge); "
+            "an admin may set containers.host_network"
+        )
+    if spec.gpu_milli != WHOLE_GPU_MILLI:
+        raise Refused(
+            "spec.selectors.gpu.share: this zone hands out whole GPUs only; leave "
+            "share out"
+        )
+    warnings = []
+    if spec.volumes:
+        names = ", ".join(volume.name for volume in spec.volumes)
+        warnings.append(
+            f"volumes ({names}): no shared storage serves this zone; each node keeps "
+            "its own Docker volume of that name"
+        )
+    if spec.notify.by_email:
+        warnings.append("notify.byEmail: this zone sends no mail")
+    return warnings
+
+
+def check_nodes_exist(restriction: Restriction, known: Collection[str]) -> None:
+    """Raise Refused when a named node is none of the zone's."""
+    for node in restriction.nodes:
+        if node not in known:
+            names = ", ".join(sorted(known)) or "none"
+            raise Refused(
+                f"spec.selectors.node.name: no node {node!r} (known: {names}); see "
+                "dnode list"
+            )
+
+
+def check_models_exist(demand: Demand, known: Collection[str]) -> None:
+    """Raise Refused when no node has any of the GPU models asked for.
+
+    With no GPU known at all (a new zone) nothing is refused: the workload waits.
+    """
+    if demand.gpu_models is None or not known:
+        return
+    if not set(demand.gpu_models).intersection(known):
+        wanted = " or ".join(repr(model) for model in demand.gpu_models)
+        names = ", ".join(sorted(known))
+        raise Refused(
+            f"spec.selectors.gpu.product_name: no node has GPU model {wanted} "
+            f"(known: {names}); see dnode list"
+        )
+
+
+def check_can_ever_run(
+    demand: Demand, cluster: ClusterArrays, accepts: Sequence[bool]
+) -> None:
+    """Raise Refused when even an empty cluster could not run it.
+
+    accepts[model] over the cluster's models. With no node known nothing is refused.
+    """
+    if not len(cluster):
+        return
+    request = RequestArrays(
+        key=np.zeros(1, dtype=np.int64),
+        group=np.zeros(1, dtype=np.int64),
+        gang=np.zeros(1, dtype=bool),
+        gpu_count=np.array([demand.gpu_count], dtype=np.int64),
+        gpu_milli=np.array([demand.gpu_milli], dtype=np.int64),
+        accepts=np.array([accepts], dtype=bool),
+        cpu_milli=np.array([demand.cpu_milli], dtype=np.int64),
+        memory_mib=np.array([demand.memory_mib], dtype=np.int64),
+        affinity=np.array([demand.affinity], dtype=np.int64),
+        mask=np.zeros(1, dtype=np.int64),
+    )
+    verdict = can_ever_run(request, cluster)[0]
+    if verdict is not None:
+        raise Refused(verdict.sentence)

@@ -1,0 +1,220 @@
+"""The routes, in one table: the application and its OpenAPI document.
+
+Every route passes the same border; what is not in the table does not exist.
+"""
+
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route as StarletteRoute
+
+from dorabatch.daemon.api import kinds, logs, nodes, workloads
+from dorabatch.daemon.api.context import Context, Handler, guarded, json_answer
+from dorabatch.daemon.fleet import NodeState
+from dorabatch.daemon.server import caller_of
+from dorabatch.queue.states import State
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One method of one path."""
+
+    method: str
+    path: str
+    handler: Handler
+    summary: str
+    query: tuple[str, ...] = ()
+    body: tuple[str, ...] = ()
+    answer: str = "application/json"
+
+
+async def status(context: Context, request: Request) -> Response:
+    """GET /v1/status: the daemon in numbers."""
+    services = context.services
+    views = services.fleet.views()
+    live = [w for w in list(services.board.workloads.values()) if w.ended_at is None]
+    held = [c for v in views for c in services.board.on_node(v.name)]
+    return json_answer(
+        {
+            "version": version("dorabatch"),
+            "zone": services.settings.zone,
+            "cluster_id": services.cluster_id,
+            "epoch": services.epoch,
+            "user": caller_of(request.state, services.settings).user,
+            "live_workloads": len(live),
+            "queued": len(services.board.pending),
+            "running": sum(c.state is State.RUNNING for c in held),
+            "nodes": len(views),
+            "nodes_ready": sum(v.state is NodeState.READY for v in views),
+            "cycles": services.last_plan.cycles,
+            "cycle_ms": round(services.last_plan.seconds * 1000, 1),
+        }
+    )
+
+
+async def openapi(context: Context, request: Request) -> Response:
+    """GET /openapi.json: this table as OpenAPI."""
+    return json_answer(openapi_document())
+
+
+_LIST = (
+    "refs", "state", "user", "me", "workspace", "node", "all", "limit", "columns",
+    "view", "render", "header",
+)  # fmt: skip
+_SCOPE = ("zone", "workspace", "render")
+_WORKLOAD = "/v1/workloads/{ref:path}"
+
+ROUTES = (
+    Route(
+        method="POST", path="/v1/workloads", handler=workloads.submit,
+        summary="Submit a workload; answered once it is on disk", query=("render",),
+        body=("manifest", "path", "options", "submission_key"),
+    ),
+    Route(
+        method="GET", path="/v1/workloads", handler=workloads.list_all,
+        summary="List workloads", query=_LIST,
+    ),
+    Route(
+        method="GET", path=f"{_WORKLOAD}/why", handler=workloads.why,
+        summary="Why a workload waits", query=("placement",), answer="text/plain",
+    ),
+    Route(
+        method="GET", path=f"{_WORKLOAD}/wait", handler=workloads.wait,
+        summary="Wait for a workload's end", query=("seconds",),
+    ),
+    Route(
+        method="GET", path=f"{_WORKLOAD}/log", handler=logs.log,
+        summary="A container's output",
+        query=("replica", "attempt", "tail", "offset", "follow"),
+        answer="application/octet-stream",
+    ),
+    Route(
+        method="GET", path=_WORKLOAD, handler=workloads.show,
+        summary="A workload's whole record", query=("render",),
+    ),
+    Route(
+        method="POST", path="/v1/cancel", handler=workloads.cancel_many,
+        summary="Cancel workloads", query=("render",),
+        body=("refs", "all", "states", "user", "me", "workspace", "dry_run"),
+    ),
+    Route(
+        method="POST", path="/v1/apply", handler=kinds.apply,
+        summary="Create or change what documents describe",
+        body=("manifest", "path", "accept_keys"),
+    ),
+    Route(
+        method="POST", path="/v1/delete", handler=kinds.delete_documents,
+        summary="Delete what documents name", body=("manifest", "path"),
+    ),
+    Route(
+        method="GET", path="/v1/kinds/{kind}", handler=kinds.list_kind,
+        summary="List the objects of a kind", query=_SCOPE,
+    ),
+    Route(
+        method="GET", path="/v1/kinds/{kind}/{name}", handler=kinds.describe,
+        summary="One object of a kind", query=_SCOPE,
+    ),
+    Route(
+        method="DELETE", path="/v1/kinds/{kind}/{name}", handler=kinds.delete_one,
+        summary="Delete one object", query=("zone", "workspace"),
+    ),
+    Route(
+        method="POST", path="/v1/nodes/scan", handler=nodes.scan,
+        summary="The SSH host key a machine presents",
+        body=("host", "port", "user", "name"),
+    ),
+    Route(
+        method="POST", path="/v1/nodes", handler=nodes.add, summary="Add a node",
+        body=("name", "host", "port", "user", "fingerprint", "allow", "zone"),
+    ),
+    Route(
+        method="POST", path="/v1/nodes/{name}/rekey", handler=nodes.rekey,
+        summary="Pin another SSH host key", body=("fingerprint",),
+    ),
+    Route(
+        method="POST", path="/v1/nodes/{name}/{verb}", handler=nodes.verb,
+        summary="cordon, uncordon or probe a node",
+    ),
+    Route(
+        method="GET", path="/v1/status", handler=status,
+        summary="The daemon in numbers",
+    ),
+    Route(
+        method="GET", path="/openapi.json", handler=openapi,
+        summary="This description",
+    ),
+)  # fmt: skip
+
+
+def make_app(context: Context) -> Starlette:
+    """The application the server serves."""
+    return Starlette(
+        routes=[
+            StarletteRoute(
+                route.path, guarded(context, route.handler), methods=[route.method]
+            )
+            for route in ROUTES
+        ]
+    )
+
+
+def openapi_document() -> dict[str, object]:
+    """The routes as an OpenAPI 3.1 document."""
+    paths: dict[str, dict[str, object]] = {}
+    for route in ROUTES:
+        path = route.path.replace(":path}", "}")
+        paths.setdefault(path, {})[route.method.lower()] = _operation(route, path)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "dorabatch", "version": version("dorabatch")},
+        "paths": paths,
+    }
+
+
+def _operation(route: Route, path: str) -> dict[str, object]:
+    in_path = [part[1:-1] for part in path.split("/") if part.startswith("{")]
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in in_path
+    ] + [
+        {"name": name, "in": "query", "required": False, "schema": {"type": "string"}}
+        for name in route.query
+    ]
+    operation: dict[str, object] = {
+        "summary": route.summary,
+        "operationId": f"{route.method.lower()}{path.replace('/', '-')}",
+        "parameters": parameters,
+        "responses": {
+            "200": {"description": "Done", "content": {route.answer: {}}},
+            "default": {
+                "description": "A sentence",
+                "content": {"application/json": {"schema": _ERROR}},
+            },
+        },
+    }
+    if route.body:
+        schema = {
+            "type": "object",
+            "properties": {name: {} for name in route.body},
+            "additionalProperties": False,
+        }
+        operation["requestBody"] = {"content": {"application/json": {"schema": schema}}}
+    return operation
+
+
+_ERROR = {
+    "type": "object",
+    "properties": {
+        "error": {
+            "type": "object",
+            "properties": {
+                "code": {"type": "string"},
+                "message": {"type": "string"},
+                "exit_status": {"type": "integer"},
+            },
+        }
+    },
+}

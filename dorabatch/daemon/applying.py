@@ -1,0 +1,172 @@
+"""`apply` and `delete` of Workloads: create, scale, change or end what is declared.
+
+Compares the declared with the stored and writes the difference; the keepers then act
+on it. A re-ordering of keys changes nothing.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from dorabatch.daemon.intake import Intake
+from dorabatch.daemon.keeper import Keepers
+from dorabatch.daemon.rights import Caller, check_owner
+from dorabatch.daemon.services import Services
+from dorabatch.daemon.settle import end_containers
+from dorabatch.daemon.submissions import Submissions
+from dorabatch.daemon.summary import workload_label
+from dorabatch.db import Tx
+from dorabatch.queue import store
+from dorabatch.queue.records import Container, Happening, Workload
+from dorabatch.queue.states import AfterStop, Outcome, State
+from dorabatch.queue.store import NewWorkload
+from dorabatch.queue.transitions import requeued, stopping
+from dorabatch.resources.workload import Workload as WorkloadDocument
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """What became of one document."""
+
+    kind: str
+    name: str
+    result: str
+    message: str
+
+
+class WorkloadApplier:
+    """Applies Workload documents."""
+
+    def __init__(
+        self,
+        services: Services,
+        keepers: Keepers,
+        intake: Intake,
+        submissions: Submissions,
+    ) -> None:
+        self._services = services
+        self._keepers = keepers
+        self._intake = intake
+        self._submissions = submissions
+
+    def apply(
+        self, caller: Caller, document: WorkloadDocument
+    ) -> tuple[Applied, list[str]]:
+        """Create, scale or update; waits until it is on disk."""
+        new, warnings = self._intake.admit(caller, document)
+        live = self._services.board.live_names.get((new.workspace, new.name))
+        if live is None:
+            submitted = self._submissions.submit(new).result()
+            label = f"{submitted.workspace}/{submitted.name}"
+            text = f"{label} created (id {submitted.workload_id})"
+            return _applied(new, "created", text), warnings
+        workload = self._services.board.workloads[live]
+        check_owner(caller, workload.submitter.user, workload_label(workload))
+        return self._change(workload, new), warnings
+
+    def _change(self, workload: Workload, new: NewWorkload) -> Applied:
+        same_spec = workload.spec_digest == new.spec_digest
+        same_count = workload.replicas == new.replicas
+        if same_spec and same_count:
+            return _applied(new, "not changed", f"{new.workspace}/{new.name}")
+        now = self._services.clock.now()
+        wanted = replace(
+            workload,
+            spec_json=new.spec_json,
+            spec_digest=new.spec_digest,
+            replicas=new.replicas,
+            version=workload.version + (0 if same_spec else 1),
+        )
+
+        def write(tx: Tx) -> list[Container]:
+            store.save_workload(tx, wanted)
+            if not same_spec:
+                store.insert_versions(tx, [replace(wanted, submitted_at=now)])
+            changed = _rescale(tx, wanted, now)
+            if not same_spec:
+                changed += _renew(tx, wanted, now)
+            return changed
+
+        changed = self._services.writer.do(write)
+        self._hand_over(changed)
+        if same_spec:
+            text = f"{new.name}: {workload.replicas} -> {new.replicas} containers"
+            return _applied(new, "scaled", text)
+        return _applied(new, "updated", f"{new.name}: version {wanted.version}")
+
+    def delete(self, caller: Caller, workload: Workload) -> str:
+        """End a workload; "deleted" or, while containers stop, "draining"."""
+        check_owner(caller, workload.submitter.user, workload_label(workload))
+        now = self._services.clock.now()
+
+        def write(tx: Tx) -> list[Container]:
+            containers = store.containers_of(tx, workload.workload_id)
+            reason = f"deleted by {caller.user}"
+            return end_containers(
+                tx, containers, outcome=Outcome.CANCELLED, reason=reason, now=now
+            )
+
+        changed = self._services.writer.do(write)
+        self._hand_over(changed)
+        is_draining = any(one.state is State.STOPPING for one in changed)
+        return "draining" if is_draining else "deleted"
+
+    def _hand_over(self, changed: list[Container]) -> None:
+        for container in changed:
+            if container.state is State.STOPPING:
+                self._keepers.conclude(container)
+        self._services.cycle_wanted.set()
+
+
+def _applied(new: NewWorkload, result: str, message: str) -> Applied:
+    return Applied(kind="Workload", name=new.name, result=result, message=message)
+
+
+def _rescale(tx: Tx, workload: Workload, now: datetime) -> list[Container]:
+    """Make or end containers until as many are left as are wanted."""
+    existing = store.containers_of(tx, workload.workload_id)
+    surplus = [c for c in existing if c.replica > workload.replicas and not c.removed]
+    marked = [replace(one, removed=True, rev=one.rev + 1) for one in surplus]
+    store.save_containers(tx, list(zip(surplus, marked, strict=True)))
+    reason = f"scaled down to {workload.replicas}"
+    changed = end_containers(
+        tx, marked, outcome=Outcome.CANCELLED, reason=reason, now=now
+    )
+    back = [c for c in existing if c.replica <= workload.replicas and c.removed]
+    again = [
+        (one, replace(requeued(one, now), version=workload.version))
+        for one in back
+        if one.state is State.FINISHED
+    ]
+    store.save_containers(tx, again)
+    known = {c.replica for c in existing}
+    missing = [n for n in range(1, workload.replicas + 1) if n not in known]
+    store.insert_containers(tx, [(workload, n) for n in missing], now=now)
+    text = f"{workload.replicas} containers wanted"
+    store.insert_events(tx, [_event(workload, now, "scale", text)])
+    return changed
+
+
+def _renew(tx: Tx, workload: Workload, now: datetime) -> list[Container]:
+    """Let every container start anew with the present spec."""
+    pairs = []
+    for one in store.containers_of(tx, workload.workload_id):
+        if one.removed:
+            continue
+        if one.state is State.FINISHED:
+            pairs.append((one, requeued(one, now)))
+        elif one.state is State.QUEUED:
+            pairs.append((one, replace(one, rev=one.rev + 1)))
+        else:
+            reason = f"spec changed to version {workload.version}"
+            pairs.append((one, stopping(one, AfterStop.REQUEUE, None, reason)))
+    changed = [(before, after) for before, after in pairs if after is not before]
+    store.save_containers(tx, changed)
+    text = f"version {workload.version} applied"
+    store.insert_events(tx, [_event(workload, now, "update", text)])
+    return [after for _, after in changed]
+
+
+def _event(workload: Workload, at: datetime, kind: str, text: str) -> Happening:
+    return Happening(
+        workload_id=workload.workload_id, at=at, replica=None, kind=kind, text=text
+    )

@@ -1,0 +1,172 @@
+"""A plan -> guarded writes: QUEUED becomes PLACED where nothing changed since.
+
+Picks the devices of each placement. A placement that no longer matches is left for
+the next cycle; nothing here talks to a node.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from dorabatch.daemon.fleet import NodeView
+from dorabatch.daemon.snapshot import FreeDevices, Snapshot
+from dorabatch.db import Tx
+from dorabatch.errors import LeaseLost
+from dorabatch.placer.arrays import SHARE, Placement, Plan
+from dorabatch.queue import store
+from dorabatch.queue.board import Board
+from dorabatch.queue.pending import Demand
+from dorabatch.queue.records import Container, ContainerId, Happening, Hold
+from dorabatch.queue.states import State
+from dorabatch.queue.transitions import new_run, placed
+
+MILLI = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Committed:
+    """What came of a plan: placed containers, and how many were stale."""
+
+    placed: tuple[Container, ...]
+    stale: int
+
+
+class PlanCommitter:
+    """Turns placements into holds on the devices that are free right now."""
+
+    def __init__(self, board: Board, snapshot: Snapshot) -> None:
+        self._board = board
+        self._snapshot = snapshot
+        self._devices: dict[str, FreeDevices] = {}
+
+    def commit(self, tx: Tx, plan: Plan, now: datetime) -> Committed:
+        """Write the plan; runs inside the writer's transaction."""
+        changed = []
+        for placement in plan.placements:
+            pair = self._pair(placement)
+            if pair is not None:
+                changed.append(pair)
+        done = _save(tx, changed)
+        store.insert_runs(tx, [new_run(after, now) for _, after in done])
+        store.insert_events(tx, [_placed_event(after, now) for _, after in done])
+        return Committed(
+            placed=tuple(after for _, after in done),
+            stale=len(plan.placements) - len(done),
+        )
+
+    def _pair(self, placement: Placement) -> tuple[Container, Container] | None:
+        container = self._board.containers.get(ContainerId(placement.key))
+        if container is None or container.state is not State.QUEUED:
+            return None
+        workload = self._board.workloads[container.workload_id]
+        view = self._snapshot.nodes[placement.node]
+        hold = self._hold(
+            self._board.demand_of(workload, container.replica), placement, view
+        )
+        if hold is None:
+            return None
+        return container, placed(container, hold, workload.version)
+
+    def _hold(
+        self, demand: Demand, placement: Placement, view: NodeView
+    ) -> Hold | None:
+        devices = self._devices_of(view)
+        cpu_milli, memory_mib = amounts(demand, view)
+        whole = cpu_milli // MILLI if demand.cpu_exclusive else 0
+        wanted = {
+            model: count
+            for model, count in zip(
+                self._snapshot.cluster.models, placement.gpus, strict=True
+            )
+            if count
+        }
+        ports = demand.restriction.ports
+        is_short = any(len(devices.gpus.get(m, ())) < n for m, n in wanted.items())
+        if is_short or len(devices.cores) < whole or devices.ports.intersection(ports):
+            return None
+        gpus, models = [], []
+        for model, count in wanted.items():
+            free = devices.gpus[model]
+            gpus += free[:count]
+            models += [model] * count
+            del free[:count]
+        cores = tuple(devices.cores[:whole])
+        del devices.cores[:whole]
+        devices.ports.update(ports)
+        return Hold(
+            node=view.name,
+            gpus=tuple(gpus),
+            gpu_models=tuple(models),
+            cores=cores,
+            cpu_milli=cpu_milli,
+            memory_mib=memory_mib,
+            ports=ports,
+            boot_id=view.facts.boot_id if view.facts else "",
+        )
+
+    def _devices_of(self, view: NodeView) -> FreeDevices:
+        devices = self._devices.get(view.name)
+        if devices is None:
+            holds = [c.hold for c in self._board.on_node(view.name) if c.hold]
+            devices = FreeDevices(view, holds)
+            self._devices[view.name] = devices
+        return devices
+
+
+def amounts(demand: Demand, view: NodeView) -> tuple[int, int]:
+    """(CPU in thousandths, memory in MiB) on this node, slices resolved.
+
+    The same integer rule as the placer's SHARE: a GPU request's slice is the node's
+    total // its GPUs x GPUs asked; a CPU request's memory follows its CPU part.
+    """
+    facts = view.facts
+    assert facts is not None
+    total_milli, gpus = len(facts.cores) * MILLI, len(facts.gpus)
+    cpu, memory = demand.cpu_milli, demand.memory_mib
+    if cpu == SHARE:
+        cpu = total_milli // max(gpus, 1) * demand.gpu_count
+    if memory == SHARE and demand.gpu_count:
+        memory = facts.memory_mib // max(gpus, 1) * demand.gpu_count
+    elif memory == SHARE:
+        memory = facts.memory_mib * cpu // max(total_milli, 1)
+    return cpu, memory
+
+
+def _save(
+    tx: Tx, changed: Sequence[tuple[Container, Container]]
+) -> list[tuple[Container, Container]]:
+    noted = len(tx.changes)
+    savepoint = tx.connection.begin_nested()
+    try:
+        store.save_containers(tx, changed)
+    except LeaseLost:
+        savepoint.rollback()
+        del tx.changes[noted:]
+    else:
+        savepoint.commit()
+        return list(changed)
+    # Somebody cancelled one of them in the same moment: find out which.
+    done = []
+    for pair in changed:
+        savepoint = tx.connection.begin_nested()
+        try:
+            store.save_containers(tx, [pair])
+        except LeaseLost:
+            savepoint.rollback()
+        else:
+            savepoint.commit()
+            done.append(pair)
+    return done
+
+
+def _placed_event(container: Container, now: datetime) -> Happening:
+    hold = container.hold
+    assert hold is not None
+    gpus = f", {len(hold.gpus)} x {hold.gpu_models[0]}" if hold.gpus else ""
+    return Happening(
+        workload_id=container.workload_id,
+        at=now,
+        replica=container.replica,
+        kind="place",
+        text=f"attempt {container.attempt} placed on {hold.node}{gpus}",
+    )

@@ -1,0 +1,87 @@
+"""The scheduling cycle: snapshot, order, place, commit, launch.
+
+One pass over the whole queue. Decides through pure functions only and touches no node
+itself.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from dorabatch import log
+from dorabatch.daemon.commit import Committed, PlanCommitter
+from dorabatch.daemon.keeper import Keepers
+from dorabatch.daemon.services import LastPlan, Services
+from dorabatch.daemon.snapshot import Snapshot, take_snapshot
+from dorabatch.daemon.steps import Step
+from dorabatch.placer.arrays import Plan
+from dorabatch.placer.pack import place
+from dorabatch.placer.policy import PlacementPolicy
+from dorabatch.queue.pending import IntArray
+from dorabatch.queue.priority import rank_queued
+
+_MICROSECONDS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CycleResult:
+    """What a cycle did."""
+
+    pending: int
+    placed: int
+    stale: int
+    seconds: float
+
+
+def run_cycle(services: Services, keepers: Keepers) -> CycleResult:
+    """Plan the whole queue once and start what found a place."""
+    began = services.clock.monotonic()
+    notice_silence(services)
+    snapshot = take_snapshot(services.board, services.fleet.views())
+    order = _order(services, snapshot)
+    policy = placement_policy(services)
+    plan = place(snapshot.requests(order), snapshot.cluster, policy=policy)
+    committed = _commit(services, snapshot, plan)
+    for container in committed.placed:
+        keepers.launch(container)
+    seconds = services.clock.monotonic() - began
+    services.last_plan = LastPlan(
+        plan=plan, seconds=seconds, cycles=services.last_plan.cycles + 1
+    )
+    return CycleResult(
+        pending=len(snapshot.pending),
+        placed=len(committed.placed),
+        stale=committed.stale,
+        seconds=seconds,
+    )
+
+
+def placement_policy(services: Services) -> PlacementPolicy:
+    """The placer's policy of this cycle; Random differs from cycle to cycle."""
+    cycle = services.settings.cycle
+    return PlacementPolicy(
+        name=cycle.placement_policy, seed=cycle.seed + services.last_plan.cycles
+    )
+
+
+def notice_silence(services: Services) -> None:
+    """Nodes not heard of for too long get nothing new."""
+    patience = timedelta(seconds=services.settings.node.unreachable_after_seconds)
+    for name in services.fleet.silent(services.clock.now(), patience):
+        log.warning("node-silent", node=name)
+
+
+def _order(services: Services, snapshot: Snapshot) -> IntArray:
+    now_us = int(services.clock.now().timestamp() * _MICROSECONDS)
+    ranked = rank_queued(snapshot.pending)
+    is_ready = snapshot.pending.ready_us[ranked] <= now_us
+    return ranked[is_ready]
+
+
+def _commit(services: Services, snapshot: Snapshot, plan: Plan) -> Committed:
+    if not plan.placements:
+        return Committed(placed=(), stale=0)
+    committer = PlanCommitter(services.board, snapshot)
+    now = services.clock.now()
+    committed = services.writer.do(lambda tx: committer.commit(tx, plan, now))
+    services.steps.reach(Step.PLACE_COMMITTED)
+    return committed

@@ -1,0 +1,37 @@
+"""What is kept of a node's facts across a restart of the daemon, as JSON text.
+
+Only what lasts: readings of the moment (use, clock offset) are left out.
+"""
+
+import json
+from dataclasses import asdict, replace
+from typing import Any
+
+from dorabatch.node.facts import GpuFacts, NodeFacts
+
+
+def facts_to_json(facts: NodeFacts) -> str:
+    """Lasting facts as text; equal text means nothing lasting changed."""
+    lasting = replace(
+        facts,
+        clock_offset_seconds=0.0,
+        disk_free_mib=None,
+        gpus=tuple(
+            replace(
+                gpu, memory_used_mib=None, utilization_percent=None, process_pids=()
+            )
+            for gpu in facts.gpus
+        ),
+    )
+    return json.dumps(asdict(lasting), sort_keys=True)
+
+
+def facts_from_json(text: str) -> NodeFacts:
+    """The facts that `facts_to_json` wrote."""
+    values: dict[str, Any] = json.loads(text)
+    gpus = tuple(
+        GpuFacts(**{**gpu, "process_pids": tuple(gpu["process_pids"])})
+        for gpu in values.pop("gpus")
+    )
+    cores = tuple(values.pop("cores"))
+    return NodeFacts(**values, gpus=gpus, cores=cores)

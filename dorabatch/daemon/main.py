@@ -1,0 +1,219 @@
+"""`dorad`: reads settings, opens the database, puts the parts together, serves.
+
+The composition root; holds no rule of its own.
+"""
+
+import fcntl
+import os
+import signal
+import sys
+import threading
+from datetime import datetime
+from pathlib import Path
+from typing import TextIO
+from uuid import uuid4
+
+import click
+from sqlalchemy import Engine, insert, select, update
+
+from dorabatch import log
+from dorabatch.clock import SystemClock
+from dorabatch.config import Settings, read_settings
+from dorabatch.daemon.fleet import Fleet, NodeSettings
+from dorabatch.daemon.schema import migrate, require_current
+from dorabatch.daemon.service import Daemon
+from dorabatch.daemon.services import Services
+from dorabatch.daemon.steps import Step, Steps
+from dorabatch.daemon.wish import demand_of
+from dorabatch.db import Tx, Writer, is_in_transaction, open_engine, transaction
+from dorabatch.errors import ConfigError, DorabatchError, LeaseLost, invariant
+from dorabatch.node.docker_driver import open_node
+from dorabatch.node.docker_link import DriverLimits
+from dorabatch.node.driver import NodeDriver
+from dorabatch.node.ssh import NodeAddress, SshTimeouts
+from dorabatch.queue import store
+from dorabatch.queue.board import Board
+from dorabatch.queue.tables import DAEMONS
+
+CONFIG_DEFAULT = Path("/etc/dorabatch.yaml")
+CRASH_VARIABLE = "DORABATCH_FAULT_CRASH_AT"
+"""Set by fault tests: the step at which the daemon kills itself."""
+
+
+@click.group(invoke_without_command=True)
+@click.version_option(package_name="dorabatch")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help=f"Settings file; {CONFIG_DEFAULT} when it exists.",
+)
+@click.pass_context
+def cli(context: click.Context, config: Path | None) -> None:
+    """Run the daemon of a zone.
+
+    \b
+    Examples:
+      dorad --config /etc/dorabatch.yaml
+      DORABATCH_STATE_DIR=/srv/dora dorad
+      dorad --config FILE migrate --to head
+    """
+    if config is None and CONFIG_DEFAULT.exists():
+        config = CONFIG_DEFAULT
+    context.obj = read_settings(config, os.environ)
+    if context.invoked_subcommand is None:
+        serve(context.obj)
+
+
+@cli.command("migrate")
+@click.option("--to", default="head", show_default=True, help="Revision, or base.")
+@click.pass_obj
+def migrate_command(settings: Settings, to: str) -> None:
+    """Bring the database to a revision, up or down."""
+    click.echo(f"database is at revision {migrate(settings.database_url, to)}")
+
+
+@cli.command("check")
+@click.pass_obj
+def check_command(settings: Settings) -> None:
+    """Print the settings in force and whether they can be read."""
+    click.echo(settings.model_dump_json(indent=2))
+
+
+def main() -> None:
+    """The entry point: errors are one sentence and an exit status."""
+    try:
+        cli(standalone_mode=False)
+    except DorabatchError as error:
+        click.echo(f"dorad: {error.message}", err=True)
+        sys.exit(error.exit_status)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    log.configure(level=settings.log_level, as_json=settings.log_format == "json")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with lock_state_dir(settings.state_dir):
+        daemon = Daemon(compose(settings))
+        daemon.start()
+        try:
+            daemon.run_until(stop)
+        finally:
+            log.event("stopping")
+            daemon.stop()
+
+
+def lock_state_dir(state_dir: Path) -> TextIO:
+    """Hold the state directory; ConfigError when another dorad does."""
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True)
+        handle = (state_dir / "dorad.lock").open("w")
+    except OSError as error:
+        raise ConfigError(f"state_dir = {state_dir}: {error.strerror}") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        handle.close()
+        raise ConfigError(
+            f"state_dir = {state_dir}: another dorad uses it; stop it first"
+        ) from error
+    return handle
+
+
+def compose(settings: Settings) -> Services:
+    """Open the database and put the parts together; the writer runs after this."""
+    engine = open_engine(settings.database_url)
+    require_current(engine, settings.database_url)
+    clock = SystemClock()
+    epoch, cluster_id = take_over(engine, settings.zone, clock.now())
+    board = Board(ended_max=settings.limits.ended_kept_in_memory, demand_of=demand_of)
+    with engine.connect() as connection:
+        ended = settings.limits.ended_kept_in_memory
+        board.apply(store.load_ended(connection, settings.zone, ended))
+        board.apply(store.load_live(connection, settings.zone))
+    writer = Writer(
+        engine,
+        on_commit=board.apply,
+        guard=lambda tx: refuse_when_overtaken(tx, settings.zone, epoch),
+    )
+    writer.start()
+    return Services(
+        settings=settings,
+        engine=engine,
+        writer=writer,
+        board=board,
+        fleet=Fleet(),
+        clock=clock,
+        steps=Steps(_crash_step()),
+        cluster_id=cluster_id,
+        epoch=epoch,
+        open_driver=lambda node: open_driver(settings, node),
+    )
+
+
+def take_over(engine: Engine, zone: str, now: datetime) -> tuple[int, str]:
+    """(epoch, cluster id): from now on, an older daemon of the zone cannot write."""
+    with transaction(engine) as tx:
+        found = tx.connection.execute(
+            select(DAEMONS.c.epoch, DAEMONS.c.cluster_id).where(DAEMONS.c.zone == zone)
+        ).one_or_none()
+        if found is None:
+            cluster_id = uuid4().hex[:8]
+            row = {"zone": zone, "epoch": 1, "cluster_id": cluster_id}
+            tx.connection.execute(insert(DAEMONS).values(**row, started_at=now))
+            return 1, cluster_id
+        epoch = int(found.epoch) + 1
+        tx.connection.execute(
+            update(DAEMONS)
+            .where(DAEMONS.c.zone == zone)
+            .values(epoch=epoch, started_at=now)
+        )
+        return epoch, str(found.cluster_id)
+
+
+def refuse_when_overtaken(tx: Tx, zone: str, epoch: int) -> None:
+    """Raise LeaseLost when a newer daemon serves the zone."""
+    statement = select(DAEMONS.c.epoch).where(DAEMONS.c.zone == zone)
+    present = tx.connection.execute(statement).scalar()
+    if present != epoch:
+        raise LeaseLost(
+            f"another dorad (epoch {present}) has taken over zone {zone}; this one "
+            f"(epoch {epoch}) stops"
+        )
+
+
+def open_driver(settings: Settings, node: NodeSettings) -> NodeDriver:
+    """The connection to a node, made at its first use."""
+    address = NodeAddress(
+        name=node.name,
+        host=node.host,
+        port=node.port,
+        user=node.user,
+        key_file=str(settings.ssh.key_file),
+        fingerprint=node.fingerprint or "",
+        docker_socket=node.docker_socket,
+    )
+    timeouts = SshTimeouts(
+        connect_seconds=settings.ssh.connect_seconds_max,
+        answer_seconds=settings.ssh.answer_seconds_max,
+    )
+    limits = DriverLimits(
+        channels=settings.node.launches_at_once + 2,
+        pull_seconds=settings.node.pull_seconds_max,
+    )
+    return open_node(address, timeouts=timeouts, limits=limits, on_call=_outside_tx)
+
+
+def _outside_tx(_number: int, operation: str) -> None:
+    invariant(not is_in_transaction(), f"{operation} called inside a transaction")
+
+
+def _crash_step() -> Step | None:
+    name = os.environ.get(CRASH_VARIABLE)
+    return Step(name) if name else None

@@ -1,0 +1,211 @@
+"""Nodes as declared objects: add, change, pin a host key, cordon, remove.
+
+Turns Node documents into the fleet's settings and keepers. Places and starts nothing.
+"""
+
+from dataclasses import dataclass
+
+from dorabatch.daemon.catalog import (
+    StoredObject,
+    delete_object,
+    forget_facts,
+    get_object,
+    list_objects,
+    load_facts,
+    save_object,
+)
+from dorabatch.daemon.facts_json import facts_from_json
+from dorabatch.daemon.fleet import NodeSettings, NodeState
+from dorabatch.daemon.keeper import Keepers
+from dorabatch.daemon.rights import Caller
+from dorabatch.daemon.services import Services
+from dorabatch.db import Tx
+from dorabatch.errors import ConflictError, NodeError, NotFound
+from dorabatch.node.facts import HostKey
+from dorabatch.node.ssh import scan_host_key
+from dorabatch.resources.cluster import NodeSpec
+
+KIND = "Node"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedNode:
+    """What became of a node."""
+
+    name: str
+    result: str
+    message: str
+    fingerprint: str | None
+
+
+class Nodes:
+    """The zone's declared nodes."""
+
+    def __init__(self, services: Services, keepers: Keepers) -> None:
+        self._services = services
+        self._keepers = keepers
+
+    def load(self) -> None:
+        """Fill the fleet from the database and start a keeper for each node."""
+        zone = self._services.settings.zone
+        with self._services.engine.connect() as connection:
+            stored = list_objects(connection, KIND, zone)
+            facts = load_facts(connection, zone)
+        for one in stored:
+            known = facts.get(one.name)
+            settings = self._settings(one.name, load_node_spec(one.spec))
+            self._services.fleet.put(
+                settings, facts_from_json(known[0]) if known else None
+            )
+            self._start(settings)
+
+    def scan(self, host: str, port: int) -> HostKey:
+        """The SSH host key that a machine presents."""
+        seconds = self._services.settings.ssh.connect_seconds_max
+        return scan_host_key(host, port, seconds)
+
+    def save(
+        self, caller: Caller, name: str, spec: NodeSpec
+    ) -> tuple[SavedNode, HostKey | None]:
+        """Create or change a node; also the key it presents when none is pinned."""
+        before = self._stored(name)
+        pinned = load_node_spec(before.spec).host_key if before else None
+        presented, note = None, ""
+        if spec.host_key is None and pinned is not None:
+            spec = spec.model_copy(update={"host_key": pinned})
+        elif spec.host_key is None:
+            presented, note = self._presented(spec)
+        elif pinned != spec.host_key:
+            was = f" (was {pinned})" if pinned else ""
+            note = f"; SSH host key {spec.host_key} pinned{was}"
+        result = self._write(caller, name, spec)
+        settings = self._settings(name, spec)
+        if result != "not changed" or self._keepers.get(name) is None:
+            self._services.fleet.put(settings)
+            self._start(settings)
+        saved = SavedNode(
+            name=name,
+            result=result,
+            message=f"node {name} {result}{note}",
+            fingerprint=spec.host_key,
+        )
+        return saved, presented
+
+    def change(self, caller: Caller, name: str, **changes: object) -> SavedNode:
+        """Change some fields of a node's spec."""
+        stored = self._stored(name)
+        if stored is None:
+            raise self._unknown(name)
+        spec = load_node_spec(stored.spec).model_copy(update=changes)
+        result = self._write(caller, name, spec)
+        settings = self._settings(name, spec)
+        self._services.fleet.put(settings)
+        if "host_key" in changes:
+            self._start(settings)
+        self._services.cycle_wanted.set()
+        return SavedNode(
+            name=name,
+            result=result,
+            message=f"node {name} {result}",
+            fingerprint=spec.host_key,
+        )
+
+    def remove(self, name: str) -> None:
+        """Forget a node that nothing runs on."""
+        if self._stored(name) is None:
+            raise self._unknown(name)
+        held = self._services.board.on_node(name)
+        if held:
+            ids = ", ".join(str(c.workload_id) for c in held[:5])
+            raise ConflictError(
+                f"node {name} still holds {len(held)} containers (workloads {ids}); "
+                f"cordon it (dnode cordon {name}) and wait, or cancel them"
+            )
+        zone = self._services.settings.zone
+
+        def write(tx: Tx) -> None:
+            delete_object(tx, KIND, zone, "", name)
+            forget_facts(tx, zone, name)
+
+        self._services.writer.do(write)
+        self._keepers.drop(name)
+        self._services.fleet.drop(name)
+
+    def pinned_key(self, name: str) -> tuple[NodeSpec, str | None]:
+        """A node's spec and its pinned key."""
+        stored = self._stored(name)
+        if stored is None:
+            raise self._unknown(name)
+        spec = load_node_spec(stored.spec)
+        return spec, spec.host_key
+
+    def probe(self, name: str) -> None:
+        """Read the node's facts afresh."""
+        keeper = self._keepers.get(name)
+        if keeper is None:
+            raise self._unknown(name)
+        keeper.probe_again()
+
+    def _presented(self, spec: NodeSpec) -> tuple[HostKey | None, str]:
+        try:
+            key = self.scan(spec.ssh_host, spec.ssh_port)
+        except NodeError as error:
+            return None, f"; no SSH host key is pinned yet: {error.message}"
+        return key, f"; presents {key.key_type} {key.fingerprint}, not pinned yet"
+
+    def _write(self, caller: Caller, name: str, spec: NodeSpec) -> str:
+        now = self._services.clock.now()
+        wanted = StoredObject(
+            kind=KIND,
+            zone=self._services.settings.zone,
+            workspace="",
+            name=name,
+            spec=node_spec_json(spec),
+            owner=caller.user,
+            created_at=now,
+            changed_at=now,
+        )
+        return self._services.writer.do(lambda tx: save_object(tx, wanted))
+
+    def _start(self, settings: NodeSettings) -> None:
+        if settings.fingerprint is None:
+            self._services.fleet.fault(
+                settings.name,
+                NodeState.QUARANTINED,
+                "no SSH host key is pinned; see it and pin it with "
+                f"dnode rekey {settings.name}",
+            )
+            return
+        self._keepers.restart(settings.name)
+
+    def _stored(self, name: str) -> StoredObject | None:
+        zone = self._services.settings.zone
+        with self._services.engine.connect() as connection:
+            return get_object(connection, KIND, zone, "", name)
+
+    def _unknown(self, name: str) -> NotFound:
+        names = ", ".join(v.name for v in self._services.fleet.views()) or "none"
+        return NotFound(f"no node {name!r} (known: {names})")
+
+    def _settings(self, name: str, spec: NodeSpec) -> NodeSettings:
+        return NodeSettings(
+            name=name,
+            host=spec.ssh_host,
+            port=spec.ssh_port if spec.is_ssh else self._services.settings.ssh.port,
+            user=spec.ssh_user or self._services.settings.ssh.user,
+            fingerprint=spec.host_key,
+            docker_socket=spec.docker_socket,
+            allows_gpu=spec.allows_gpu,
+            allows_cpu=spec.allows_cpu,
+            scheduling_disabled=spec.scheduling_disabled,
+        )
+
+
+def node_spec_json(spec: NodeSpec) -> str:
+    """A node's spec as stored."""
+    return spec.model_dump_json(by_alias=True, exclude_none=True)
+
+
+def load_node_spec(text: str) -> NodeSpec:
+    """The spec that `node_spec_json` wrote."""
+    return NodeSpec.model_validate_json(text)

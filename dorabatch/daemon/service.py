@@ -1,0 +1,117 @@
+"""The daemon's life: start the parts in order, beat, stop them in reverse.
+
+The one place where an unexpected error is caught: it is logged with its trace, and
+the beat goes on or, for a broken invariant, the daemon ends. Holds no rule.
+"""
+
+import threading
+
+from dorabatch import log
+from dorabatch.daemon.api.app import make_app
+from dorabatch.daemon.api.context import Context
+from dorabatch.daemon.applying import WorkloadApplier
+from dorabatch.daemon.catalog import list_objects
+from dorabatch.daemon.cycle import run_cycle
+from dorabatch.daemon.intake import Intake
+from dorabatch.daemon.keeper import Keepers
+from dorabatch.daemon.limits import end_overdue
+from dorabatch.daemon.nodes import Nodes
+from dorabatch.daemon.server import ApiServer
+from dorabatch.daemon.services import Services
+from dorabatch.daemon.submissions import Submissions
+from dorabatch.errors import DorabatchError, InvariantError
+
+_LIMITS_SECONDS = 1.0
+
+
+class Daemon:
+    """All threads of one dorad."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._keepers = Keepers(services)
+        self._intake = Intake(services)
+        self._nodes = Nodes(services, self._keepers)
+        submissions = Submissions(services)
+        context = Context(
+            services=services,
+            keepers=self._keepers,
+            intake=self._intake,
+            submissions=submissions,
+            applier=WorkloadApplier(services, self._keepers, self._intake, submissions),
+            nodes=self._nodes,
+        )
+        self._server = ApiServer(make_app(context), services.settings)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="cycle", daemon=True)
+        self._limits_at = 0.0
+
+    def start(self) -> None:
+        """Begin to serve."""
+        with self._services.engine.connect() as connection:
+            for workspace in list_objects(connection, "Workspace"):
+                self._intake.know_workspace(workspace)
+        self._nodes.load()
+        self._thread.start()
+        self._server.start()
+        log.event(
+            "ready",
+            socket=self._services.settings.socket,
+            zone=self._services.settings.zone,
+            epoch=self._services.epoch,
+            nodes=len(self._services.fleet.views()),
+        )
+
+    def run_until(self, stop: threading.Event) -> None:
+        """Serve until the event is set or the daemon cannot go on."""
+        while not stop.wait(0.5):
+            if self._services.writer.failed is not None:
+                raise InvariantError(str(self._services.writer.failed))
+            if not self._thread.is_alive():
+                raise InvariantError("the scheduling thread has ended")
+
+    def stop(self) -> None:
+        """Answer what was asked, let go of the nodes; containers go on."""
+        self._stopping.set()
+        self._services.cycle_wanted.set()
+        self._server.stop()
+        if self._thread.is_alive():
+            self._thread.join(10.0)
+        self._keepers.stop()
+        self._services.writer.stop()
+        self._services.engine.dispose()
+
+    def _beat(self) -> None:
+        settings = self._services.settings.cycle
+        while not self._stopping.is_set():
+            self._services.cycle_wanted.clear()
+            try:
+                self._turn()
+            except InvariantError:
+                raise
+            except DorabatchError as error:
+                log.failure("cycle-failed", error)
+            except Exception as error:
+                log.failure("cycle-bug", error)
+            self._stopping.wait(settings.interval_seconds_min)
+            self._services.cycle_wanted.wait(self._patience())
+
+    def _turn(self) -> None:
+        result = run_cycle(self._services, self._keepers)
+        if result.placed or result.stale:
+            log.event(
+                "cycle",
+                pending=result.pending,
+                placed=result.placed,
+                stale=result.stale,
+                ms=round(result.seconds * 1000, 1),
+            )
+        now = self._services.clock.monotonic()
+        if now - self._limits_at >= _LIMITS_SECONDS:
+            self._limits_at = now
+            end_overdue(self._services, self._keepers)
+
+    def _patience(self) -> float:
+        """Seconds to the next beat when nothing happens: back-offs and limits end."""
+        longest = self._services.settings.cycle.interval_seconds_max
+        return min(longest, _LIMITS_SECONDS)

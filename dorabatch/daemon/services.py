@@ -1,0 +1,58 @@
+"""What the daemon's parts share: settings, board, writer, fleet, clock.
+
+A bag of references put together by `main`; no behaviour of its own beyond waking the
+cycle.
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from dorabatch.clock import Clock
+from dorabatch.config import Settings
+from dorabatch.daemon.fleet import Fleet, NodeSettings
+from dorabatch.daemon.steps import Steps
+from dorabatch.db import Writer
+from dorabatch.node.driver import NodeDriver
+from dorabatch.placer.arrays import Plan
+from dorabatch.queue.board import Board
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastPlan:
+    """The explanations of the latest cycle."""
+
+    plan: Plan | None = None
+    seconds: float = 0.0
+    cycles: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Services:
+    """References of one daemon."""
+
+    settings: Settings
+    engine: Engine
+    writer: Writer
+    board: Board
+    fleet: Fleet
+    clock: Clock
+    steps: Steps
+    cluster_id: str
+    epoch: int
+    open_driver: Callable[[NodeSettings], NodeDriver]
+    cycle_wanted: threading.Event = field(default_factory=threading.Event)
+    last_plan: LastPlan = field(default_factory=LastPlan)
+
+    @property
+    def log_dir(self) -> Path:
+        """Where the logs of ended attempts are kept."""
+        return self.settings.state_dir / "logs"
+
+    def log_path(self, workload_id: int, replica: int, attempt: int) -> Path:
+        """The kept log of one attempt."""
+        folder = self.log_dir / str(workload_id // 1000) / str(workload_id)
+        return folder / f"{replica}.{attempt}.log"

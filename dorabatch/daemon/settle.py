@@ -1,0 +1,107 @@
+"""The end of an attempt, once: history, next state and the workload's own end.
+
+Every function runs inside the writer's transaction and leaves nothing half-done.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from dorabatch.db import Tx
+from dorabatch.queue import store
+from dorabatch.queue.records import Container, Happening
+from dorabatch.queue.states import AfterStop, Outcome, State
+from dorabatch.queue.transitions import (
+    finished,
+    new_run,
+    requeued,
+    restarted,
+    told_to_end,
+)
+
+
+def settle_gone(tx: Tx, container: Container, now: datetime) -> Container:
+    """The stopped attempt is confirmed gone: release what it held, or go again."""
+    if container.ended_at is None:
+        container = replace(container, ended_at=now)
+    store.save_run_end(tx, container)
+    after = _next(container, now)
+    store.save_containers(tx, [(container, after)])
+    if after.state is State.PLACED:
+        store.insert_runs(tx, [new_run(after, now)])
+    store.insert_events(tx, [_event(container, after, now)])
+    if after.state is State.FINISHED:
+        end_workload_if_over(tx, after, now)
+    return after
+
+
+def _next(container: Container, now: datetime) -> Container:
+    if container.after_stop is AfterStop.RESTART:
+        return restarted(container)
+    if container.after_stop is AfterStop.REQUEUE:
+        return requeued(container, now)
+    return finished(container, now)
+
+
+def _event(before: Container, after: Container, now: datetime) -> Happening:
+    kind = {
+        State.FINISHED: "end",
+        State.QUEUED: "requeue",
+        State.PLACED: "restart",
+    }[after.state]
+    outcome = after.outcome or before.outcome
+    parts = [f"attempt {before.attempt}", f"{outcome}" if outcome else "stopped"]
+    if before.exit_code is not None:
+        parts.append(f"exit code {before.exit_code}")
+    if before.reason:
+        parts.append(before.reason)
+    return Happening(
+        workload_id=before.workload_id,
+        at=now,
+        replica=before.replica,
+        kind=kind,
+        text=", ".join(parts),
+    )
+
+
+def end_workload_if_over(tx: Tx, container: Container, now: datetime) -> None:
+    """Date the workload's end when its last container has finished."""
+    siblings = store.containers_of(tx, container.workload_id)
+    if any(one.state is not State.FINISHED for one in siblings):
+        return
+    workload = store.get_workload(tx, container.workload_id)
+    if workload is not None and workload.ended_at is None and workload.replicas:
+        store.save_workload(tx, replace(workload, ended_at=now))
+
+
+def end_containers(
+    tx: Tx,
+    containers: Sequence[Container],
+    *,
+    outcome: Outcome,
+    reason: str,
+    now: datetime,
+) -> list[Container]:
+    """Tell containers to end; those that changed by it, as they stand now.
+
+    All belong to one workload. Waiting ones are over at once; live ones are STOPPING
+    and have to be handed to their node after the commit.
+    """
+    pairs = [(one, told_to_end(one, outcome, reason, now)) for one in containers]
+    changed = [(before, after) for before, after in pairs if after is not before]
+    store.save_containers(tx, changed)
+    events = [
+        Happening(
+            workload_id=after.workload_id,
+            at=now,
+            replica=after.replica,
+            kind="stop",
+            text=reason,
+        )
+        for _, after in changed
+    ]
+    store.insert_events(tx, events)
+    over = [after for _, after in changed if after.state is State.FINISHED]
+    if over:
+        end_workload_if_over(tx, over[0], now)
+    return [after for _, after in changed]

@@ -1,0 +1,188 @@
+"""The database: engine, and one writer thread that commits many writes at once.
+
+Every write of a daemon goes through `Writer`: what waits is done in one transaction
+with one flush to disk (group commit), each piece in a savepoint of its own. Knows no
+table and takes no decision.
+"""
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from dorabatch.errors import ConfigError, invariant
+
+_T = TypeVar("_T")
+_IN_TRANSACTION: ContextVar[bool] = ContextVar("in_transaction", default=False)
+_BATCH_MAX = 512
+
+WriteAction = Callable[["Tx"], Any]
+
+
+class Tx:
+    """One write transaction: the connection, and what it changed.
+
+    `changes` are handed to the listener only after the commit.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.changes: list[object] = []
+
+    def note(self, change: object) -> None:
+        """Remember a change for whoever keeps a copy in memory."""
+        self.changes.append(change)
+
+
+def open_engine(url: str) -> Engine:
+    """An engine for SQLite (WAL, durable commits) or PostgreSQL."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        if parsed.database:
+            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(url, connect_args={"timeout": 30})
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    if parsed.get_backend_name() == "postgresql":
+        return create_engine(url, pool_pre_ping=True)
+    raise ConfigError(
+        f"database: {parsed.get_backend_name()!r} is not supported "
+        "(allowed: sqlite, postgresql+psycopg)"
+    )
+
+
+def _prepare_sqlite(connection: Any, _entry: ConnectionPoolEntry) -> None:
+    # The driver's own implicit BEGIN would come too late for savepoints.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
+
+
+def is_in_transaction() -> bool:
+    """Whether the caller runs inside a transaction: no network call may."""
+    return _IN_TRANSACTION.get()
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Tx]:
+    """One transaction of its own, for start-up and tools."""
+    with engine.begin() as connection:
+        token = _IN_TRANSACTION.set(True)
+        try:
+            yield Tx(connection)
+        finally:
+            _IN_TRANSACTION.reset(token)
+
+
+class Writer:
+    """The one thread that writes.
+
+    `do` waits for the answer; `post` gives a Future. An action that raises is rolled
+    back alone; the rest of its batch is committed.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        on_commit: Callable[[list[object]], None],
+        guard: Callable[[Tx], None],
+    ) -> None:
+        self._engine = engine
+        self._on_commit = on_commit
+        self._guard = guard
+        self._waiting: queue.SimpleQueue[tuple[WriteAction, Future[Any]] | None] = (
+            queue.SimpleQueue()
+        )
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+        self.failed: BaseException | None = None
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Write what waits, then end."""
+        self._waiting.put(None)
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def post(self, action: Callable[[Tx], _T]) -> "Future[_T]":
+        """Queue an action; the Future is done once it is on disk."""
+        future: Future[_T] = Future()
+        if self.failed is not None:
+            future.set_exception(self.failed)
+            return future
+        self._waiting.put((action, future))
+        return future
+
+    def do(self, action: Callable[[Tx], _T]) -> _T:
+        """Do an action and wait until it is on disk."""
+        invariant(
+            threading.current_thread() is not self._thread,
+            "the writer thread may not wait for itself",
+        )
+        return self.post(action).result()
+
+    def _run(self) -> None:
+        going_on = True
+        while going_on:
+            batch = [self._waiting.get()]
+            while len(batch) < _BATCH_MAX and not self._waiting.empty():
+                batch.append(self._waiting.get())
+            going_on = None not in batch
+            work = [item for item in batch if item is not None]
+            if work:
+                self._write(work)
+
+    def _write(self, work: list[tuple[WriteAction, "Future[Any]"]]) -> None:
+        answers: list[tuple[Future[Any], Any, BaseException | None]] = []
+        try:
+            with transaction(self._engine) as tx:
+                self._guard(tx)
+                for action, future in work:
+                    answers.append((future, *_attempt(tx, action)))
+            self._on_commit(tx.changes)
+        # Whatever goes wrong here, nobody may wait for ever; only a database error
+        # leaves memory and disk equal, so after anything else nothing is written.
+        except Exception as error:
+            if not isinstance(error, SQLAlchemyError):
+                self.failed = error
+            for _, future in work:
+                future.set_exception(error)
+            return
+        for future, value, problem in answers:
+            if problem is None:
+                future.set_result(value)
+            else:
+                future.set_exception(problem)
+
+
+def _attempt(tx: Tx, action: WriteAction) -> tuple[Any, BaseException | None]:
+    before = len(tx.changes)
+    savepoint = tx.connection.begin_nested()
+    try:
+        value = action(tx)
+        savepoint.commit()
+    # Whatever an action raises belongs to its caller, not to its batch.
+    except Exception as error:
+        savepoint.rollback()
+        del tx.changes[before:]
+        return None, error
+    return value, None

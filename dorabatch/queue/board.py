@@ -1,0 +1,99 @@
+"""The board: what is live, in memory, equal to the database after each commit.
+
+Changed only by the writer's listener; everybody else reads. Records are frozen, so a
+reader never sees half a change. Knows no SQL and no node.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+
+from dorabatch.queue.pending import Demand, PendingQueue
+from dorabatch.queue.records import Container, ContainerId, Workload, WorkloadId
+from dorabatch.queue.states import HOLDING, State
+
+
+class Board:
+    """Live workloads and containers with the indexes that questions need."""
+
+    def __init__(
+        self, *, ended_max: int, demand_of: Callable[[Workload, int], Demand]
+    ) -> None:
+        self.pending = PendingQueue()
+        self.demand_of = demand_of
+        self.workloads: dict[WorkloadId, Workload] = {}
+        self.containers: dict[ContainerId, Container] = {}
+        self.replicas: dict[WorkloadId, dict[int, ContainerId]] = {}
+        self.live_names: dict[tuple[str, str], WorkloadId] = {}
+        self.holding: dict[str, dict[ContainerId, Container]] = {}
+        self.revision = 0
+        self._ended: OrderedDict[WorkloadId, None] = OrderedDict()
+        self._ended_max = ended_max
+
+    def apply(self, changes: Iterable[object]) -> None:
+        """Take over what a commit changed, in its order."""
+        for change in changes:
+            if isinstance(change, Container):
+                self._apply_container(change)
+            elif isinstance(change, Workload):
+                self._apply_workload(change)
+        self.revision += 1
+
+    def containers_of(self, workload_id: WorkloadId) -> list[Container]:
+        """The workload's containers that are not removed, by replica number."""
+        ids = self.replicas.get(workload_id, {})
+        found = (self.containers[ids[replica]] for replica in sorted(ids))
+        return [container for container in found if not container.removed]
+
+    def on_node(self, node: str) -> list[Container]:
+        """Containers that hold something on a node."""
+        return list(self.holding.get(node, {}).values())
+
+    def nodes_in_use(self) -> set[str]:
+        """Names of the nodes on which something is held."""
+        return {name for name, held in list(self.holding.items()) if held}
+
+    def _apply_workload(self, workload: Workload) -> None:
+        key = workload.workload_id
+        self.workloads[key] = workload
+        name = (workload.workspace, workload.name)
+        if workload.ended_at is None:
+            self.live_names[name] = key
+            self._ended.pop(key, None)
+            return
+        if self.live_names.get(name) == key:
+            del self.live_names[name]
+        self._ended[key] = None
+        self._ended.move_to_end(key)
+        while len(self._ended) > self._ended_max:
+            oldest, _ = self._ended.popitem(last=False)
+            self._forget(oldest)
+
+    def _apply_container(self, container: Container) -> None:
+        key = container.container_id
+        before = self.containers.get(key)
+        if before is not None and before.hold is not None:
+            self.holding.get(before.hold.node, {}).pop(key, None)
+        self.containers[key] = container
+        self.replicas.setdefault(container.workload_id, {})[container.replica] = key
+        if container.state is State.QUEUED:
+            self._put_pending(container)
+        else:
+            self.pending.drop(key)
+        if container.hold is not None and container.state in HOLDING:
+            self.holding.setdefault(container.hold.node, {})[key] = container
+
+    def _put_pending(self, container: Container) -> None:
+        workload = self.workloads[container.workload_id]
+        self.pending.put(
+            container.container_id,
+            group=container.workload_id,
+            replica=container.replica,
+            demand=self.demand_of(workload, container.replica),
+            submitted_at=workload.submitted_at,
+            ready_at=container.ready_at,
+        )
+
+    def _forget(self, workload_id: WorkloadId) -> None:
+        self.workloads.pop(workload_id, None)
+        for key in self.replicas.pop(workload_id, {}).values():
+            self.containers.pop(key, None)

@@ -1,0 +1,124 @@
+"""What is known of a workload, of its containers and of one attempt.
+
+Frozen values, equal to rows of the database; they decide nothing.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NewType
+
+from dorabatch.queue.states import AfterStop, Outcome, State
+
+WorkloadId = NewType("WorkloadId", int)
+ContainerId = NewType("ContainerId", int)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submitter:
+    """Who a workload runs for, as the kernel told it."""
+
+    user: str
+    uid: int
+    gid: int
+    groups: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """What a user wants."""
+
+    workload_id: WorkloadId
+    zone: str
+    workspace: str
+    name: str
+    submitter: Submitter
+    spec_json: str
+    spec_digest: str
+    version: int
+    replicas: int
+    submission_key: str | None
+    submitted_at: datetime
+    ended_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """What one attempt holds on a node. Memory in MiB, CPU in thousandths.
+
+    `cores` are pinned exclusively; empty means a quota on the cores nobody pins.
+    `boot_id` tells whether the node was restarted since.
+    """
+
+    node: str
+    gpus: tuple[str, ...]
+    gpu_models: tuple[str, ...]
+    cores: tuple[int, ...]
+    cpu_milli: int
+    memory_mib: int
+    ports: tuple[str, ...] = ()
+    boot_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """One replica of a workload, with its present attempt.
+
+    `rev` grows with each change and guards every write. `ready_at` is the moment
+    before which a queued or placed container is not started (restart back-off).
+    """
+
+    container_id: ContainerId
+    workload_id: WorkloadId
+    replica: int
+    state: State
+    rev: int
+    version: int
+    attempt: int
+    queued_at: datetime
+    ready_at: datetime | None = None
+    hold: Hold | None = None
+    docker_id: str | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    exit_code: int | None = None
+    outcome: Outcome | None = None
+    reason: str = ""
+    after_stop: AfterStop | None = None
+    fast_failures: int = 0
+    start_failures: int = 0
+    removed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One attempt of a container, kept for good."""
+
+    container_id: ContainerId
+    attempt: int
+    version: int
+    hold: Hold
+    placed_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    exit_code: int | None = None
+    outcome: Outcome | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Happening:
+    """A dated event of a workload, for its history."""
+
+    workload_id: WorkloadId
+    at: datetime
+    replica: int | None
+    kind: str
+    text: str
+
+
+def billed_seconds(run: Run, now: datetime) -> int:
+    """Whole seconds the attempt has run so far, or ran."""
+    if run.started_at is None:
+        return 0
+    end = run.ended_at or now
+    return max(0, int((end - run.started_at).total_seconds()))

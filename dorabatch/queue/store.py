@@ -1,0 +1,478 @@
+"""Every SQL statement on workloads, containers, attempts and their events.
+
+Each function is one duty inside the caller's transaction and notes what it changed;
+none decides, and none talks to anything but the database.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from itertools import groupby
+from typing import Any
+
+from sqlalchemy import (
+    Connection,
+    Row,
+    Select,
+    Update,
+    bindparam,
+    func,
+    insert,
+    select,
+    update,
+)
+
+from dorabatch.db import Tx
+from dorabatch.errors import LeaseLost
+from dorabatch.queue.records import (
+    Container,
+    ContainerId,
+    Happening,
+    Hold,
+    Run,
+    Submitter,
+    Workload,
+    WorkloadId,
+)
+from dorabatch.queue.states import AfterStop, Outcome, State
+from dorabatch.queue.tables import CONTAINERS, EVENTS, IDS, RUNS, VERSIONS, WORKLOADS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewWorkload:
+    """An admitted submission, not yet stored."""
+
+    zone: str
+    workspace: str
+    name: str
+    submitter: Submitter
+    spec_json: str
+    spec_digest: str
+    replicas: int
+    submission_key: str | None
+    submitted_at: datetime
+
+
+def take_ids(tx: Tx, name: str, count: int) -> int:
+    """Reserve `count` consecutive ids of a sequence; the first of them."""
+    statement = (
+        update(IDS)
+        .where(IDS.c.name == name)
+        .values(next_id=IDS.c.next_id + count)
+        .returning(IDS.c.next_id)
+    )
+    after: int | None = tx.connection.execute(statement).scalar()
+    if after is None:
+        tx.connection.execute(insert(IDS).values(name=name, next_id=1 + count))
+        return 1
+    return after - count
+
+
+def ids_of_submissions(tx: Tx, keys: Sequence[str]) -> dict[str, WorkloadId]:
+    """Workloads that were already made for these submission keys."""
+    if not keys:
+        return {}
+    statement = select(WORKLOADS.c.submission_key, WORKLOADS.c.id).where(
+        WORKLOADS.c.submission_key.in_(keys)
+    )
+    return {key: WorkloadId(found) for key, found in tx.connection.execute(statement)}
+
+
+def live_id(tx: Tx, zone: str, workspace: str, name: str) -> WorkloadId | None:
+    """The id of the workload that has this name and has not ended."""
+    statement = select(WORKLOADS.c.id).where(
+        WORKLOADS.c.zone == zone,
+        WORKLOADS.c.workspace == workspace,
+        WORKLOADS.c.name == name,
+        WORKLOADS.c.ended_at.is_(None),
+    )
+    found: int | None = tx.connection.execute(statement).scalar()
+    return None if found is None else WorkloadId(found)
+
+
+def insert_workloads(tx: Tx, new: Sequence[NewWorkload], first: int) -> list[Workload]:
+    """Store submissions with their containers, all QUEUED; one statement a table.
+
+    `first` is the first of as many ids taken before from the "workload" sequence.
+    """
+    workloads = [
+        Workload(
+            workload_id=WorkloadId(first + index),
+            version=1,
+            **{name: getattr(one, name) for name in NewWorkload.__slots__},
+        )
+        for index, one in enumerate(new)
+    ]
+    tx.connection.execute(insert(WORKLOADS), [_workload_row(w) for w in workloads])
+    # Listeners need a workload before its containers.
+    for workload in workloads:
+        tx.note(workload)
+    insert_versions(tx, workloads)
+    insert_containers(
+        tx, [(w, replica) for w in workloads for replica in range(1, w.replicas + 1)]
+    )
+    insert_events(
+        tx,
+        [
+            Happening(
+                workload_id=w.workload_id,
+                at=w.submitted_at,
+                replica=None,
+                kind="submit",
+                text=f"submitted by {w.submitter.user}",
+            )
+            for w in workloads
+        ],
+    )
+    return workloads
+
+
+def insert_versions(tx: Tx, workloads: Sequence[Workload]) -> None:
+    """Keep the present spec of each workload as a dated version."""
+    rows = [
+        {
+            "workload_id": w.workload_id,
+            "version": w.version,
+            "spec": w.spec_json,
+            "at": w.submitted_at,
+            "user": w.submitter.user,
+        }
+        for w in workloads
+    ]
+    tx.connection.execute(insert(VERSIONS), rows)
+
+
+def insert_containers(
+    tx: Tx, wanted: Sequence[tuple[Workload, int]], *, now: datetime | None = None
+) -> list[Container]:
+    """Store new QUEUED containers, one for each (workload, replica number)."""
+    if not wanted:
+        return []
+    first = take_ids(tx, "container", len(wanted))
+    made = [
+        Container(
+            container_id=ContainerId(first + index),
+            workload_id=workload.workload_id,
+            replica=replica,
+            state=State.QUEUED,
+            rev=1,
+            version=workload.version,
+            attempt=0,
+            queued_at=now or workload.submitted_at,
+        )
+        for index, (workload, replica) in enumerate(wanted)
+    ]
+    tx.connection.execute(insert(CONTAINERS), [_container_row(c) for c in made])
+    for container in made:
+        tx.note(container)
+    return made
+
+
+def save_workload(tx: Tx, workload: Workload) -> None:
+    """Write a workload whose version, replicas or end changed."""
+    row = _workload_row(workload)
+    key = row.pop("id")
+    tx.connection.execute(update(WORKLOADS).where(WORKLOADS.c.id == key).values(**row))
+    tx.note(workload)
+
+
+_CONTAINER_COLUMNS = [c.name for c in CONTAINERS.columns if c.name != "id"]
+_SAVE_CONTAINER: Update = (
+    update(CONTAINERS)
+    .where(CONTAINERS.c.id == bindparam("key_id"), CONTAINERS.c.rev < bindparam("rev"))
+    .where(CONTAINERS.c.rev == bindparam("key_rev"))
+    .values({name: bindparam(name) for name in _CONTAINER_COLUMNS})
+)
+
+
+def save_containers(tx: Tx, changed: Sequence[tuple[Container, Container]]) -> None:
+    """Write (before, after) pairs; LeaseLost when one `before` is out of date."""
+    if not changed:
+        return
+    rows = []
+    for before, after in changed:
+        row = _container_row(after)
+        rows.append({**row, "key_id": row.pop("id"), "key_rev": before.rev})
+    done = tx.connection.execute(_SAVE_CONTAINER, rows)
+    if done.rowcount != len(rows):
+        raise LeaseLost(
+            f"{len(rows) - done.rowcount} of {len(rows)} containers changed in between"
+        )
+    for _, after in changed:
+        tx.note(after)
+
+
+def get_container(tx: Tx, container_id: ContainerId) -> Container:
+    """One container as it stands in this transaction."""
+    statement = select(CONTAINERS).where(CONTAINERS.c.id == container_id)
+    return _container(tx.connection.execute(statement).one())
+
+
+def containers_of(tx: Tx, workload_id: WorkloadId) -> list[Container]:
+    """All containers of a workload, by replica number."""
+    statement = (
+        select(CONTAINERS)
+        .where(CONTAINERS.c.workload_id == workload_id)
+        .order_by(CONTAINERS.c.replica)
+    )
+    return [_container(row) for row in tx.connection.execute(statement)]
+
+
+def get_workload(tx: Tx, workload_id: WorkloadId) -> Workload | None:
+    """One workload as it stands in this transaction."""
+    statement = select(WORKLOADS).where(WORKLOADS.c.id == workload_id)
+    row = tx.connection.execute(statement).one_or_none()
+    return None if row is None else _workload(row)
+
+
+def insert_runs(tx: Tx, runs: Sequence[Run]) -> None:
+    """Begin the history of attempts."""
+    if runs:
+        tx.connection.execute(insert(RUNS), [_run_row(run) for run in runs])
+
+
+_SAVE_RUN: Update = (
+    update(RUNS)
+    .where(
+        RUNS.c.container_id == bindparam("key_id"),
+        RUNS.c.attempt == bindparam("key_attempt"),
+    )
+    .values(
+        {
+            name: bindparam(name)
+            for name in ("started_at", "ended_at", "exit_code", "outcome", "reason")
+        }
+    )
+)
+
+
+def save_run_end(tx: Tx, container: Container) -> None:
+    """Copy what is known of the present attempt into its history row."""
+    outcome = container.outcome
+    tx.connection.execute(
+        _SAVE_RUN,
+        {
+            "key_id": container.container_id,
+            "key_attempt": container.attempt,
+            "started_at": container.started_at,
+            "ended_at": container.ended_at,
+            "exit_code": container.exit_code,
+            "outcome": str(outcome) if outcome else None,
+            "reason": container.reason,
+        },
+    )
+
+
+def insert_events(tx: Tx, happenings: Sequence[Happening]) -> None:
+    """Add to the history of workloads."""
+    if happenings:
+        rows = [asdict(one) for one in happenings]
+        tx.connection.execute(insert(EVENTS), rows)
+
+
+def events_of(connection: Connection, workload_id: WorkloadId) -> list[Happening]:
+    """A workload's history, oldest first."""
+    statement = (
+        select(EVENTS).where(EVENTS.c.workload_id == workload_id).order_by(EVENTS.c.id)
+    )
+    return [
+        Happening(
+            workload_id=workload_id,
+            at=row.at,
+            replica=row.replica,
+            kind=row.kind,
+            text=row.text,
+        )
+        for row in connection.execute(statement)
+    ]
+
+
+def runs_of(connection: Connection, container_ids: Iterable[ContainerId]) -> list[Run]:
+    """All attempts of these containers, in order."""
+    statement = (
+        select(RUNS)
+        .where(RUNS.c.container_id.in_(list(container_ids)))
+        .order_by(RUNS.c.container_id, RUNS.c.attempt)
+    )
+    return [_run(row) for row in connection.execute(statement)]
+
+
+def versions_of(
+    connection: Connection, workload_id: WorkloadId
+) -> list[tuple[int, datetime, str, str]]:
+    """(version, since when, by whom, spec) of a workload."""
+    statement = (
+        select(VERSIONS)
+        .where(VERSIONS.c.workload_id == workload_id)
+        .order_by(VERSIONS.c.version)
+    )
+    rows = connection.execute(statement)
+    return [(row.version, row.at, row.user, row.spec) for row in rows]
+
+
+def load_live(connection: Connection, zone: str) -> Iterator[object]:
+    """Workloads of a zone that have not ended, each followed by its containers."""
+    live = select(WORKLOADS).where(
+        WORKLOADS.c.zone == zone, WORKLOADS.c.ended_at.is_(None)
+    )
+    yield from _with_containers(connection, live)
+
+
+def load_ended(connection: Connection, zone: str, limit: int) -> Iterator[object]:
+    """The workloads that ended last, each followed by its containers."""
+    ended = (
+        select(WORKLOADS)
+        .where(WORKLOADS.c.zone == zone, WORKLOADS.c.ended_at.is_not(None))
+        .order_by(WORKLOADS.c.ended_at.desc())
+        .limit(limit)
+    )
+    yield from _with_containers(connection, ended)
+
+
+def count_workloads(connection: Connection, zone: str) -> int:
+    """How many workloads the zone has ever had."""
+    statement = (
+        select(func.count()).select_from(WORKLOADS).where(WORKLOADS.c.zone == zone)
+    )
+    return int(connection.execute(statement).scalar_one())
+
+
+def find_ended(
+    connection: Connection, zone: str, workspace: str | None, name: str
+) -> Iterator[object]:
+    """The last ended workload of this name (or id), with its containers."""
+    wanted = select(WORKLOADS).where(WORKLOADS.c.zone == zone)
+    if name.isdigit():
+        wanted = wanted.where(WORKLOADS.c.id == int(name))
+    else:
+        wanted = wanted.where(WORKLOADS.c.name == name)
+    if workspace is not None:
+        wanted = wanted.where(WORKLOADS.c.workspace == workspace)
+    yield from _with_containers(
+        connection, wanted.order_by(WORKLOADS.c.id.desc()).limit(1)
+    )
+
+
+def _with_containers(
+    connection: Connection, wanted: Select[Any]
+) -> Iterator[Workload | Container]:
+    workloads = {row.id: _workload(row) for row in connection.execute(wanted)}
+    keys = sorted(workloads)
+    for begin in range(0, len(keys), 500):
+        part = keys[begin : begin + 500]
+        statement = (
+            select(CONTAINERS)
+            .where(CONTAINERS.c.workload_id.in_(part))
+            .order_by(CONTAINERS.c.workload_id, CONTAINERS.c.replica)
+        )
+        rows = connection.execute(statement)
+        by_workload = {
+            key: [_container(row) for row in group]
+            for key, group in groupby(rows, key=lambda row: row.workload_id)
+        }
+        for key in part:
+            yield workloads[key]
+            yield from by_workload.get(key, [])
+
+
+def _workload_row(workload: Workload) -> dict[str, Any]:
+    row = {
+        name: getattr(workload, name)
+        for name in Workload.__slots__
+        if name not in ("workload_id", "submitter", "spec_json")
+    }
+    who = workload.submitter
+    return {
+        **row,
+        "id": workload.workload_id,
+        "spec": workload.spec_json,
+        "user": who.user,
+        "uid": who.uid,
+        "gid": who.gid,
+        "groups": list(who.groups),
+    }
+
+
+def _workload(row: Row[Any]) -> Workload:
+    who = Submitter(
+        user=row.user, uid=row.uid, gid=row.gid, groups=tuple(row._mapping["groups"])
+    )
+    return Workload(
+        workload_id=WorkloadId(row.id),
+        zone=row.zone,
+        workspace=row.workspace,
+        name=row.name,
+        submitter=who,
+        spec_json=row.spec,
+        spec_digest=row.spec_digest,
+        version=row.version,
+        replicas=row.replicas,
+        submission_key=row.submission_key,
+        submitted_at=row.submitted_at,
+        ended_at=row.ended_at,
+    )
+
+
+_PLAIN_CONTAINER = tuple(
+    name
+    for name in Container.__slots__
+    if name not in ("container_id", "state", "hold", "outcome", "after_stop")
+)
+
+
+def _container_row(container: Container) -> dict[str, Any]:
+    row = {name: getattr(container, name) for name in _PLAIN_CONTAINER}
+    hold, outcome, after = container.hold, container.outcome, container.after_stop
+    row["id"] = container.container_id
+    row["state"] = str(container.state)
+    row["hold"] = None if hold is None else _hold_json(hold)
+    row["outcome"] = None if outcome is None else str(outcome)
+    row["after_stop"] = None if after is None else str(after)
+    return row
+
+
+def _container(row: Row[Any]) -> Container:
+    values = row._mapping
+    plain = {name: values[name] for name in _PLAIN_CONTAINER}
+    outcome, after, hold = values["outcome"], values["after_stop"], values["hold"]
+    return Container(
+        **plain,
+        container_id=ContainerId(values["id"]),
+        state=State(values["state"]),
+        hold=None if hold is None else _hold(hold),
+        outcome=None if outcome is None else Outcome(outcome),
+        after_stop=None if after is None else AfterStop(after),
+    )
+
+
+def _hold_json(hold: Hold) -> dict[str, Any]:
+    return {name: getattr(hold, name) for name in Hold.__slots__}
+
+
+def _hold(value: dict[str, Any]) -> Hold:
+    tuples: dict[str, Any] = {
+        name: tuple(item) if isinstance(item, list) else item
+        for name, item in value.items()
+    }
+    return Hold(**tuples)
+
+
+def _run_row(run: Run) -> dict[str, Any]:
+    row = {name: getattr(run, name) for name in Run.__slots__}
+    outcome = run.outcome
+    return {
+        **row,
+        "hold": _hold_json(run.hold),
+        "node": run.hold.node,
+        "outcome": None if outcome is None else str(outcome),
+    }
+
+
+def _run(row: Row[Any]) -> Run:
+    values = dict(row._mapping)
+    values.pop("node")
+    outcome = values.pop("outcome")
+    return replace(
+        Run(**{**values, "hold": _hold(values["hold"])}),
+        outcome=None if outcome is None else Outcome(outcome),
+    )

@@ -1,0 +1,175 @@
+"""(container, what happened) -> container: every legal change of a record.
+
+Pure: takes the moment, returns a new record, writes nothing. Whoever stores the
+result guards it with the record's `rev`.
+"""
+
+from dataclasses import replace
+from datetime import datetime
+
+from dorabatch.errors import invariant
+from dorabatch.queue.records import Container, Hold, Run
+from dorabatch.queue.states import LEGAL_MOVES, AfterStop, Outcome, State
+
+
+def _move(container: Container, state: State) -> Container:
+    allowed = state in LEGAL_MOVES[container.state]
+    invariant(allowed, f"{container.state} -> {state} is no legal move")
+    return replace(container, state=state, rev=container.rev + 1)
+
+
+def placed(container: Container, hold: Hold, version: int) -> Container:
+    """A new attempt has a place; nothing has been done on the node yet."""
+    return replace(
+        _move(container, State.PLACED),
+        hold=hold,
+        version=version,
+        attempt=container.attempt + 1,
+        ready_at=None,
+        docker_id=None,
+        started_at=None,
+        ended_at=None,
+        exit_code=None,
+        outcome=None,
+        reason="",
+        after_stop=None,
+    )
+
+
+def new_run(container: Container, now: datetime) -> Run:
+    """The history's row of the attempt that was just placed."""
+    invariant(container.hold is not None, "a placed container holds something")
+    assert container.hold is not None
+    return Run(
+        container_id=container.container_id,
+        attempt=container.attempt,
+        version=container.version,
+        hold=container.hold,
+        placed_at=now,
+    )
+
+
+def starting(container: Container) -> Container:
+    """The intent to start is on record; from here on Docker may know the name."""
+    return _move(container, State.STARTING)
+
+
+def running(container: Container, docker_id: str, started_at: datetime) -> Container:
+    """Docker has started it."""
+    moved = _move(container, State.RUNNING)
+    return replace(moved, docker_id=docker_id, started_at=started_at)
+
+
+def stopping(
+    container: Container, after: AfterStop, outcome: Outcome | None, reason: str
+) -> Container:
+    """It is to be stopped (or has ended) and removed; what follows is `after`.
+
+    A container that stops already keeps its first outcome, but a wish to finish
+    overrides a wish to run again.
+    """
+    if container.state is State.STOPPING:
+        if after is not AfterStop.FINISH or container.after_stop is AfterStop.FINISH:
+            return container
+        moved = replace(container, rev=container.rev + 1)
+    else:
+        moved = _move(container, State.STOPPING)
+    return replace(
+        moved, after_stop=after, outcome=outcome, reason=reason, ready_at=None
+    )
+
+
+def with_failures(
+    container: Container, *, fast: int, start: int, ready_at: datetime | None
+) -> Container:
+    """A stopping container with its counters and the back-off of the next attempt."""
+    invariant(container.state is State.STOPPING, "counters change at the end only")
+    return replace(
+        container, fast_failures=fast, start_failures=start, ready_at=ready_at
+    )
+
+
+def exited(
+    container: Container,
+    *,
+    exit_code: int | None,
+    started_at: datetime | None,
+    ended_at: datetime,
+) -> Container:
+    """The end of the attempt as Docker tells it; still to be removed."""
+    invariant(container.state is State.STOPPING, "only what stops can have ended")
+    return replace(
+        container,
+        rev=container.rev + 1,
+        exit_code=exit_code,
+        started_at=started_at or container.started_at,
+        ended_at=ended_at,
+    )
+
+
+def finished(container: Container, now: datetime) -> Container:
+    """Confirmed gone: what it held is free."""
+    moved = _move(container, State.FINISHED)
+    return replace(
+        moved,
+        hold=None,
+        ended_at=container.ended_at or now,
+        outcome=container.outcome or Outcome.CANCELLED,
+        after_stop=None,
+    )
+
+
+def told_to_end(
+    container: Container, outcome: Outcome, reason: str, now: datetime
+) -> Container:
+    """Somebody wants it ended for good: at once if it waits, else by stopping it.
+
+    The same record comes back when it has finished or is being finished already.
+    """
+    if container.state is State.FINISHED:
+        return container
+    if container.state is not State.QUEUED:
+        return stopping(container, AfterStop.FINISH, outcome, reason)
+    moved = _move(container, State.FINISHED)
+    return replace(moved, ended_at=now, outcome=outcome, reason=reason)
+
+
+def requeued(container: Container, now: datetime) -> Container:
+    """Back to the queue for another attempt, nothing held.
+
+    The reason of the last attempt's end is kept until the next one is placed.
+    """
+    moved = _move(container, State.QUEUED)
+    is_new = container.state is State.FINISHED
+    return replace(
+        moved,
+        hold=None,
+        after_stop=None,
+        queued_at=now if is_new else container.queued_at,
+        ready_at=None if is_new else container.ready_at,
+        reason="" if is_new else container.reason,
+        fast_failures=0 if is_new else container.fast_failures,
+        start_failures=0 if is_new else container.start_failures,
+        docker_id=None,
+        started_at=None,
+        ended_at=None,
+        exit_code=None,
+        outcome=None,
+        removed=False,
+    )
+
+
+def restarted(container: Container) -> Container:
+    """The next attempt on the same place: the hold is never let go in between."""
+    moved = _move(container, State.PLACED)
+    return replace(
+        moved,
+        attempt=container.attempt + 1,
+        after_stop=None,
+        docker_id=None,
+        started_at=None,
+        ended_at=None,
+        exit_code=None,
+        outcome=None,
+        reason="",
+    )
