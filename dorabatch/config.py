@@ -61,7 +61,6 @@ class ContainerSettings(_Section):
 
     pids_max: Count = 4096
     log_bytes_max: Count = 50_000_000
-    root_image_user: bool = False
     host_network: bool = False
 
 
@@ -79,7 +78,7 @@ class CycleSettings(_Section):
 
     interval_seconds_min: Seconds = 0.05
     interval_seconds_max: Seconds = 5.0
-    placement_policy: str = "default"
+    placement_policy: Literal["default", "first-fit", "best-fit", "random"] = "default"
     seed: int = 0
 
 

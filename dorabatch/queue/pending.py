@@ -4,6 +4,7 @@ The cycle reads copies of these columns and never the queue's rows: adding or ta
 out one container costs the same however many wait. Decides nothing.
 """
 
+import threading
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
@@ -96,6 +97,8 @@ class PendingQueue:
     def __init__(self) -> None:
         self._columns = np.zeros((len(_COLUMNS), _FIRST_CAPACITY), dtype=np.int64)
         self._count = 0
+        # The writer changes the columns while the cycle copies them.
+        self._lock = threading.Lock()
         self._row_of: dict[ContainerId, int] = {}
         self._selectors: dict[tuple[str, ...] | None, int] = {None: 0}
         self._restrictions: dict[Restriction, int] = {Restriction(): 0}
@@ -114,42 +117,47 @@ class PendingQueue:
         ready_at: datetime | None,
     ) -> None:
         """Add a container, or change the one that waits already."""
-        row = self._row_of.get(key)
-        if row is None:
-            row = self._new_row(key)
-        self._columns[:, row] = (
-            key,
-            group,
-            replica,
-            demand.gpu_count,
-            demand.gpu_milli,
-            _number(self._selectors, demand.gpu_models),
-            demand.cpu_milli,
-            demand.memory_mib,
-            demand.affinity,
-            _number(self._restrictions, demand.restriction),
-            _microseconds(submitted_at),
-            _microseconds(ready_at) if ready_at else 0,
-        )
+        with self._lock:
+            row = self._row_of.get(key)
+            if row is None:
+                row = self._new_row(key)
+            self._columns[:, row] = (
+                key,
+                group,
+                replica,
+                demand.gpu_count,
+                demand.gpu_milli,
+                _number(self._selectors, demand.gpu_models),
+                demand.cpu_milli,
+                demand.memory_mib,
+                demand.affinity,
+                _number(self._restrictions, demand.restriction),
+                _microseconds(submitted_at),
+                _microseconds(ready_at) if ready_at else 0,
+            )
 
     def drop(self, key: ContainerId) -> None:
         """Take a container out; nothing happens when it does not wait."""
-        row = self._row_of.pop(key, None)
-        if row is None:
-            return
-        last = self._count - 1
-        if row != last:
-            self._columns[:, row] = self._columns[:, last]
-            self._row_of[ContainerId(int(self._columns[0, row]))] = row
-        self._count = last
+        with self._lock:
+            row = self._row_of.pop(key, None)
+            if row is None:
+                return
+            last = self._count - 1
+            if row != last:
+                self._columns[:, row] = self._columns[:, last]
+                self._row_of[ContainerId(int(self._columns[0, row]))] = row
+            self._count = last
 
     def arrays(self) -> PendingArrays:
         """A copy of what waits now."""
-        copied = self._columns[:, : self._count].copy()
+        with self._lock:
+            copied = self._columns[:, : self._count].copy()
+            selectors = tuple(self._selectors)
+            restrictions = tuple(self._restrictions)
         return PendingArrays(
             **dict(zip(_COLUMNS, copied, strict=True)),
-            selectors=tuple(self._selectors),
-            restrictions=tuple(self._restrictions),
+            selectors=selectors,
+            restrictions=restrictions,
         )
 
     def _new_row(self, key: ContainerId) -> int:

@@ -114,11 +114,11 @@ ROUTES = (
         summary="List the objects of a kind", query=_SCOPE,
     ),
     Route(
-        method="GET", path="/v1/kinds/{kind}/{name}", handler=kinds.describe,
+        method="GET", path="/v1/kinds/{kind}/{name:path}", handler=kinds.describe,
         summary="One object of a kind", query=_SCOPE,
     ),
     Route(
-        method="DELETE", path="/v1/kinds/{kind}/{name}", handler=kinds.delete_one,
+        method="DELETE", path="/v1/kinds/{kind}/{name:path}", handler=kinds.delete_one,
         summary="Delete one object", query=("zone", "workspace"),
     ),
     Route(

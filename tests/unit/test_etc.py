@@ -1,0 +1,26 @@
+"""The files under etc/: what is documented there is what the code does."""
+
+from pathlib import Path
+
+from dorabatch.config import Settings, read_settings
+from dorabatch.resources.manifest import parse_manifest
+
+ETC = Path(__file__).resolve().parents[2] / "etc"
+
+
+def test_the_documented_settings_are_the_defaults() -> None:
+    assert read_settings(ETC / "dorabatch.yaml", {}) == Settings()
+
+
+def test_every_setting_is_documented() -> None:
+    text = (ETC / "dorabatch.yaml").read_text()
+    for name, field in Settings.model_fields.items():
+        assert f"{name}:" in text
+        for inner in getattr(field.annotation, "model_fields", {}):
+            assert f"  {inner}:" in text
+
+
+def test_the_examples_are_workloads() -> None:
+    for path in sorted((ETC / "examples").glob("*.yaml")):
+        documents = parse_manifest(path.read_text(), path=path.name).documents
+        assert [one.kind for one in documents] == ["Workload"]
