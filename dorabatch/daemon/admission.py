@@ -12,7 +12,7 @@ from dorabatch.config import Settings
 from dorabatch.errors import Refused
 from dorabatch.placer.arrays import ClusterArrays, RequestArrays
 from dorabatch.placer.verdict import can_ever_run
-from dorabatch.queue.pending import Demand, Restriction
+from dorabatch.queue.demand import Demand, Restriction
 from dorabatch.resources.workload import WHOLE_GPU_MILLI, WorkloadSpec
 
 

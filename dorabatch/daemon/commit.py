@@ -15,7 +15,7 @@ from dorabatch.errors import LeaseLost
 from dorabatch.placer.arrays import SHARE, Placement, Plan
 from dorabatch.queue import store
 from dorabatch.queue.board import Board
-from dorabatch.queue.pending import Demand
+from dorabatch.queue.demand import Demand
 from dorabatch.queue.records import Container, ContainerId, Happening, Hold
 from dorabatch.queue.states import State
 from dorabatch.queue.transitions import new_run, placed

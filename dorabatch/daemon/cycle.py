@@ -16,7 +16,7 @@ from dorabatch.daemon.steps import Step
 from dorabatch.placer.arrays import Plan
 from dorabatch.placer.pack import place
 from dorabatch.placer.policy import PlacementPolicy
-from dorabatch.queue.pending import IntArray
+from dorabatch.queue.demand import IntArray
 from dorabatch.queue.priority import rank_queued
 
 _MICROSECONDS = 1_000_000

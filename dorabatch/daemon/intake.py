@@ -19,7 +19,7 @@ from dorabatch.daemon.snapshot import accepts_table, cluster_arrays
 from dorabatch.daemon.wish import demand_of_spec, remember_spec
 from dorabatch.errors import Refused
 from dorabatch.placer.arrays import ClusterArrays
-from dorabatch.queue.pending import Demand
+from dorabatch.queue.demand import Demand
 from dorabatch.queue.store import NewWorkload
 from dorabatch.resources.workload import Workload, canonical_json, spec_digest
 

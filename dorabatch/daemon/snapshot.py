@@ -12,7 +12,7 @@ import numpy as np
 from dorabatch.daemon.fleet import NodeState, NodeView
 from dorabatch.placer.arrays import BoolArray, ClusterArrays, Mask, RequestArrays
 from dorabatch.queue.board import Board
-from dorabatch.queue.pending import IntArray, PendingArrays, Restriction
+from dorabatch.queue.demand import IntArray, PendingArrays, Restriction
 from dorabatch.queue.records import Hold
 
 MILLI = 1000

@@ -9,7 +9,7 @@ from dorabatch.errors import invariant
 from dorabatch.node.container_spec import ContainerWish, PortWish, VolumeMount
 from dorabatch.node.identity import RunIdentity, container_name
 from dorabatch.placer.arrays import SHARE, Affinity
-from dorabatch.queue.pending import Demand, Restriction
+from dorabatch.queue.demand import Demand, Restriction
 from dorabatch.queue.records import Container, Workload
 from dorabatch.resources.workload import MIB, Port, WorkloadSpec, load_spec
 

@@ -7,7 +7,8 @@ reader never sees half a change. Knows no SQL and no node.
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
-from dorabatch.queue.pending import Demand, PendingQueue
+from dorabatch.queue.demand import Demand
+from dorabatch.queue.pending import PendingQueue
 from dorabatch.queue.records import Container, ContainerId, Workload, WorkloadId
 from dorabatch.queue.states import HOLDING, State
 

@@ -5,16 +5,14 @@ out one container costs the same however many wait. Decides nothing.
 """
 
 import threading
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
+from dorabatch.queue.demand import Demand, PendingArrays, Restriction
 from dorabatch.queue.records import ContainerId
 
-IntArray = npt.NDArray[np.int64]
 _T = TypeVar("_T")
 
 _COLUMNS = (
@@ -32,63 +30,6 @@ _COLUMNS = (
     "ready_us",
 )
 _FIRST_CAPACITY = 1024
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Restriction:
-    """Where a request may go at all; empty tuples restrict nothing.
-
-    `ports` are "protocol/number" published on the node itself.
-    """
-
-    nodes: tuple[str, ...] = ()
-    cpu_models: tuple[str, ...] = ()
-    ports: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Demand:
-    """What one container asks for, in the placer's units.
-
-    `gpu_models` None accepts any; `cpu_milli` and `memory_mib` may be the placer's
-    SHARE; `affinity` is the placer's Affinity value.
-    """
-
-    gpu_count: int
-    gpu_milli: int
-    gpu_models: tuple[str, ...] | None
-    cpu_milli: int
-    cpu_exclusive: bool
-    memory_mib: int
-    affinity: int
-    restriction: Restriction
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PendingArrays:
-    """Copies of the columns, one row a waiting container, in no special order.
-
-    `selector[row]` indexes `selectors`, `restriction[row]` indexes `restrictions`.
-    Times are microseconds since 1970.
-    """
-
-    key: IntArray
-    group: IntArray
-    replica: IntArray
-    gpu_count: IntArray
-    gpu_milli: IntArray
-    selector: IntArray
-    cpu_milli: IntArray
-    memory_mib: IntArray
-    affinity: IntArray
-    restriction: IntArray
-    submitted_us: IntArray
-    ready_us: IntArray
-    selectors: tuple[tuple[str, ...] | None, ...]
-    restrictions: tuple[Restriction, ...]
-
-    def __len__(self) -> int:
-        return len(self.key)
 
 
 class PendingQueue:

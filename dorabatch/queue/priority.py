@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dorabatch.queue.pending import IntArray, PendingArrays
+from dorabatch.queue.demand import IntArray, PendingArrays
 
 FloatArray = npt.NDArray[np.float64]
 

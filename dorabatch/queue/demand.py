@@ -1,0 +1,68 @@
+"""What waiting containers ask for: one demand as a value, many as arrays.
+
+Values only; decides nothing and reads no clock.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restriction:
+    """Where a request may go at all; empty tuples restrict nothing.
+
+    `ports` are "protocol/number" published on the node itself.
+    """
+
+    nodes: tuple[str, ...] = ()
+    cpu_models: tuple[str, ...] = ()
+    ports: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """What one container asks for, in the placer's units.
+
+    `gpu_models` None accepts any; `cpu_milli` and `memory_mib` may be the placer's
+    SHARE; `affinity` is the placer's Affinity value.
+    """
+
+    gpu_count: int
+    gpu_milli: int
+    gpu_models: tuple[str, ...] | None
+    cpu_milli: int
+    cpu_exclusive: bool
+    memory_mib: int
+    affinity: int
+    restriction: Restriction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingArrays:
+    """Copies of the columns, one row a waiting container, in no special order.
+
+    `selector[row]` indexes `selectors`, `restriction[row]` indexes `restrictions`.
+    Times are microseconds since 1970.
+    """
+
+    key: IntArray
+    group: IntArray
+    replica: IntArray
+    gpu_count: IntArray
+    gpu_milli: IntArray
+    selector: IntArray
+    cpu_milli: IntArray
+    memory_mib: IntArray
+    affinity: IntArray
+    restriction: IntArray
+    submitted_us: IntArray
+    ready_us: IntArray
+    selectors: tuple[tuple[str, ...] | None, ...]
+    restrictions: tuple[Restriction, ...]
+
+    def __len__(self) -> int:
+        return len(self.key)
