@@ -4,13 +4,11 @@ Never decides what should run, never starts a container twice, and keeps Docker'
 sentence in every refusal.
 """
 
-import shlex
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import docker
@@ -48,6 +46,7 @@ from dorabatch.node.docker_streams import (
     registry_header,
     write_tail,
 )
+from dorabatch.node.docker_volumes import ensure_volume
 from dorabatch.node.driver import (
     DockerVersion,
     PullProgress,
@@ -67,24 +66,9 @@ from dorabatch.node.facts import (
 from dorabatch.node.identity import CLUSTER_LABEL, DIGEST_LABEL, parse_identity
 from dorabatch.node.ssh import NodeAddress, SshTimeouts
 
-VOLUME_LABEL = "dorabatch.managed"
 CREATE_TRIES = 3
 POLL_SECONDS = 0.05
 FRESH_NAMES_MAX = 10_000
-
-# Makes a volume's directory, and refuses one that a symbolic link leads to.
-_MAKE_DIRECTORY = r"""
-path=$1 owner=$2
-if [ ! -d "$path" ]; then
-  mkdir -p -- "$path" || exit 1
-  [ -z "$owner" ] || chown -- "$owner" "$path" || exit 1
-fi
-real=$(readlink -f -- "$path") || exit 1
-if [ "$real" != "$path" ]; then
-  echo "$path leads to $real through a symbolic link" >&2
-  exit 1
-fi
-"""
 
 
 def open_node(
@@ -205,23 +189,7 @@ class DockerDriver:
         """Make the volume, or make it anew when its options have changed."""
         check_mount(mount)
         with self._link.call("ensure_volume", mount.volume) as session:
-            wanted = dict(mount.driver_opts)
-            try:
-                found = session.api.inspect_volume(mount.volume)
-            except docker.errors.NotFound:
-                found = None
-            if found is not None:
-                if (found.get("Options") or {}) == wanted:
-                    return
-                self._drop_volume(session, mount.volume, found)
-            if wanted.get("type") == "none":
-                self._make_directory(session, mount)
-            session.api.create_volume(
-                mount.volume,
-                driver=mount.driver,
-                driver_opts=wanted,
-                labels={VOLUME_LABEL: "yes"},
-            )
+            ensure_volume(session, self._link, mount)
 
     def remove_volume(self, name: str) -> None:
         """Forget the volume; its files stay where they are stored."""
@@ -417,6 +385,11 @@ class DockerDriver:
                 f"node {self.name}: create {name}: the name belongs to container "
                 f"{holder.container_id[:12]} ({holder.state}), which is not this run's"
             )
+        if found.epoch > wish.identity.epoch:
+            raise StartFailed(
+                f"node {self.name}: create {name}: a newer daemon has made this "
+                f"container (epoch {found.epoch}, ours is {wish.identity.epoch})"
+            )
         if holder.state in (ContainerState.REMOVING, ContainerState.DEAD):
             return False
         if holder.labels.get(DIGEST_LABEL) == spec_digest(wish):
@@ -453,37 +426,6 @@ class DockerDriver:
                 clock.wait(threading.Event(), POLL_SECONDS)
             else:
                 return
-
-    def _drop_volume(
-        self, session: DockerSession, name: str, found: Mapping[str, Any]
-    ) -> None:
-        if (found.get("Labels") or {}).get(VOLUME_LABEL) != "yes":
-            raise NodeError(
-                f"node {self.name}: volume {name} is there with other options "
-                f"({found.get('Options')}) and was not made by dorabatch; rename one"
-            )
-        try:
-            session.api.remove_volume(name)
-        except docker.errors.APIError as error:
-            raise NodeError(
-                f"node {self.name}: volume {name} has changed options, but a container "
-                f"still uses the old ones: {plain_words(error)}"
-            ) from error
-
-    def _make_directory(self, session: DockerSession, mount: VolumeMount) -> None:
-        path = mount.driver_opts["device"]
-        owner = ""
-        if mount.owner_uid is not None and mount.owner_gid is not None:
-            owner = f"{mount.owner_uid}:{mount.owner_gid}"
-        command = shlex.join(["sh", "-s", path, owner])
-        seconds = self._link.limits.probe_seconds
-        result = session.connection.run(command, seconds, _MAKE_DIRECTORY.encode())
-        if result.status != 0:
-            words = result.stderr.decode("utf-8", "replace").strip()[-300:]
-            raise NodeError(
-                f"node {self.name}: volume {mount.volume}: directory {path} cannot be "
-                f"used: {words}"
-            )
 
     def _start_failed(
         self, operation: str, name: str, error: docker.errors.APIError

@@ -4,7 +4,6 @@ Never asks a node anything, never reads a clock; a malformed answer is a NodeErr
 """
 
 import base64
-import binascii
 import hashlib
 import json
 import re
@@ -133,12 +132,7 @@ def fingerprint_of(blob: bytes) -> str:
 
 def is_fingerprint(text: str) -> bool:
     """True for the form that fingerprint_of returns."""
-    if not re.fullmatch(r"SHA256:[A-Za-z0-9+/]{43}", text):
-        return False
-    try:
-        return len(base64.b64decode(text[7:] + "=", validate=True)) == 32
-    except binascii.Error:
-        return False
+    return re.fullmatch(r"SHA256:[A-Za-z0-9+/]{43}", text) is not None
 
 
 def parse_probe(

@@ -67,6 +67,9 @@ def container_name(
 
 def identity_labels(identity: RunIdentity) -> dict[str, str]:
     """Return the labels from which parse_identity reads the identity back."""
+    container_name(
+        identity.cluster_id, identity.workload_id, identity.replica, identity.attempt
+    )
     invalid = [
         word for word in (identity.zone, identity.workspace) if not is_plain(word)
     ]

@@ -266,15 +266,11 @@ class NodeConnection:
                 )
 
     def _refusal(self, path: str, error: Exception) -> str:
-        code = error.code if isinstance(error, paramiko.ChannelException) else 0
-        if code == 1:
-            return (
-                f"{self._where}: its sshd forbids channels to Unix sockets; set "
-                "'AllowStreamLocalForwarding yes' and 'DisableForwarding no' there"
-            )
+        # OpenSSH gives one and the same code for a refusal and for a dead socket.
         return (
             f"{self._where}: no connection to the Docker socket {path}: {error}; is "
-            f"dockerd running, and may user {self._address.user} open its socket?"
+            f"dockerd running, may user {self._address.user} open its socket, and does "
+            "sshd_config there say 'AllowStreamLocalForwarding yes' (its default)?"
         )
 
     def _lost(self, doing: str, error: Exception) -> NodeUnreachable:

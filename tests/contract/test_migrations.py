@@ -1,0 +1,93 @@
+"""The schema goes up, down and up again with data in it, and equals the tables."""
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import insert, inspect, select, text
+
+from dorabatch.daemon import catalog
+from dorabatch.daemon.main import take_over
+from dorabatch.daemon.schema import migrate, require_current
+from dorabatch.db import open_engine, transaction
+from dorabatch.errors import ConfigError
+from dorabatch.queue import store
+from dorabatch.queue import transitions as to
+from dorabatch.queue.tables import METADATA, WORKLOADS
+from tests.makers import START, ZONE, hold, new_workload
+
+HEAD = "0001"
+
+
+def fill(url: str) -> None:
+    """At least one row in every table."""
+    engine = open_engine(url)
+    take_over(engine, ZONE, START)
+    with transaction(engine) as tx:
+        first = store.take_ids(tx, "workload", 2)
+        new = [new_workload("a", replicas=2), new_workload("b")]
+        store.insert_workloads(tx, new, first)
+        (one, _) = store.containers_of(tx, first)
+        placed = to.placed(one, hold(), 1)
+        store.save_containers(tx, [(one, placed)])
+        store.insert_runs(tx, [to.new_run(placed, START)])
+        catalog.save_facts(tx, ZONE, "n1", "{}", START)
+        values = {"kind": "Zone", "zone": "", "workspace": "", "name": "z"}
+        moments = {"created_at": START, "changed_at": START}
+        tx.connection.execute(
+            insert(METADATA.tables["objects"]).values(
+                **values, **moments, spec="{}", owner="root"
+            )
+        )
+    with engine.connect() as connection:
+        for table in METADATA.sorted_tables:
+            assert connection.execute(select(table)).first() is not None, table.name
+    engine.dispose()
+
+
+def test_up_down_up_with_data(url: str) -> None:
+    assert migrate(url).startswith(HEAD)
+    fill(url)
+    assert migrate(url, "base") == "base"
+    engine = open_engine(url)
+    left = set(inspect(engine).get_table_names())
+    assert left <= {"alembic_version"}
+    assert migrate(url).startswith(HEAD)
+    with engine.connect() as connection:
+        assert connection.execute(select(WORKLOADS)).first() is None
+    engine.dispose()
+    fill(url)
+
+
+def test_the_newest_revision_equals_the_tables(url: str) -> None:
+    migrate(url)
+    engine = open_engine(url)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection)
+        assert compare_metadata(context, METADATA) == []
+    engine.dispose()
+
+
+def test_going_up_twice_changes_nothing(url: str) -> None:
+    migrate(url)
+    fill(url)
+    migrate(url)
+    engine = open_engine(url)
+    with engine.connect() as connection:
+        assert store.count_workloads(connection, ZONE) == 2
+    engine.dispose()
+
+
+def test_an_unknown_revision_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match="migrate --to 'nonsense'"):
+        migrate(url, "nonsense")
+
+
+def test_an_empty_database_is_set_up_and_another_revision_refused(url: str) -> None:
+    engine = open_engine(url)
+    require_current(engine, url)
+    require_current(engine, url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '0000'"))
+    with pytest.raises(ConfigError, match=r"revision 0000, this dorad needs .*migrate"):
+        require_current(engine, url)
+    engine.dispose()

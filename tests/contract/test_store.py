@@ -1,0 +1,265 @@
+"""Every statement of the stores does the same on SQLite and on PostgreSQL."""
+
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import Engine, func, select
+from sqlalchemy.exc import IntegrityError
+
+from dorabatch.daemon import catalog
+from dorabatch.daemon.catalog import StoredObject
+from dorabatch.db import transaction
+from dorabatch.errors import LeaseLost
+from dorabatch.queue import store
+from dorabatch.queue import transitions as to
+from dorabatch.queue.records import Container, Happening, Workload
+from dorabatch.queue.states import AfterStop, Outcome, State
+from dorabatch.queue.store import NewWorkload
+from dorabatch.queue.tables import CONTAINERS
+from tests.makers import BOB, START, ZONE, hold, later, new_workload
+
+
+def insert(engine: Engine, *new: NewWorkload) -> list[Workload]:
+    """Store submissions in one transaction."""
+    with transaction(engine) as tx:
+        first = store.take_ids(tx, "workload", len(new))
+        return store.insert_workloads(tx, list(new), first)
+
+
+def containers(engine: Engine, workload: Workload) -> list[Container]:
+    """What is stored of a workload's containers."""
+    with transaction(engine) as tx:
+        return store.containers_of(tx, workload.workload_id)
+
+
+def save(engine: Engine, *pairs: tuple[Container, Container]) -> None:
+    """Write changed containers in one transaction."""
+    with transaction(engine) as tx:
+        store.save_containers(tx, pairs)
+
+
+def test_ids_follow_each_other_and_sequences_are_apart(engine: Engine) -> None:
+    with transaction(engine) as tx:
+        taken = [store.take_ids(tx, "a", n) for n in (3, 1, 10, 1)]
+        assert taken == [1, 4, 5, 15]
+        assert store.take_ids(tx, "b", 2) == 1
+
+
+def test_a_submission_comes_back_as_it_was_stored(engine: Engine) -> None:
+    key = "k" * 64
+    new = [
+        new_workload("a", replicas=3, submission_key=key),
+        new_workload("größe", submitter=BOB, workspace="bob", replicas=0),
+    ]
+    made = insert(engine, *new)
+    assert [w.workload_id for w in made] == [1, 2]
+    with transaction(engine) as tx:
+        assert [store.get_workload(tx, w.workload_id) for w in made] == made
+        assert store.get_workload(tx, 99) is None
+        assert store.ids_of_submissions(tx, [key, "other"]) == {key: 1}
+        assert store.ids_of_submissions(tx, []) == {}
+        assert store.live_id(tx, ZONE, "alice", "a") == 1
+        assert store.live_id(tx, ZONE, "bob", "a") is None
+    found = containers(engine, made[0])
+    assert [c.replica for c in found] == [1, 2, 3]
+    assert {c.state for c in found} == {State.QUEUED}
+    assert {c.queued_at for c in found} == {START}
+    assert containers(engine, made[1]) == []
+    with engine.connect() as connection:
+        assert [e.kind for e in store.events_of(connection, 1)] == ["submit"]
+        versions = store.versions_of(connection, 1)
+        assert versions == [(1, START, "alice", made[0].spec_json)]
+        assert store.count_workloads(connection, ZONE) == 2
+        assert store.count_workloads(connection, "elsewhere") == 0
+
+
+def test_a_name_is_free_again_after_the_end(engine: Engine) -> None:
+    (first,) = insert(engine, new_workload("a"))
+    with pytest.raises(IntegrityError):
+        insert(engine, new_workload("a"))
+    insert(engine, new_workload("a", workspace="team"))
+    with transaction(engine) as tx:
+        store.save_workload(tx, replace(first, ended_at=later(1)))
+    (second,) = insert(engine, new_workload("a"))
+    assert second.workload_id == 3
+    with transaction(engine) as tx:
+        assert store.live_id(tx, ZONE, "alice", "a") == 3
+
+
+def test_a_submission_key_makes_one_workload(engine: Engine) -> None:
+    insert(engine, new_workload("a", submission_key="k"))
+    with pytest.raises(IntegrityError):
+        insert(engine, new_workload("b", submission_key="k"))
+
+
+def test_a_container_comes_back_as_it_was_saved(engine: Engine) -> None:
+    (workload,) = insert(engine, new_workload("a"))
+    (queued,) = containers(engine, workload)
+    full = replace(
+        queued,
+        state=State.STOPPING,
+        rev=2,
+        version=2,
+        attempt=5,
+        ready_at=later(1.5),
+        hold=hold(ports=("tcp/25000",)),
+        docker_id="d" * 64,
+        started_at=later(2),
+        ended_at=later(3),
+        exit_code=137,
+        outcome=Outcome.NODE_LOST,
+        reason="ä" * 300,
+        after_stop=AfterStop.REQUEUE,
+        fast_failures=3,
+        start_failures=2,
+        removed=True,
+    )
+    save(engine, (queued, full))
+    with transaction(engine) as tx:
+        assert store.get_container(tx, full.container_id) == full
+    empty = replace(full, rev=3, hold=None, outcome=None, after_stop=None)
+    save(engine, (full, empty))
+    assert containers(engine, workload) == [empty]
+    with engine.connect() as connection:
+        is_null = select(func.count()).where(CONTAINERS.c.hold.is_(None))
+        assert connection.execute(is_null).scalar() == 1
+
+
+def test_an_outdated_write_is_refused_and_changes_nothing(engine: Engine) -> None:
+    (workload,) = insert(engine, new_workload("a", replicas=3))
+    one, two, three = containers(engine, workload)
+    save(engine, (two, to.told_to_end(two, Outcome.CANCELLED, "x", START)))
+    pairs = [(c, to.placed(c, hold(), 1)) for c in (one, two, three)]
+    with pytest.raises(LeaseLost, match="1 of 3"):
+        save(engine, *pairs)
+    states = [c.state for c in containers(engine, workload)]
+    assert states == [State.QUEUED, State.FINISHED, State.QUEUED]
+    save(engine)
+
+
+def test_attempts_are_kept(engine: Engine) -> None:
+    (workload,) = insert(engine, new_workload("a"))
+    (queued,) = containers(engine, workload)
+    placed = to.placed(queued, hold(), 1)
+    runs = to.starting(placed)
+    runs = to.running(runs, "d1", later(10))
+    stops = to.stopping(runs, AfterStop.FINISH, Outcome.FAILED, "exit code 3")
+    ended = to.exited(stops, exit_code=3, started_at=None, ended_at=later(70))
+    with transaction(engine) as tx:
+        store.insert_runs(tx, [])
+        store.insert_runs(tx, [to.new_run(placed, later(1))])
+        store.save_run_end(tx, ended)
+    with engine.connect() as connection:
+        (run,) = store.runs_of(connection, [queued.container_id])
+        assert store.runs_of(connection, []) == []
+    assert (run.attempt, run.hold, run.placed_at) == (1, hold(), later(1))
+    assert (run.started_at, run.ended_at) == (later(10), later(70))
+    assert (run.exit_code, run.outcome) == (3, Outcome.FAILED)
+    assert run.reason == "exit code 3"
+
+
+def test_events_keep_their_order(engine: Engine) -> None:
+    (workload,) = insert(engine, new_workload("a"))
+    events = [
+        Happening(
+            workload_id=workload.workload_id, at=START, replica=n, kind="x", text=str(n)
+        )
+        for n in range(1, 30)
+    ]
+    with transaction(engine) as tx:
+        store.insert_events(tx, [])
+        store.insert_events(tx, events)
+    with engine.connect() as connection:
+        assert store.events_of(connection, workload.workload_id)[1:] == events
+
+
+def test_live_and_ended_are_loaded_apart(engine: Engine) -> None:
+    made = insert(engine, *[new_workload(f"w{n}", replicas=2) for n in range(6)])
+    with transaction(engine) as tx:
+        for workload in made[:4]:
+            at = later(10 - workload.workload_id)
+            store.save_workload(tx, replace(workload, ended_at=at))
+        store.insert_containers(tx, [], now=START)
+    with engine.connect() as connection:
+        live = list(store.load_live(connection, ZONE))
+        ended = list(store.load_ended(connection, ZONE, 2))
+        assert list(store.load_live(connection, "elsewhere")) == []
+    assert [type(one) for one in live] == [Workload, Container, Container] * 2
+    assert {w.workload_id for w in live if isinstance(w, Workload)} == {5, 6}
+    assert {w.workload_id for w in ended if isinstance(w, Workload)} == {1, 2}
+
+
+def test_the_last_of_a_name_is_found(engine: Engine) -> None:
+    (first,) = insert(engine, new_workload("a"))
+    with transaction(engine) as tx:
+        store.save_workload(tx, replace(first, ended_at=later(1)))
+    insert(engine, new_workload("a"), new_workload("a", workspace="team"))
+
+    def found(workspace: str | None, name: str) -> list[int]:
+        with engine.connect() as connection:
+            records = store.find_ended(connection, ZONE, workspace, name)
+            return [r.workload_id for r in records if isinstance(r, Workload)]
+
+    assert found("alice", "a") == [2]
+    assert found("team", "a") == [3]
+    assert found(None, "1") == [1]
+    assert found("alice", "b") == []
+    assert found(None, "77") == []
+
+
+def test_a_thousand_workloads_are_loaded_in_order(engine: Engine) -> None:
+    insert(engine, *[new_workload(f"w{n}") for n in range(1001)])
+    with engine.connect() as connection:
+        live = list(store.load_live(connection, ZONE))
+    keys = [one.workload_id for one in live if isinstance(one, Workload)]
+    assert keys == list(range(1, 1002))
+    assert len(live) == 2002
+
+
+def stored_object(**changes: str) -> StoredObject:
+    """A workspace."""
+    made = StoredObject(
+        kind="Workspace",
+        zone="",
+        workspace="",
+        name="team",
+        spec="{}",
+        owner="alice",
+        created_at=START,
+        changed_at=START,
+    )
+    return replace(made, **changes)
+
+
+def test_objects_are_created_changed_and_removed(engine: Engine) -> None:
+    wanted = stored_object()
+    changed = replace(wanted, spec='{"a":1}', owner="bob", changed_at=later(5))
+    with transaction(engine) as tx:
+        assert catalog.save_object(tx, wanted) == "created"
+        assert catalog.save_object(tx, wanted) == "not changed"
+        assert catalog.save_object(tx, changed) == "updated"
+        catalog.save_object(tx, stored_object(name="a", zone="z1"))
+    with engine.connect() as connection:
+        found = catalog.get_object(connection, "Workspace", "", "", "team")
+        names = [one.name for one in catalog.list_objects(connection, "Workspace")]
+        assert names == ["a", "team"]
+        assert len(catalog.list_objects(connection, "Workspace", "z1")) == 1
+    # Whoever made it stays its owner.
+    assert found == replace(wanted, spec='{"a":1}', changed_at=later(5))
+    with transaction(engine) as tx:
+        assert catalog.delete_object(tx, "Workspace", "", "", "team") is True
+        assert catalog.delete_object(tx, "Workspace", "", "", "team") is False
+
+
+def test_facts_of_nodes_are_kept(engine: Engine) -> None:
+    with transaction(engine) as tx:
+        catalog.save_facts(tx, ZONE, "n1", "{}", START)
+        catalog.save_facts(tx, ZONE, "n1", '{"a":1}', later(1))
+        catalog.save_facts(tx, "other", "n1", "{}", START)
+    with engine.connect() as connection:
+        assert catalog.load_facts(connection, ZONE) == {"n1": ('{"a":1}', later(1))}
+    with transaction(engine) as tx:
+        catalog.forget_facts(tx, ZONE, "n1")
+    with engine.connect() as connection:
+        assert catalog.load_facts(connection, ZONE) == {}
+        assert set(catalog.load_facts(connection, "other")) == {"n1"}
