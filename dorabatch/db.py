@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from dorabatch.errors import ConfigError, invariant
+from dorabatch.errors import ConfigError, DaemonUnavailable, invariant
 
 _T = TypeVar("_T")
 _IN_TRANSACTION: ContextVar[bool] = ContextVar("in_transaction", default=False)
@@ -112,6 +112,8 @@ class Writer:
         )
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self.failed: BaseException | None = None
+        self._gate = threading.Lock()
+        self._is_stopped = False
 
     def start(self) -> None:
         """Begin to write."""
@@ -119,17 +121,23 @@ class Writer:
 
     def stop(self) -> None:
         """Write what waits, then end."""
-        self._waiting.put(None)
+        # Nothing may queue behind the end: nobody would ever answer it.
+        with self._gate:
+            self._is_stopped = True
+            self._waiting.put(None)
         if self._thread.is_alive():
             self._thread.join()
 
     def post(self, action: Callable[[Tx], _T]) -> "Future[_T]":
         """Queue an action; the Future is done once it is on disk."""
         future: Future[_T] = Future()
-        if self.failed is not None:
-            future.set_exception(self.failed)
-            return future
-        self._waiting.put((action, future))
+        with self._gate:
+            if self.failed is None and not self._is_stopped:
+                self._waiting.put((action, future))
+                return future
+        future.set_exception(
+            self.failed or DaemonUnavailable("the daemon is stopping; try again later")
+        )
         return future
 
     def do(self, action: Callable[[Tx], _T]) -> _T:
@@ -152,6 +160,10 @@ class Writer:
                 self._write(work)
 
     def _write(self, work: list[tuple[WriteAction, "Future[Any]"]]) -> None:
+        if self.failed is not None:
+            for _, future in work:
+                future.set_exception(self.failed)
+            return
         answers: list[tuple[Future[Any], Any, BaseException | None]] = []
         try:
             with transaction(self._engine) as tx:

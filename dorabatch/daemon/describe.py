@@ -8,7 +8,7 @@ from typing import Any
 
 from dorabatch.daemon.rows import Row, container_row, duration, workload_row
 from dorabatch.daemon.services import Services
-from dorabatch.daemon.summary import containers_of
+from dorabatch.daemon.summary import containers_of, summarize_containers
 from dorabatch.queue import store
 from dorabatch.queue.records import Workload, billed_seconds
 
@@ -23,7 +23,7 @@ def workload_record(services: Services, workload: Workload) -> Row:
         versions = store.versions_of(connection, workload.workload_id)
     replica_of = {c.container_id: c.replica for c in containers}
     return {
-        **workload_row(last, workload, containers, now),
+        **workload_row(last, workload, summarize_containers(containers), now),
         "spec": json.loads(workload.spec_json),
         "containers": [container_row(last, workload, c, now) for c in containers],
         "attempts": [

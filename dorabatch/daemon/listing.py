@@ -6,14 +6,16 @@ changes nothing.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 
 import orjson
 
 from dorabatch.daemon import rows
+from dorabatch.daemon.kept_rows import KeptRows, Listed
 from dorabatch.daemon.services import Services
-from dorabatch.daemon.summary import containers_of, find_workload, summarize
+from dorabatch.daemon.summary import containers_of, find_workload
 from dorabatch.errors import UserError
-from dorabatch.queue.records import Container, Workload
+from dorabatch.queue.records import Workload
 from dorabatch.queue.states import parse_state_filter
 
 RENDERS = ("table", "json", "noheader", "wide")
@@ -47,7 +49,7 @@ def parse_question(query: Mapping[str, str], refs: list[str], caller: str) -> Qu
     except ValueError as error:
         raise UserError(f"--state: {error}") from error
     text = query.get("limit", "")
-    if text and not (text.isdigit() and int(text) > 0):
+    if text and not (text.isdecimal() and len(text) < 19 and int(text) > 0):
         raise UserError(f"--limit: {text!r} (allowed: a whole number from 1)")
     ended = {"CD", "F", "CA", "TO", "NF"}
     return Question(
@@ -65,47 +67,55 @@ def parse_question(query: Mapping[str, str], refs: list[str], caller: str) -> Qu
     )
 
 
-def answer(services: Services, question: Question) -> tuple[str, bytes]:
-    """(media type, body) of the list."""
-    found = list(_matching(services, question))
-    now = services.clock.now()
-    last = services.last_plan
-    if question.by_container:
-        listed = [
-            rows.container_row(last, workload, container, now)
-            for workload, containers in found
-            for container in containers
-        ]
-        cells = rows.CONTAINER_CELLS
-        columns: tuple[str, ...] = rows.CONTAINER_COLUMNS
+def answer(services: Services, kept: KeptRows, question: Question) -> tuple[str, bytes]:
+    """(media type, body) of the list; rows in `kept` are not made again."""
+    found = list(_matching(services, kept, question))
+    columns, cells = _columns(question)
+    rows.check_columns(cells, columns)
+    is_usual = not question.by_container and columns == rows.WORKLOAD_COLUMNS
+    if question.render != "json" and is_usual:
+        lines = [one.cells for one in found]
     else:
-        listed = [
-            rows.workload_row(last, workload, containers, now)
-            for workload, containers in found
-        ]
-        cells = rows.WORKLOAD_CELLS
-        columns = rows.WORKLOAD_COLUMNS
-    if question.render == "json":
-        return "application/json", orjson.dumps(
-            listed, option=orjson.OPT_APPEND_NEWLINE
-        )
-    if question.render == "wide":
-        columns = tuple(cells)
-    text = rows.render_table(
-        listed,
-        cells,
-        question.columns or columns,
-        has_header=question.render != "noheader",
-    )
+        listed = _rows(services, question, found)
+        if question.render == "json":
+            body = orjson.dumps(listed, option=orjson.OPT_APPEND_NEWLINE)
+            return "application/json", body
+        lines = [rows.cells_of(row, cells, columns) for row in listed]
+    heads = tuple(cells[name][0] for name in columns)
+    text = rows.lay_out(lines, None if question.render == "noheader" else heads)
     return "text/plain; charset=utf-8", text.encode()
 
 
+def _columns(
+    question: Question,
+) -> tuple[tuple[str, ...], dict[str, tuple[str, rows.Cell]]]:
+    cells = rows.WORKLOAD_CELLS
+    usual: tuple[str, ...] = rows.WORKLOAD_COLUMNS
+    if question.by_container:
+        cells, usual = rows.CONTAINER_CELLS, rows.CONTAINER_COLUMNS
+    every = tuple(cells) if question.render == "wide" else usual
+    return question.columns or every, cells
+
+
+def _rows(
+    services: Services, question: Question, found: list[Listed]
+) -> list[rows.Row]:
+    if not question.by_container:
+        return [one.row for one in found]
+    now, last = services.clock.now(), services.last_plan
+    return [
+        rows.container_row(last, one.workload, container, now)
+        for one in found
+        for container in one.containers
+    ]
+
+
 def _matching(
-    services: Services, question: Question
-) -> Iterator[tuple[Workload, list[Container]]]:
-    candidates = _candidates(services, question)
+    services: Services, kept: KeptRows, question: Question
+) -> Iterator[Listed]:
+    now, last = services.clock.now(), services.last_plan
     count = 0
-    for workload in candidates:
+    for workload in _candidates(services, question):
         if not _passes(question, workload):
             continue
         containers = containers_of(services, workload)
@@ -113,9 +123,10 @@ def _matching(
             c.hold is not None and c.hold.node == question.node for c in containers
         ):
             continue
-        if question.codes and not _has_code(services, question, workload):
+        listed = kept.listed(last, workload, containers, now)
+        if question.codes and listed.row["code"] not in question.codes:
             continue
-        yield workload, containers
+        yield listed
         count += 1
         if question.limit is not None and count >= question.limit:
             return
@@ -128,7 +139,7 @@ def _candidates(services: Services, question: Question) -> list[Workload]:
     known = list(services.board.workloads.values())
     if not question.shows_ended:
         known = [workload for workload in known if workload.ended_at is None]
-    return sorted(known, key=lambda workload: workload.workload_id)
+    return sorted(known, key=attrgetter("workload_id"))
 
 
 def _passes(question: Question, workload: Workload) -> bool:
@@ -137,7 +148,3 @@ def _passes(question: Question, workload: Workload) -> bool:
     if question.refs:
         return True
     return not question.workspace or workload.workspace == question.workspace
-
-
-def _has_code(services: Services, question: Question, workload: Workload) -> bool:
-    return summarize(services.board, workload).code in question.codes

@@ -14,7 +14,7 @@ from typing import TextIO
 from uuid import uuid4
 
 import click
-from sqlalchemy import Engine, insert, select, update
+from sqlalchemy import Engine, bindparam, insert, select, update
 
 from dorabatch import log
 from dorabatch.clock import SystemClock
@@ -177,10 +177,12 @@ def take_over(engine: Engine, zone: str, now: datetime) -> tuple[int, str]:
         return epoch, str(found.cluster_id)
 
 
+_EPOCH_OF = select(DAEMONS.c.epoch).where(DAEMONS.c.zone == bindparam("in_zone"))
+
+
 def refuse_when_overtaken(tx: Tx, zone: str, epoch: int) -> None:
     """Raise LeaseLost when a newer daemon serves the zone."""
-    statement = select(DAEMONS.c.epoch).where(DAEMONS.c.zone == zone)
-    present = tx.connection.execute(statement).scalar()
+    present = tx.connection.execute(_EPOCH_OF, {"in_zone": zone}).scalar()
     if present != epoch:
         raise LeaseLost(
             f"another dorad (epoch {present}) has taken over zone {zone}; this one "

@@ -14,7 +14,6 @@ from dorabatch.daemon.services import LastPlan, Services
 from dorabatch.daemon.summary import (
     Summary,
     reason_of,
-    summarize_containers,
     waiting_reason,
 )
 from dorabatch.daemon.wish import spec_of
@@ -28,10 +27,9 @@ Cell = Callable[[Row], str]
 
 
 def workload_row(
-    last: LastPlan, workload: Workload, containers: Sequence[Container], now: datetime
+    last: LastPlan, workload: Workload, summary: Summary, now: datetime
 ) -> Row:
     """One workload as a flat record, times as ISO text."""
-    summary = summarize_containers(containers)
     code, reason = reason_of(last, summary)
     spec = spec_of(workload)
     return {
@@ -56,7 +54,7 @@ def workload_row(
         "submitted_at": _iso(workload.submitted_at),
         "started_at": _iso(summary.started_at),
         "ended_at": _iso(workload.ended_at),
-        "seconds": _seconds(summary, workload, now),
+        "seconds": run_seconds(summary.started_at, workload.ended_at, now),
         "version": workload.version,
     }
 
@@ -149,11 +147,13 @@ def _age(moment: datetime | None, now: datetime) -> int | None:
     return None if moment is None else max(0, int((now - moment).total_seconds()))
 
 
-def _seconds(summary: Summary, workload: Workload, now: datetime) -> int:
-    if summary.started_at is None:
+def run_seconds(
+    started_at: datetime | None, ended_at: datetime | None, now: datetime
+) -> int:
+    """Whole seconds from a start to an end, or to now."""
+    if started_at is None:
         return 0
-    end = workload.ended_at or now
-    return max(0, int((end - summary.started_at).total_seconds()))
+    return max(0, int(((ended_at or now) - started_at).total_seconds()))
 
 
 def _cpu_text(milli: int | None, is_exclusive: bool) -> str | None:
@@ -301,15 +301,30 @@ def render_table(
     has_header: bool = True,
 ) -> str:
     """Rows as aligned text; raises UserError for a column that does not exist."""
+    check_columns(cells, columns)
+    lines = [cells_of(row, cells, columns) for row in rows]
+    heads = tuple(cells[name][0] for name in columns)
+    return lay_out(lines, heads if has_header else None)
+
+
+def check_columns(cells: dict[str, tuple[str, Cell]], columns: Sequence[str]) -> None:
+    """Raise UserError for a column that does not exist."""
     for name in columns:
         if name not in cells:
             known = ", ".join(cells)
             raise UserError(f"--format: unknown column {name!r} (allowed: {known})")
-    chosen = [cells[name] for name in columns]
-    functions = [function for _, function in chosen]
-    lines = [tuple([function(row) for function in functions]) for row in rows]
-    heads = [tuple(head for head, _ in chosen)] if has_header else []
-    every = [*heads, *lines]
+
+
+def cells_of(
+    row: Row, cells: dict[str, tuple[str, Cell]], columns: Sequence[str]
+) -> tuple[str, ...]:
+    """The texts of a row's columns."""
+    return tuple([cells[name][1](row) for name in columns])
+
+
+def lay_out(lines: list[tuple[str, ...]], heads: tuple[str, ...] | None) -> str:
+    """Texts as aligned columns, two blanks apart."""
+    every = lines if heads is None else [heads, *lines]
     if not every:
         return ""
     widths = [max(map(len, column)) for column in zip(*every, strict=True)]

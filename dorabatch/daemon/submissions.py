@@ -48,6 +48,7 @@ class Submissions:
         self._services = services
         self._lock = threading.Lock()
         self._waiting: list[_Waiting] = []
+        self._taken: list[_Waiting] = []
 
     def submit(self, new: NewWorkload) -> "Future[Submitted]":
         """Queue one submission; the Future is done once it is on disk."""
@@ -72,6 +73,7 @@ class Submissions:
     def _store(self, tx: Tx) -> _Answers:
         with self._lock:
             batch, self._waiting = self._waiting, []
+        self._taken = batch
         keys = [w.new.submission_key for w in batch if w.new.submission_key]
         known = store.ids_of_submissions(tx, keys)
         answers: _Answers = []
@@ -94,14 +96,12 @@ class Submissions:
         if not fresh:
             return []
         noted = len(tx.changes)
-        savepoint = tx.connection.begin_nested()
         try:
-            made = _insert_named(tx, [waiting.new for waiting in fresh])
+            with tx.connection.begin_nested():
+                made = _insert_named(tx, [waiting.new for waiting in fresh])
         except IntegrityError:
-            savepoint.rollback()
             del tx.changes[noted:]
         else:
-            savepoint.commit()
             pairs = zip(fresh, made, strict=True)
             return [(w.answer, _submitted(workload)) for w, workload in pairs]
         if len(fresh) == 1:
@@ -110,9 +110,10 @@ class Submissions:
         return [found for waiting in fresh for found in self._insert(tx, [waiting])]
 
     def _answer(self, done: "Future[_Answers]") -> None:
+        taken, self._taken = self._taken, []
         error = done.exception()
         if error is not None:
-            self._fail_all(error)
+            self._fail(taken, error)
             return
         self._services.steps.reach(Step.SUBMIT_STORED)
         self._services.cycle_wanted.set()
@@ -122,9 +123,12 @@ class Submissions:
             elif isinstance(value, Submitted):
                 answer.set_result(value)
 
-    def _fail_all(self, error: BaseException) -> None:
-        with self._lock:
-            batch, self._waiting = self._waiting, []
+    def _fail(self, taken: list[_Waiting], error: BaseException) -> None:
+        batch = taken
+        if not batch:
+            # The transaction failed before it came to these submissions.
+            with self._lock:
+                batch, self._waiting = self._waiting, []
         for waiting in batch:
             waiting.answer.set_exception(error)
 

@@ -113,7 +113,7 @@ def find_workload(services: Services, ref: str, workspace: str) -> Workload:
     Raises NotFound with the next step.
     """
     board = services.board
-    if ref.isdigit():
+    if ref.isdecimal() and len(ref) < 19:
         found = board.workloads.get(WorkloadId(int(ref)))
         return found or _from_history(services, None, ref)
     place, _, name = ref.rpartition("/")

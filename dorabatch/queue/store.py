@@ -5,7 +5,7 @@ none decides, and none talks to anything but the database.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
 from typing import Any
@@ -53,15 +53,18 @@ class NewWorkload:
     submitted_at: datetime
 
 
+_TAKE_IDS = (
+    update(IDS)
+    .where(IDS.c.name == bindparam("sequence"))
+    .values(next_id=IDS.c.next_id + bindparam("count"))
+    .returning(IDS.c.next_id)
+)
+
+
 def take_ids(tx: Tx, name: str, count: int) -> int:
     """Reserve `count` consecutive ids of a sequence; the first of them."""
-    statement = (
-        update(IDS)
-        .where(IDS.c.name == name)
-        .values(next_id=IDS.c.next_id + count)
-        .returning(IDS.c.next_id)
-    )
-    after: int | None = tx.connection.execute(statement).scalar()
+    wanted = {"sequence": name, "count": count}
+    after: int | None = tx.connection.execute(_TAKE_IDS, wanted).scalar()
     if after is None:
         tx.connection.execute(insert(IDS).values(name=name, next_id=1 + count))
         return 1
@@ -266,7 +269,8 @@ def save_run_end(tx: Tx, container: Container) -> None:
 def insert_events(tx: Tx, happenings: Sequence[Happening]) -> None:
     """Add to the history of workloads."""
     if happenings:
-        rows = [asdict(one) for one in happenings]
+        names = Happening.__slots__
+        rows = [{name: getattr(one, name) for name in names} for one in happenings]
         tx.connection.execute(insert(EVENTS), rows)
 
 
@@ -342,7 +346,7 @@ def find_ended(
 ) -> Iterator[object]:
     """The last ended workload of this name (or id), with its containers."""
     wanted = select(WORKLOADS).where(WORKLOADS.c.zone == zone)
-    if name.isdigit():
+    if name.isdecimal() and len(name) < 19:
         wanted = wanted.where(WORKLOADS.c.id == int(name))
     else:
         wanted = wanted.where(WORKLOADS.c.name == name)

@@ -4,7 +4,7 @@ Translates errors once, at this border; decides nothing about workloads.
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
@@ -17,6 +17,7 @@ from dorabatch import log
 from dorabatch.daemon.applying import WorkloadApplier
 from dorabatch.daemon.intake import Intake
 from dorabatch.daemon.keeper import Keepers
+from dorabatch.daemon.kept_rows import KeptRows
 from dorabatch.daemon.nodes import Nodes
 from dorabatch.daemon.rights import Caller
 from dorabatch.daemon.server import caller_of
@@ -56,6 +57,7 @@ class Context:
     submissions: Submissions
     applier: WorkloadApplier
     nodes: Nodes
+    kept_rows: KeptRows = field(default_factory=KeptRows)
 
     def caller(self, request: Request) -> Caller:
         """Who asks, from the socket."""

@@ -27,7 +27,7 @@ from dorabatch.daemon.describe import (
 )
 from dorabatch.daemon.listing import answer, parse_question
 from dorabatch.daemon.plain_kinds import PlainKinds
-from dorabatch.daemon.rights import Caller, Verb, check_kind
+from dorabatch.daemon.rights import Caller, Verb, check_kind, check_owner
 from dorabatch.daemon.summary import find_workload
 from dorabatch.errors import DorabatchError, NotFound, UserError
 from dorabatch.resources.cluster import Node, Zone
@@ -92,7 +92,9 @@ async def list_kind(context: Context, request: Request) -> Response:
         query = dict(request.query_params)
         query["view"] = "containers" if kind == "Container" else ""
         question = parse_question(query, [], context.caller(request).user)
-        media, body = await run_in_threadpool(answer, context.services, question)
+        media, body = await run_in_threadpool(
+            answer, context.services, context.kept_rows, question
+        )
         return Response(body, media_type=media)
     is_json = request.query_params.get("render") == "json"
     if kind == "Node":
@@ -116,6 +118,8 @@ async def describe(context: Context, request: Request) -> Response:
     is_json = request.query_params.get("render") == "json"
     place = request.query_params.get("workspace") or caller.user
     record = await run_in_threadpool(_record, context, kind, name, place)
+    if kind in ("Workload", "Container"):
+        check_owner(caller, record["user"], f"{kind.lower()} {name}")
     if is_json:
         return json_answer(record)
     return text_answer(
@@ -214,7 +218,7 @@ def _record(context: Context, kind: str, name: str, place: str) -> dict[str, Any
 
 def _container_record(context: Context, name: str, place: str) -> dict[str, Any]:
     ref, _, replica = name.rpartition(".")
-    if not ref or not replica.isdigit():
+    if not ref or not (replica.isdecimal() and len(replica) < 10):
         raise UserError(f"container {name!r}: write WORKLOAD.REPLICA, such as train.1")
     services = context.services
     record = workload_record(services, find_workload(services, ref, place))

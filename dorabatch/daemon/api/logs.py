@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from dorabatch.daemon.api.context import Context
+from dorabatch.daemon.rights import check_owner
 from dorabatch.daemon.summary import containers_of, find_workload
 from dorabatch.daemon.wish import docker_name
 from dorabatch.errors import NodeError, NotFound, UserError
@@ -27,8 +28,10 @@ _POLL_SECONDS = 0.1
 async def log(context: Context, request: Request) -> Response:
     """GET /v1/workloads/{ref}/log."""
     query = request.query_params
-    place = query.get("workspace") or context.caller(request).user
+    caller = context.caller(request)
+    place = query.get("workspace") or caller.user
     workload = find_workload(context.services, request.path_params["ref"], place)
+    check_owner(caller, workload.submitter.user, f"the log of {workload.name}")
     reading = Reading(context, workload, query)
     await run_in_threadpool(reading.begin)
     headers = {"X-Dora-Attempt": str(reading.attempt)} if reading.attempt else {}
@@ -41,7 +44,7 @@ def _number(query: Mapping[str, str], name: str) -> int | None:
     text = query.get(name, "")
     if not text:
         return None
-    if not text.isdigit():
+    if not (text.isdecimal() and len(text) < 19):
         raise UserError(f"{name}: {text!r} (allowed: a whole number)")
     return int(text)
 

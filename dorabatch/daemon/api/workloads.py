@@ -21,14 +21,17 @@ from dorabatch.daemon.api.context import (
 from dorabatch.daemon.cancel import Selection, cancel, selected
 from dorabatch.daemon.describe import describe_workload, workload_record
 from dorabatch.daemon.listing import answer, parse_question
+from dorabatch.daemon.rights import check_owner
 from dorabatch.daemon.submissions import AUTOMATIC_NAME
 from dorabatch.daemon.summary import (
     containers_of,
     find_workload,
     summarize_containers,
+    workload_label,
 )
 from dorabatch.daemon.why import why_text
 from dorabatch.errors import UserError
+from dorabatch.queue.records import Workload as WorkloadRecord
 from dorabatch.resources.manifest import parse_manifest
 from dorabatch.resources.submission import workload_from_options
 from dorabatch.resources.workload import Workload
@@ -99,13 +102,17 @@ async def list_all(context: Context, request: Request) -> Response:
         query["render"] = "noheader"
     refs = [ref for ref in query.get("refs", "").split(",") if ref]
     question = parse_question(query, refs, caller)
-    media, body = await run_in_threadpool(answer, context.services, question)
+    media, body = await run_in_threadpool(
+        answer, context.services, context.kept_rows, question
+    )
     return Response(body, media_type=media)
 
 
 async def show(context: Context, request: Request) -> Response:
     """GET /v1/workloads/{ref}: the whole record."""
     workload = _find(context, request)
+    caller = context.caller(request)
+    check_owner(caller, workload.submitter.user, workload_label(workload))
     record = await run_in_threadpool(workload_record, context.services, workload)
     if request.query_params.get("render") == "text":
         return text_answer(describe_workload(record))
@@ -192,7 +199,7 @@ def _texts(body: dict[str, Any], name: str) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _find(context: Context, request: Request) -> Any:
+def _find(context: Context, request: Request) -> WorkloadRecord:
     ref = request.path_params["ref"]
     place = request.query_params.get("workspace") or context.caller(request).user
     return find_workload(context.services, ref, place)
