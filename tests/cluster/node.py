@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from tests.cluster.spec import (
 )
 
 _HERE = Path(__file__).resolve().parent
+_BEGIN_SECONDS = 3.0
 _START_SECONDS = 60.0
 _EXEC_SECONDS = 2.0
 _SSHD_CONFIG = """\
@@ -210,8 +212,13 @@ class Node:
             *("unshare", "--mount", "--uts", "--ipc", "--net", "--pid", "--fork"),
             *("--kill-child", str(_HERE / "node_init.sh"), str(self.folder), self.name),
         )
+        # A child that has not begun our script yet does not count as ended.
+        begins_until = time.monotonic() + _BEGIN_SECONDS
         machine.wait_until(
-            lambda: self.init_pid != 0 or not self._is_booting(),
+            lambda: (
+                self.init_pid != 0
+                or (time.monotonic() > begins_until and not self._is_booting())
+            ),
             _START_SECONDS,
             lambda: f"node {self.name} does not come up; see {log}",
         )

@@ -1,0 +1,277 @@
+"""The API on its real socket: who asks, what a body may hold, how errors answer."""
+
+import http.client
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import orjson
+import pytest
+
+from dorabatch import errors
+from dorabatch.config import Settings
+from dorabatch.daemon.api.app import ROUTES, Route, make_app, openapi_document
+from dorabatch.daemon.api.context import BodyTooLarge, error_answer
+from dorabatch.daemon.server import ApiServer, submitter_of
+from tests.makers import BOB
+from tests.unit.daemon.conftest import SECONDS, Parts
+
+LIMIT = 20_000
+OPTIONS = {"image": "alpine:3", "cmd": ["true"], "gpus": "1"}
+IDENTITY = ("uid", "user", "gid", "submitter", "caller", "groups", "is_admin")
+OWN_USER = submitter_of(os.getuid(), os.getgid()).user
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Iterator[Settings]:
+    """Settings with a socket whose path is short, a low bound and no admin."""
+    with TemporaryDirectory(prefix="dora-") as place:
+        yield Settings(
+            state_dir=tmp_path,
+            socket=Path(place) / "s",
+            admins=("somebody-else",),
+            limits={"body_bytes_max": LIMIT},  # type: ignore[arg-type]
+        )
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=SECONDS)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the path."""
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(SECONDS)
+        self.sock.connect(str(self._path))
+
+
+class Api:
+    """Asks the server."""
+
+    def __init__(self, parts: Parts, path: Path) -> None:
+        self.parts = parts
+        self._path = path
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        headers: dict[str, str] | None = None,
+    ) -> tuple[int, bytes]:
+        """(status, body) of one request."""
+        connection = UnixConnection(self._path)
+        sent = body if isinstance(body, bytes) else orjson.dumps(body or {})
+        try:
+            connection.request(
+                method, path, sent if method == "POST" else None, headers or {}
+            )
+            reply = connection.getresponse()
+            return reply.status, reply.read()
+        finally:
+            connection.close()
+
+    def error(self, method: str, path: str, body: object = None) -> tuple[int, str]:
+        """(status, sentence) of a refusal."""
+        status, reply = self.ask(method, path, body)
+        found: dict[str, Any] = orjson.loads(reply)["error"]
+        assert set(found) == {"code", "message", "exit_status"}
+        return status, found["message"]
+
+
+@pytest.fixture
+def api(parts: Parts) -> Iterator[Api]:
+    """A server on a socket."""
+    settings = parts.services.settings
+    server = ApiServer(make_app(parts.context), settings)
+    server.start()
+    yield Api(parts, settings.socket)
+    server.stop()
+
+
+def label(route: Route) -> str:
+    """How a route is called in a report."""
+    return f"{route.method} {route.path}"
+
+
+def concrete(route: Route) -> str:
+    """A path that the route serves."""
+    return (
+        route.path.replace("{ref:path}", "1")
+        .replace("{kind}", "Workload")
+        .replace("{name}", "w1")
+        .replace("{verb}", "cordon")
+    ) + ("?seconds=0" if route.path.endswith("/wait") else "")
+
+
+def test_the_caller_is_who_connected(api: Api) -> None:
+    status, reply = api.ask("POST", "/v1/workloads", {"options": OPTIONS})
+    assert status == 201, reply
+    stored = api.parts.services.board.workloads[1]
+    assert (stored.submitter.uid, stored.submitter.user) == (os.getuid(), OWN_USER)
+    assert orjson.loads(reply)["workspace"] == OWN_USER
+
+
+def test_no_header_or_query_names_the_caller(api: Api) -> None:
+    headers = {
+        "X-Forwarded-User": "bob", "Authorization": "Basic Ym9iOmJvYg==",
+        "X-Dora-User": "bob", "Remote-User": "bob",
+    }  # fmt: skip
+    status, reply = api.ask("GET", "/v1/status?user=bob&uid=0", headers=headers)
+    assert (status, orjson.loads(reply)["user"]) == (200, OWN_USER)
+
+
+@pytest.mark.parametrize("route", [r for r in ROUTES if r.body], ids=label)
+def test_no_body_names_the_caller_or_holds_unknown_fields(
+    api: Api, route: Route
+) -> None:
+    settings = api.parts.services.settings
+    admins = settings.model_copy(update={"admins": (OWN_USER,)})
+    api.parts.services.settings = admins
+    for field in (*IDENTITY, "nosuch"):
+        if field in route.body:
+            continue
+        status, message = api.error(route.method, concrete(route), {field: 0})
+        assert status == 400
+        assert f"unknown field {field!r}" in message
+    assert api.parts.services.board.workloads == {}
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=label)
+def test_every_route_answers_strangers_in_the_same_form(api: Api, route: Route) -> None:
+    api.parts.submit("b", submitter=BOB, workspace="bob")
+    status, reply = api.ask(route.method, concrete(route))
+    assert status < 500
+    if status >= 400:
+        assert orjson.loads(reply)["error"]["message"]
+    for method in {"GET", "POST", "DELETE", "PUT"}:
+        known = {r.method for r in ROUTES if r.path == route.path}
+        if method not in known and method == "PUT":
+            assert api.ask(method, concrete(route))[0] == 405
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/v1/nodes", {"host": "h"}),
+        ("POST", "/v1/nodes/scan", {"host": "h"}),
+        ("POST", "/v1/nodes/n1/rekey", {}),
+        ("POST", "/v1/nodes/n1/cordon", {}),
+        ("POST", "/v1/nodes/n1/probe", {}),
+        ("DELETE", "/v1/kinds/Node/n1", None),
+        ("DELETE", "/v1/kinds/Zone/z1", None),
+        ("DELETE", "/v1/kinds/Workload/1", None),
+        ("POST", "/v1/cancel", {"refs": ["1"]}),
+        ("POST", "/v1/cancel", {"user": "bob"}),
+    ],
+)
+def test_what_only_an_admin_or_the_owner_may(
+    api: Api, method: str, path: str, body: object
+) -> None:
+    api.parts.submit("b", submitter=BOB, workspace="bob")
+    status, message = api.error(method, path, body)
+    assert status == 403, message
+    assert api.parts.services.board.workloads[1].ended_at is None
+
+
+def test_openapi_lists_every_route(api: Api) -> None:
+    document = openapi_document()
+    listed = {
+        (method.upper(), path)
+        for path, methods in document["paths"].items()  # type: ignore[attr-defined]
+        for method in methods
+    }
+    assert listed == {(r.method, r.path.replace(":path}", "}")) for r in ROUTES}
+    status, reply = api.ask("GET", "/openapi.json")
+    assert (status, orjson.loads(reply)) == (200, document)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (errors.UserError("x"), 400),
+        (errors.Refused("x"), 400),
+        (errors.ManifestError("x"), 400),
+        (errors.NotAllowed("x"), 403),
+        (errors.NotFound("x"), 404),
+        (errors.ConflictError("x"), 409),
+        (errors.LeaseLost("x"), 409),
+        (errors.AlreadyFinished("x"), 409),
+        (BodyTooLarge("x"), 413),
+        (errors.NodeUnreachable("x"), 502),
+        (errors.HostKeyChanged("x"), 502),
+        (errors.InvariantError("x"), 500),
+        (errors.ConfigError("x"), 500),
+    ],
+)
+def test_errors_become_statuses(error: errors.DorabatchError, status: int) -> None:
+    reply = error_answer(error)
+    found = orjson.loads(reply.body)["error"]
+    assert reply.status_code == status
+    assert found == {
+        "code": error.code, "message": "x", "exit_status": error.exit_status
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        (b"{", 400, "not JSON"),
+        (b"[]", 400, "must be a JSON object"),
+        (b"\xff", 400, "not JSON"),
+        (b"{}", 400, "either a manifest or options"),
+        (b'{"options": 1}', 400, "options must be"),
+        (b'{"options": {}, "manifest": ""}', 400, "either a manifest or options"),
+        (b'{"options": {"imgae": "x"}}', 400, "imgae"),
+        (b'{"manifest": "kind: Nosuch"}', 400, "apiVersion"),
+        (b'{"manifest": 3}', 400, "allowed: text"),
+        (b" " * (LIMIT + 1), 413, f"allowed: {LIMIT}"),
+    ],
+)
+def test_bad_submissions(api: Api, body: bytes, status: int, words: str) -> None:
+    found, message = api.error("POST", "/v1/workloads", body)
+    assert found == status, message
+    assert words in message
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/v1/workloads/77", 404),
+        ("/v1/workloads/bob/nosuch", 404),
+        ("/v1/workloads/%C2%B2", 404),
+        ("/v1/workloads/" + "9" * 40, 404),
+        ("/v1/workloads?limit=%C2%B2", 400),
+        ("/v1/kinds/Nosuch", 400),
+        ("/v1/kinds/Node/n9", 404),
+        ("/v1/kinds/Container/1", 400),
+    ],
+)
+def test_what_is_not_there(api: Api, path: str, status: int) -> None:
+    assert api.error("GET", path)[0] == status
+
+
+def test_a_workspace_of_another_is_refused(api: Api) -> None:
+    for workspace in ("bob", f"{OWN_USER}-a", f"{OWN_USER}a"):
+        body = {"options": {**OPTIONS, "workspace": workspace}}
+        assert api.error("POST", "/v1/workloads", body)[0] == 403
+
+
+def test_the_socket_is_gone_after_the_end(parts: Parts) -> None:
+    settings = parts.services.settings
+    server = ApiServer(make_app(parts.context), settings)
+    server.start()
+    connection = UnixConnection(settings.socket)
+    connection.request("GET", "/v1/status")
+    assert connection.getresponse().status == 200
+    with pytest.raises(errors.ConfigError, match="another dorad answers there"):
+        ApiServer(make_app(parts.context), settings)
+    connection.close()
+    server.stop()
+    assert not settings.socket.exists()

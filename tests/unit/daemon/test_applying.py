@@ -1,0 +1,111 @@
+"""Applying: create, scale, update, leave alone, delete."""
+
+import pytest
+
+from dorabatch.daemon.applying import Applied
+from dorabatch.daemon.catalog import StoredObject
+from dorabatch.daemon.settle import settle_gone
+from dorabatch.errors import NotAllowed, Refused
+from dorabatch.queue import store
+from dorabatch.queue.records import Submitter
+from dorabatch.queue.states import AfterStop, State
+from tests.makers import ALICE, BOB, START, document, hold
+from tests.unit.daemon.conftest import Parts, caller
+
+
+def apply(parts: Parts, who: Submitter = ALICE, **options: object) -> Applied:
+    """Apply a workload called a."""
+    wanted = document(name="a", **options)
+    done, _ = parts.context.applier.apply(caller(who), wanted)
+    return done
+
+
+def delete(parts: Parts) -> str:
+    """Delete workload 1."""
+    workload = parts.services.board.workloads[1]
+    return parts.context.applier.delete(caller(), workload)
+
+
+def gone(parts: Parts, replica: int = 1) -> None:
+    """A stopping replica of workload 1 is confirmed gone."""
+    one, now = parts.container(1, replica), parts.clock.now()
+    parts.services.writer.do(lambda tx: settle_gone(tx, one, now))
+
+
+def test_created_then_not_changed(parts: Parts) -> None:
+    done = apply(parts, env=["A=1", "B=2"])
+    assert (done.result, done.message) == ("created", "alice/a created (id 1)")
+    assert apply(parts, env=["B=2", "A=1"]).result == "not changed"
+    board = parts.services.board
+    assert (list(board.workloads), board.workloads[1].version) == ([1], 1)
+
+
+def test_scaled_up_and_down(parts: Parts) -> None:
+    apply(parts)
+    parts.run(parts.container(1))
+    assert apply(parts, replicas="3").message == "a: 1 -> 3 containers"
+    assert parts.states(1) == [State.RUNNING, State.QUEUED, State.QUEUED]
+    parts.run(parts.container(1, 2), hold(gpus=("GPU-1",), cores=(3,)))
+    assert apply(parts, replicas="1").result == "scaled"
+    assert parts.states(1) == [State.RUNNING, State.STOPPING, State.FINISHED]
+    board = parts.services.board
+    assert [c.replica for c in board.containers_of(1)] == [1]
+    assert board.workloads[1].version == 1
+    gone(parts, 2)
+    assert board.workloads[1].ended_at is None
+    apply(parts, replicas="3")
+    assert parts.states(1) == [State.RUNNING, State.QUEUED, State.QUEUED]
+    assert [c.replica for c in board.containers_of(1)] == [1, 2, 3]
+
+
+def test_a_changed_spec_starts_every_container_anew(parts: Parts) -> None:
+    apply(parts, replicas="2", gpus="1")
+    parts.run(parts.container(1))
+    done = apply(parts, replicas="2", gpus="2")
+    assert (done.result, done.message) == ("updated", "a: version 2")
+    assert parts.states(1) == [State.STOPPING, State.QUEUED]
+    assert parts.container(1).after_stop is AfterStop.REQUEUE
+    waiting = parts.services.board.pending.arrays()
+    assert waiting.gpu_count.tolist() == [2]
+    gone(parts)
+    waiting = parts.services.board.pending.arrays()
+    assert waiting.gpu_count.tolist() == [2, 2]
+    with parts.services.engine.connect() as connection:
+        versions = [v for v, *_ in store.versions_of(connection, 1)]
+    assert versions == [1, 2]
+
+
+def test_deleted_or_draining(parts: Parts) -> None:
+    apply(parts, replicas="2")
+    parts.run(parts.container(1))
+    assert delete(parts) == "draining"
+    assert parts.services.board.workloads[1].ended_at is None
+    gone(parts)
+    assert parts.services.board.workloads[1].ended_at == START
+    assert apply(parts).message == "alice/a created (id 2)"
+
+
+def test_what_waits_is_deleted_at_once(parts: Parts) -> None:
+    apply(parts)
+    assert delete(parts) == "deleted"
+    assert parts.services.board.workloads[1].ended_at == START
+
+
+def test_a_workload_of_another_user_is_left_alone(parts: Parts) -> None:
+    workspace = StoredObject(
+        kind="Workspace", zone="", workspace="", name="team", spec="{}",
+        owner="bob", created_at=START, changed_at=START,
+    )  # fmt: skip
+    parts.context.intake.know_workspace(workspace)
+    apply(parts, BOB, workspace="team")
+    with pytest.raises(NotAllowed, match="'team': it belongs to another user"):
+        apply(parts, workspace="team")
+    with pytest.raises(NotAllowed, match="belongs to bob"):
+        delete(parts)
+
+
+def test_an_unknown_workspace_or_zone_is_refused(parts: Parts) -> None:
+    with pytest.raises(NotAllowed, match="'nosuch': it does not exist"):
+        apply(parts, workspace="nosuch")
+    with pytest.raises(Refused, match="'z9' is not served by this daemon"):
+        apply(parts, zone="z9")

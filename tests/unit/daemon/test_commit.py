@@ -1,0 +1,163 @@
+"""Committing a plan: exclusive devices, guarded writes, stale ones left alone."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from dorabatch.daemon.commit import Committed, PlanCommitter, amounts
+from dorabatch.daemon.settle import end_containers
+from dorabatch.daemon.snapshot import Snapshot, take_snapshot
+from dorabatch.placer.arrays import SHARE, Placement, Plan
+from dorabatch.queue import store
+from dorabatch.queue.states import Outcome, State
+from tests.checkers import broken_laws
+from tests.makers import V100, demand, facts, hold, view
+from tests.unit.daemon.conftest import Parts
+
+N1 = view("n1")
+NODES = {"n1": facts()}
+
+
+def snapshot_of(parts: Parts) -> Snapshot:
+    """What a cycle would see."""
+    return take_snapshot(parts.services.board, [N1])
+
+
+def commit(
+    parts: Parts, snapshot: Snapshot, wanted: Sequence[tuple[int, int]]
+) -> Committed:
+    """Commit (container, GPUs) on n1 and check the laws."""
+    plan = Plan(
+        placements=tuple(Placement(key=k, node=0, gpus=(n,)) for k, n in wanted),
+        waiting={},
+        explanations=(),
+    )
+    committer = PlanCommitter(parts.services.board, snapshot)
+    now = parts.clock.now()
+    done = parts.services.writer.do(lambda tx: committer.commit(tx, plan, now))
+    board = parts.services.board
+    assert broken_laws(list(board.containers.values()), NODES) == []
+    return done
+
+
+def test_devices_are_picked_for_one_container_only(parts: Parts) -> None:
+    parts.submit("a", replicas=3, options={"gpus": "1", "cpus": "2"})
+    done = commit(parts, snapshot_of(parts), [(1, 1), (2, 1), (3, 1)])
+    assert done.stale == 0
+    holds = [one.hold for one in done.placed]
+    assert [h.gpus for h in holds if h] == [("GPU-0",), ("GPU-1",), ("GPU-2",)]
+    assert [h.cores for h in holds if h] == [(0, 1), (2, 3), (4, 5)]
+    assert {h.boot_id for h in holds if h} == {"boot-1"}
+    with parts.services.engine.connect() as connection:
+        runs = store.runs_of(connection, [1, 2, 3])
+        kinds = [e.kind for e in store.events_of(connection, 1)]
+    assert [run.hold for run in runs] == holds
+    assert kinds.count("place") == 3
+
+
+def test_what_is_held_already_is_not_picked(parts: Parts) -> None:
+    parts.submit("a")
+    parts.run(parts.container(1), hold(gpus=("GPU-0",), cores=(0, 1)))
+    parts.submit("b", options={"gpus": "2", "cpus": "1"})
+    (placed,) = commit(parts, snapshot_of(parts), [(2, 2)]).placed
+    assert placed.hold is not None
+    assert (placed.hold.gpus, placed.hold.cores) == (("GPU-1", "GPU-2"), (2,))
+
+
+def test_a_placement_whose_devices_are_gone_is_stale(parts: Parts) -> None:
+    parts.submit("a", replicas=3, options={"gpus": "2", "cpus": "1"})
+    done = commit(parts, snapshot_of(parts), [(1, 2), (2, 2), (3, 2)])
+    assert ([c.replica for c in done.placed], done.stale) == ([1, 2], 1)
+    assert parts.container(1, 3).state is State.QUEUED
+
+
+def test_too_few_whole_cores_are_stale(parts: Parts) -> None:
+    parts.submit("a", replicas=2, options={"cpus": "5"})
+    done = commit(parts, snapshot_of(parts), [(1, 0), (2, 0)])
+    assert (len(done.placed), done.stale) == (1, 1)
+
+
+def test_a_port_goes_to_one_container_of_a_node(parts: Parts) -> None:
+    options = {"ports": ["25000:80/tcp"], "cpus": "1"}
+    parts.submit("a", options=options)
+    parts.submit("b", options=options)
+    parts.submit("c", options={**options, "ports": ["25000:80/udp"]})
+    done = commit(parts, snapshot_of(parts), [(1, 0), (2, 0), (3, 0)])
+    ports = [one.hold.ports for one in done.placed if one.hold]
+    assert (ports, done.stale) == ([("tcp/25000",), ("udp/25000",)], 1)
+    again = commit(parts, snapshot_of(parts), [(2, 0)])
+    assert (again.placed, again.stale) == ((), 1)
+
+
+def test_each_replica_has_its_own_port(parts: Parts) -> None:
+    parts.submit("a", replicas=2, options={"ports": ["25000:80/tcp"], "cpus": "1"})
+    done = commit(parts, snapshot_of(parts), [(1, 0), (2, 0)])
+    ports = [one.hold.ports for one in done.placed if one.hold]
+    assert ports == [("tcp/25000",), ("tcp/25001",)]
+
+
+def test_cancelled_before_the_commit_is_stale(parts: Parts) -> None:
+    parts.submit("a", replicas=2)
+    snapshot = snapshot_of(parts)
+    first = parts.container(1)
+    parts.services.writer.do(
+        lambda tx: end_containers(
+            tx, [first], outcome=Outcome.CANCELLED, reason="x", now=parts.clock.now()
+        )
+    )
+    done = commit(parts, snapshot, [(1, 1), (2, 1), (77, 1)])
+    assert ([c.replica for c in done.placed], done.stale) == ([2], 2)
+
+
+def test_cancelled_in_the_same_transaction_is_stale_alone(parts: Parts) -> None:
+    parts.submit("a", replicas=3)
+    snapshot, now = snapshot_of(parts), parts.clock.now()
+    plan = Plan(
+        placements=tuple(Placement(key=n, node=0, gpus=(1,)) for n in (1, 2, 3)),
+        waiting={},
+        explanations=(),
+    )
+    committer = PlanCommitter(parts.services.board, snapshot)
+    second = parts.container(1, 2)
+
+    def both(tx: store.Tx) -> Committed:
+        end_containers(tx, [second], outcome=Outcome.CANCELLED, reason="x", now=now)
+        return committer.commit(tx, plan, now)
+
+    done = parts.services.writer.do(both)
+    assert ([c.replica for c in done.placed], done.stale) == ([1, 3], 1)
+    board = parts.services.board
+    assert [c.state for c in board.containers_of(1)] == [
+        State.PLACED, State.FINISHED, State.PLACED
+    ]  # fmt: skip
+    assert parts.states(1) == [State.PLACED, State.FINISHED, State.PLACED]
+    with parts.services.engine.connect() as connection:
+        assert [run.container_id for run in store.runs_of(connection, [1, 2, 3])] == [
+            1, 3
+        ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("gpu_count", "cpu", "memory", "expected"),
+    [
+        (1, SHARE, SHARE, (2000, 4096)),
+        (3, SHARE, SHARE, (6000, 12288)),
+        (1, 500, SHARE, (500, 4096)),
+        (1, SHARE, 100, (2000, 100)),
+        (0, 4000, SHARE, (4000, 8192)),
+        (0, 1000, 7, (1000, 7)),
+    ],
+)
+def test_slices(
+    gpu_count: int, cpu: int, memory: int, expected: tuple[int, int]
+) -> None:
+    wanted = demand(gpu_count=gpu_count, cpu_milli=cpu, memory_mib=memory)
+    assert amounts(wanted, N1) == expected
+
+
+def test_gpu_models_are_named_in_the_hold(parts: Parts) -> None:
+    parts.submit("a", options={"gpus": "2"})
+    (placed,) = commit(parts, snapshot_of(parts), [(1, 2)]).placed
+    assert placed.hold is not None
+    assert placed.hold.gpu_models == (V100, V100)
+    assert (placed.hold.cores, placed.hold.cpu_milli) == ((), 4000)
