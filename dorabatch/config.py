@@ -87,7 +87,9 @@ class Settings(_Section):
 
     zone: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")] = "dc-rov-01"
     socket: Path = Path("/run/dorabatch/dorad.sock")
-    socket_mode: Annotated[str, Field(pattern=r"^0?[0-7]{3}$")] = "666"
+    socket_mode: Annotated[
+        str, Field(pattern=r"^0?[0-7]{3}$", coerce_numbers_to_str=True)
+    ] = "666"
     state_dir: Path = Path("/var/lib/dorabatch")
     database: str = ""
     admins: tuple[str, ...] = ("root",)
@@ -144,6 +146,11 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
         branch = tree
         for key in keys[:-1]:
             branch = branch.setdefault(key, {})
+            if not isinstance(branch, dict):
+                raise ConfigError(
+                    f"environment: {name} and a variable for the whole section "
+                    f"{key!r} are both set; keep one of them"
+                )
         branch[keys[-1]] = _environment_value(value)
     return tree
 

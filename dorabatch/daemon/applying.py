@@ -11,7 +11,7 @@ from dorabatch.daemon.intake import Intake
 from dorabatch.daemon.keeper import Keepers
 from dorabatch.daemon.rights import Caller, check_owner
 from dorabatch.daemon.services import Services
-from dorabatch.daemon.settle import end_containers
+from dorabatch.daemon.settle import end_containers, end_workload_if_over
 from dorabatch.daemon.submissions import Submissions
 from dorabatch.daemon.summary import workload_label
 from dorabatch.db import Tx
@@ -101,9 +101,11 @@ class WorkloadApplier:
         def write(tx: Tx) -> list[Container]:
             containers = store.containers_of(tx, workload.workload_id)
             reason = f"deleted by {caller.user}"
-            return end_containers(
+            ended = end_containers(
                 tx, containers, outcome=Outcome.CANCELLED, reason=reason, now=now
             )
+            end_workload_if_over(tx, workload.workload_id, now, is_unwanted=True)
+            return ended
 
         changed = self._services.writer.do(write)
         self._hand_over(changed)
@@ -132,11 +134,7 @@ def _rescale(tx: Tx, workload: Workload, now: datetime) -> list[Container]:
         tx, marked, outcome=Outcome.CANCELLED, reason=reason, now=now
     )
     back = [c for c in existing if c.replica <= workload.replicas and c.removed]
-    again = [
-        (one, replace(requeued(one, now), version=workload.version))
-        for one in back
-        if one.state is State.FINISHED
-    ]
+    again = [(one, _wanted_again(one, workload.version, now)) for one in back]
     store.save_containers(tx, again)
     known = {c.replica for c in existing}
     missing = [n for n in range(1, workload.replicas + 1) if n not in known]
@@ -144,6 +142,21 @@ def _rescale(tx: Tx, workload: Workload, now: datetime) -> list[Container]:
     text = f"{workload.replicas} containers wanted"
     store.insert_events(tx, [_event(workload, now, "scale", text)])
     return changed
+
+
+def _wanted_again(container: Container, version: int, now: datetime) -> Container:
+    """A replica that was scaled away and is wanted after all."""
+    if container.state is State.FINISHED:
+        return replace(requeued(container, now), version=version)
+    # It is still being stopped: it goes back to the queue once it is gone.
+    return replace(
+        container,
+        rev=container.rev + 1,
+        removed=False,
+        after_stop=AfterStop.REQUEUE,
+        outcome=None,
+        reason="scaled down and up again",
+    )
 
 
 def _renew(tx: Tx, workload: Workload, now: datetime) -> list[Container]:

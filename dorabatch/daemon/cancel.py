@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from dorabatch.daemon.keeper import Keepers
 from dorabatch.daemon.rights import Caller, check_owner
 from dorabatch.daemon.services import Services
-from dorabatch.daemon.settle import end_containers
+from dorabatch.daemon.settle import end_containers, end_workload_if_over
 from dorabatch.daemon.summary import find_workload, summarize, workload_label
 from dorabatch.db import Tx
 from dorabatch.errors import AlreadyFinished, UserError
@@ -64,17 +64,17 @@ def cancel(
     now = services.clock.now()
 
     def write(tx: Tx) -> list[Container]:
-        return [
-            container
-            for workload in workloads
-            for container in end_containers(
+        changed: list[Container] = []
+        for workload in workloads:
+            changed += end_containers(
                 tx,
                 store.containers_of(tx, workload.workload_id),
                 outcome=Outcome.CANCELLED,
                 reason=reason,
                 now=now,
             )
-        ]
+            end_workload_if_over(tx, workload.workload_id, now, is_unwanted=True)
+        return changed
 
     changed = services.writer.do(write)
     for container in changed:

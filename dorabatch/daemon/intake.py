@@ -4,6 +4,7 @@ Fills in zone and workspace, checks rights, bounds and whether it can ever run.
 Stores nothing.
 """
 
+import re
 from dataclasses import replace
 
 from dorabatch.daemon.admission import (
@@ -17,13 +18,14 @@ from dorabatch.daemon.rights import Caller, check_workspace
 from dorabatch.daemon.services import Services
 from dorabatch.daemon.snapshot import accepts_table, cluster_arrays
 from dorabatch.daemon.wish import demand_of_spec, remember_spec
-from dorabatch.errors import Refused
+from dorabatch.errors import Refused, UserError
 from dorabatch.placer.arrays import ClusterArrays
 from dorabatch.queue.demand import Demand
 from dorabatch.queue.store import NewWorkload
 from dorabatch.resources.workload import Workload, canonical_json, spec_digest
 
 _VERDICTS_KEPT = 4096
+_KEY = re.compile(r"[A-Za-z0-9._-]{1,48}")
 
 
 class Intake:
@@ -77,6 +79,9 @@ class Intake:
         """The submission to store, and warnings; raises Refused or NotAllowed."""
         zone, workspace = self.place_of(caller, document)
         spec = document.spec
+        for mount in spec.volumes:
+            if mount.workspace is not None and mount.workspace != workspace:
+                check_workspace(caller, mount.workspace, self.owner_of(mount.workspace))
         warnings = check_site_bounds(spec, self._services.settings)
         self._check_possible(demand_of_spec(spec, 1))
         text = canonical_json(spec)
@@ -89,7 +94,7 @@ class Intake:
             spec_json=text,
             spec_digest=spec_digest(spec),
             replicas=spec.replicas,
-            submission_key=submission_key,
+            submission_key=scoped_key(caller, submission_key),
             submitted_at=self._services.clock.now(),
         )
         return new, warnings
@@ -112,3 +117,15 @@ class Intake:
         check_can_ever_run(demand, self._cluster, accepts.tolist())
         if len(self._possible) < _VERDICTS_KEPT:
             self._possible.add(demand)
+
+
+def scoped_key(caller: Caller, key: str | None) -> str | None:
+    """A submission key that is the caller's own; raises UserError for an odd one."""
+    if key is None:
+        return None
+    if not _KEY.fullmatch(key):
+        raise UserError(
+            "submission_key: allowed are 1 to 48 letters, digits, dots, dashes and "
+            "underscores"
+        )
+    return f"{caller.submitter.uid}:{key}"

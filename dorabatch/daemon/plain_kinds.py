@@ -13,7 +13,7 @@ from dorabatch.daemon.catalog import (
     save_object,
 )
 from dorabatch.daemon.intake import Intake
-from dorabatch.daemon.rights import Caller, check_workspace
+from dorabatch.daemon.rights import Caller, check_new_workspace, check_workspace
 from dorabatch.daemon.rows import Cell, Row, render_table
 from dorabatch.daemon.services import Services
 from dorabatch.errors import ConflictError, NotFound
@@ -37,6 +37,8 @@ class PlainKinds:
             owner = self._intake.owner_of(name)
             if owner is not None:
                 check_workspace(caller, name, owner)
+            else:
+                check_new_workspace(caller, name)
         now = self._services.clock.now()
         wanted = StoredObject(
             kind=kind,

@@ -50,6 +50,20 @@ def check_workspace(caller: Caller, workspace: str, owner: str | None) -> None:
     )
 
 
+def check_new_workspace(caller: Caller, workspace: str) -> None:
+    """Raise NotAllowed unless the caller may make a workspace of this name.
+
+    Everybody may make their own and those below it; `ana` may make `ana.paper`.
+    """
+    is_own = workspace == caller.user or workspace.startswith(f"{caller.user}.")
+    if caller.is_admin or is_own:
+        return
+    raise NotAllowed(
+        f"workspace {workspace!r}: {caller.user} may make {caller.user!r} and "
+        f"'{caller.user}.NAME'; another name needs an admin"
+    )
+
+
 def check_kind(caller: Caller, verb: Verb, kind: str) -> None:
     """Raise NotAllowed unless the caller may do this to objects of a kind."""
     if caller.is_admin or kind not in ADMIN_KINDS:

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from dorabatch.db import Tx
 from dorabatch.queue import store
-from dorabatch.queue.records import Container, Happening
+from dorabatch.queue.records import Container, Happening, WorkloadId
 from dorabatch.queue.states import AfterStop, Outcome, State
 from dorabatch.queue.transitions import (
     finished,
@@ -31,7 +31,7 @@ def settle_gone(tx: Tx, container: Container, now: datetime) -> Container:
         store.insert_runs(tx, [new_run(after, now)])
     store.insert_events(tx, [_event(container, after, now)])
     if after.state is State.FINISHED:
-        end_workload_if_over(tx, after, now)
+        end_workload_if_over(tx, after.workload_id, now)
     return after
 
 
@@ -64,13 +64,20 @@ def _event(before: Container, after: Container, now: datetime) -> Happening:
     )
 
 
-def end_workload_if_over(tx: Tx, container: Container, now: datetime) -> None:
-    """Date the workload's end when its last container has finished."""
-    siblings = store.containers_of(tx, container.workload_id)
+def end_workload_if_over(
+    tx: Tx, workload_id: WorkloadId, now: datetime, *, is_unwanted: bool = False
+) -> None:
+    """Date the workload's end when its last container has finished.
+
+    A workload scaled to 0 goes on without containers until nobody wants it.
+    """
+    siblings = store.containers_of(tx, workload_id)
     if any(one.state is not State.FINISHED for one in siblings):
         return
-    workload = store.get_workload(tx, container.workload_id)
-    if workload is not None and workload.ended_at is None and workload.replicas:
+    workload = store.get_workload(tx, workload_id)
+    if workload is None or workload.ended_at is not None:
+        return
+    if workload.replicas or is_unwanted:
         store.save_workload(tx, replace(workload, ended_at=now))
 
 
@@ -103,5 +110,5 @@ def end_containers(
     store.insert_events(tx, events)
     over = [after for _, after in changed if after.state is State.FINISHED]
     if over:
-        end_workload_if_over(tx, over[0], now)
+        end_workload_if_over(tx, over[0].workload_id, now)
     return [after for _, after in changed]

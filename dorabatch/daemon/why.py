@@ -23,7 +23,10 @@ def why_text(services: Services, workload: Workload, *, has_placement: bool) -> 
     if waiting:
         _, sentence = waiting_reason(services.last_plan, waiting[0])
         lines = [
-            f"{label}: {len(waiting)} of {len(containers)} containers wait: {sentence}"
+            f"{label} waits: {sentence}"
+            if len(containers) == 1
+            else f"{label}: {len(waiting)} of {len(containers)} containers wait: "
+            f"{sentence}"
         ]
     else:
         lines = [f"{label} is {summary.state}" + _ending(containers)]
@@ -56,4 +59,7 @@ def _counts(services: Services, waiting: list[Container]) -> list[str]:
     if index is None:
         return []
     counts = plan.explanations[index].counts
-    return [f"  {reason}: {count} nodes" for reason, count in counts.items()]
+    return [
+        f"  {reason}: refuses {count} node{'' if count == 1 else 's'}"
+        for reason, count in counts.items()
+    ]

@@ -112,3 +112,12 @@ def test_a_missing_file_is_named(file: Path) -> None:
     with pytest.raises(ConfigError, match="No such file") as caught:
         read_settings(file, {})
     assert str(file) in caught.value.message
+
+
+def test_a_section_and_its_parts_cannot_both_be_set() -> None:
+    with pytest.raises(ConfigError, match="both set"):
+        read_settings(None, {"DORABATCH_CYCLE": "5", "DORABATCH_CYCLE__SEED": "1"})
+
+
+def test_a_mode_may_be_written_as_a_number() -> None:
+    assert read_settings(None, {"DORABATCH_SOCKET_MODE": "660"}).socket_mode == "660"

@@ -109,3 +109,27 @@ def test_an_unknown_workspace_or_zone_is_refused(parts: Parts) -> None:
         apply(parts, workspace="nosuch")
     with pytest.raises(Refused, match="'z9' is not served by this daemon"):
         apply(parts, zone="z9")
+
+
+def test_a_replica_wanted_again_while_it_stops_comes_back(parts: Parts) -> None:
+    apply(parts, replicas="2")
+    parts.run(parts.container(1, 2))
+    apply(parts, replicas="1")
+    assert parts.states(1)[1] is State.STOPPING
+    apply(parts, replicas="2")
+    gone(parts, 2)
+    assert parts.states(1) == [State.QUEUED, State.QUEUED]
+    assert [c.replica for c in parts.services.board.containers_of(1)] == [1, 2]
+
+
+def test_a_workload_of_no_replicas_lives_until_it_is_deleted(parts: Parts) -> None:
+    apply(parts, replicas="0")
+    assert parts.services.board.workloads[1].ended_at is None
+    assert delete(parts) == "deleted"
+    assert parts.services.board.workloads[1].ended_at is not None
+    assert apply(parts).result == "created"
+
+
+def test_anothers_volume_is_refused(parts: Parts) -> None:
+    with pytest.raises(NotAllowed, match="bob"):
+        apply(parts, volumes=["bob/home:/home"])
