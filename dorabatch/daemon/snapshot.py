@@ -53,7 +53,7 @@ def take_snapshot(board: Board, nodes: Sequence[NodeView]) -> Snapshot:
     """Everything a cycle needs, as it stands now."""
     pending = board.pending.arrays()
     usable = tuple(view for view in nodes if view.facts is not None)
-    masks, numbers = _masks(pending.restrictions, usable, board)
+    masks, numbers = _masks(pending, usable, board)
     return Snapshot(
         pending=pending,
         cluster=cluster_arrays(usable, board, masks),
@@ -124,12 +124,15 @@ def _flags(values: Iterable[bool]) -> BoolArray:
 
 
 def _masks(
-    restrictions: Sequence[Restriction], nodes: Sequence[NodeView], board: Board
+    pending: PendingArrays, nodes: Sequence[NodeView], board: Board
 ) -> tuple[tuple[Mask, ...], IntArray]:
     masks: list[Mask] = []
+    restrictions = pending.restrictions
     numbers = np.zeros(len(restrictions), dtype=np.int64)
     ports = {view.name: held_ports(board, view.name) for view in nodes}
-    for index, restriction in enumerate(restrictions):
+    # Only what something waiting names: the list of all ever seen may be long.
+    for index in np.unique(pending.restriction).tolist():
+        restriction = restrictions[index]
         if restriction == Restriction():
             continue
         allowed = _flags(
