@@ -109,7 +109,7 @@ def container_wish(
         groups=who.groups,
         allow_root=who.uid == 0,
         gpu_uuids=hold.gpus,
-        cores=hold.cores or _shared_cores(services, node),
+        cores=hold.cores or shared_cores(services, node) or None,
         nano_cpus=None if hold.cores else hold.cpu_milli * _NANO_PER_MILLI,
         memory_bytes=hold.memory_mib * MIB,
         shm_bytes=spec.config.shm_bytes,
@@ -163,7 +163,3 @@ def shared_cores(services: Services, node: str) -> tuple[int, ...]:
     holds = (held.hold for held in services.board.on_node(node))
     pinned = {core for hold in holds if hold for core in hold.cores}
     return tuple(core for core in view.facts.cores if core not in pinned)
-
-
-def _shared_cores(services: Services, node: str) -> tuple[int, ...] | None:
-    return shared_cores(services, node) or None
