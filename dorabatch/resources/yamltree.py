@@ -62,6 +62,8 @@ _SENTENCES = {
     "did not find expected alphabetic or numeric character": (
         "'*' and '&' have a meaning in YAML; put the value in quotes"
     ),
+    # A newer libyaml stops before our own limit is counted.
+    "exceeded maximum nesting depth": f"nested deeper than {DEPTH_MAX} levels",
 }
 
 
