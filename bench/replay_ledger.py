@@ -6,8 +6,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from dorabatch.daemon.schema import migrate
 from dorabatch.db import open_engine
-from dorabatch.fairshare import ledger, tables
+from dorabatch.fairshare import ledger
 from dorabatch.fairshare.book import Allocation, Posting
 
 RUNS = 500
@@ -17,8 +18,9 @@ ROUNDS = 10
 def main() -> int:
     """Print one JSON line."""
     with tempfile.TemporaryDirectory() as folder:
-        engine = open_engine(f"sqlite:///{Path(folder) / 'ledger.db'}")
-        tables.METADATA.create_all(engine)
+        url = f"sqlite:///{Path(folder) / 'ledger.db'}"
+        migrate(url)
+        engine = open_engine(url)
         users = [f"u{number}" for number in range(50)]
         with engine.begin() as connection:
             ledger.open_allocations(

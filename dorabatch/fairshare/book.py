@@ -17,7 +17,9 @@ Slot = tuple[str, str]
 class Allocation:
     """Credits of an account in a zone for a time; `kind`: week, rolled or grant.
 
-    Times are microseconds since 1970; `valid_to` FOREVER never expires.
+    Times are microseconds since 1970; `valid_to` FOREVER never expires. `on_exhaust`:
+    what happens when it was the last to be spent. `rollover_ppm`: how much of a
+    week's deposit may live one more week.
     """
 
     id: str
@@ -26,6 +28,8 @@ class Allocation:
     kind: str = "grant"
     valid_from: int = 0
     valid_to: int = FOREVER
+    on_exhaust: str = "stop"
+    rollover_ppm: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

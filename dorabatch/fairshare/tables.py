@@ -1,11 +1,10 @@
-"""SQLAlchemy Core tables of prices, allocations and the append-only ledger.
+"""SQLAlchemy Core tables of prices, allocations, meters and the append-only ledger.
 
-Only the shape of what is stored, and the triggers that refuse to change or delete
-what was posted; every statement is in `ledger.py`. Times are microseconds since 1970.
+Only the shape of what is stored; no statement is here. The migration adds triggers
+that refuse to change or delete what was posted. Times are microseconds since 1970.
 """
 
 from sqlalchemy import (
-    DDL,
     BigInteger,
     Column,
     ForeignKey,
@@ -15,7 +14,6 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    event,
 )
 
 METADATA = MetaData(
@@ -33,8 +31,11 @@ PRICES = Table(
     Column("zone", String(63), primary_key=True),
     Column("model", String(128), primary_key=True),
     Column("valid_from", BigInteger, primary_key=True),
+    Column("version", Integer, primary_key=True),
     Column("per_hour_ucr", BigInteger, nullable=False),
+    Column("actor", String(64), nullable=False),
 )
+"""Of rows with the same moment the highest version counts."""
 
 ALLOCATIONS = Table(
     "credit_allocations",
@@ -45,8 +46,21 @@ ALLOCATIONS = Table(
     Column("kind", String(10), nullable=False),
     Column("valid_from", BigInteger, nullable=False),
     Column("valid_to", BigInteger, nullable=False),
+    Column("on_exhaust", String(10), nullable=False),
+    Column("rollover_ppm", Integer, nullable=False),
     Index("ix_credit_allocations_zone_account", "zone", "account"),
 )
+
+METERS = Table(
+    "credit_meters",
+    METADATA,
+    Column("run", String(128), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("terms", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+)
+"""What a run is billed for from a moment on; the next number replaces it."""
 
 TXNS = Table(
     "ledger_txns",
@@ -64,6 +78,7 @@ TXNS = Table(
     Column("prev_hash", String(64), nullable=False),
     Column("hash", String(64), nullable=False),
     Index("ix_ledger_txns_at", "at"),
+    Index("ix_ledger_txns_kind_at", "kind", "at"),
 )
 
 LEGS = Table(
@@ -74,6 +89,7 @@ LEGS = Table(
     Column("ledger_account", String(200), nullable=False),
     Column("allocation_id", String(200), nullable=False),
     Column("ucr", BigInteger, nullable=False),
+    Index("ix_ledger_legs_ledger_account", "ledger_account"),
 )
 
 BALANCES = Table(
@@ -92,30 +108,3 @@ RUN_CREDITS = Table(
     Column("slot", String(400), primary_key=True),
     Column("ucr", BigInteger, nullable=False),
 )
-
-APPEND_ONLY = (PRICES, ALLOCATIONS, TXNS, LEGS)
-
-
-def append_only_statements(table: str, dialect: str) -> list[str]:
-    """The statements that make a table refuse UPDATE and DELETE."""
-    refusal = f"{table} is append-only"
-    if dialect == "sqlite":
-        return [
-            f"CREATE TRIGGER {table}_no_{verb} BEFORE {verb} ON {table} "
-            f"BEGIN SELECT RAISE(ABORT, '{refusal}'); END"
-            for verb in ("update", "delete")
-        ]
-    return [
-        f"CREATE OR REPLACE FUNCTION {table}_refuse() RETURNS trigger AS $$ "
-        f"BEGIN RAISE EXCEPTION '{refusal}'; END $$ LANGUAGE plpgsql",
-        f"CREATE TRIGGER {table}_append_only BEFORE UPDATE OR DELETE OR TRUNCATE "
-        f"ON {table} FOR EACH STATEMENT EXECUTE FUNCTION {table}_refuse()",
-    ]
-
-
-for _table in APPEND_ONLY:
-    for _dialect in ("sqlite", "postgresql"):
-        for _statement in append_only_statements(_table.name, _dialect):
-            # SQLAlchemy does not annotate DDL.
-            _ddl = DDL(_statement)  # type: ignore[no-untyped-call]
-            event.listen(_table, "after_create", _ddl.execute_if(dialect=_dialect))

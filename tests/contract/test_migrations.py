@@ -3,19 +3,24 @@
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import insert, inspect, select, text
+from sqlalchemy import Connection, insert, inspect, select, text
+from sqlalchemy.exc import DBAPIError
 
 from dorabatch.daemon import catalog
 from dorabatch.daemon.main import take_over
 from dorabatch.daemon.schema import migrate, require_current
 from dorabatch.db import open_engine, transaction
 from dorabatch.errors import ConfigError
+from dorabatch.fairshare import ledger
+from dorabatch.fairshare import tables as credit_tables
+from dorabatch.fairshare.book import Allocation, Posting
 from dorabatch.queue import store
 from dorabatch.queue import transitions as to
 from dorabatch.queue.tables import METADATA, WORKLOADS
 from tests.makers import START, ZONE, hold, new_workload
 
-HEAD = "0001"
+HEAD = "0002"
+TABLES = [METADATA, credit_tables.METADATA]
 
 
 def fill(url: str) -> None:
@@ -38,10 +43,35 @@ def fill(url: str) -> None:
                 **values, **moments, spec="{}", owner="root"
             )
         )
+        fill_credits(tx.connection)
     with engine.connect() as connection:
-        for table in METADATA.sorted_tables:
-            assert connection.execute(select(table)).first() is not None, table.name
+        for metadata in TABLES:
+            for table in metadata.sorted_tables:
+                found = connection.execute(select(table)).first()
+                assert found is not None, table.name
     engine.dispose()
+
+
+def fill_credits(connection: Connection) -> None:
+    """A price, a meter, a grant and a charge."""
+    price = {"zone": ZONE, "model": "V100", "valid_from": 0, "version": 1}
+    connection.execute(
+        insert(credit_tables.PRICES).values(**price, per_hour_ucr=1, actor="root")
+    )
+    connection.execute(
+        insert(credit_tables.METERS).values(
+            run="1.1/1", number=0, at=0, terms="{}", reason=""
+        )
+    )
+    ledger.open_allocations(connection, [Allocation(id="a", zone=ZONE, account="ana")])
+    common = {"at": 1, "zone": ZONE, "chain": ("ana",), "amount": 5}
+    ledger.post(
+        connection,
+        [
+            Posting(kind="deposit", key="d", allocation_id="a", **common),
+            Posting(kind="charge", key="c", run="1.1/1", model="V100", **common),
+        ],
+    )
 
 
 def test_up_down_up_with_data(url: str) -> None:
@@ -63,7 +93,7 @@ def test_the_newest_revision_equals_the_tables(url: str) -> None:
     engine = open_engine(url)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection)
-        assert compare_metadata(context, METADATA) == []
+        assert compare_metadata(context, TABLES) == []
     engine.dispose()
 
 
@@ -90,4 +120,29 @@ def test_an_empty_database_is_set_up_and_another_revision_refused(url: str) -> N
         connection.execute(text("UPDATE alembic_version SET version_num = '0000'"))
     with pytest.raises(ConfigError, match=r"revision 0000, this dorad needs .*migrate"):
         require_current(engine, url)
+    engine.dispose()
+
+
+APPEND_ONLY = (
+    "credit_prices",
+    "credit_allocations",
+    "credit_meters",
+    "ledger_txns",
+    "ledger_legs",
+)
+
+
+@pytest.mark.parametrize("table", APPEND_ONLY)
+def test_what_was_posted_cannot_be_changed_or_deleted(url: str, table: str) -> None:
+    migrate(url)
+    fill(url)
+    engine = open_engine(url)
+    column = next(iter(credit_tables.METADATA.tables[table].columns)).name
+    for statement in (
+        f"DELETE FROM {table}",
+        f"UPDATE {table} SET {column} = {column}",
+    ):
+        refusal = pytest.raises(DBAPIError, match=f"{table} is append-only")
+        with refusal, engine.begin() as connection:
+            connection.execute(text(statement))
     engine.dispose()

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
+from dorabatch.daemon.schema import migrate
 from dorabatch.db import open_engine
 from dorabatch.errors import UserError
 from dorabatch.fairshare import ledger, tables
@@ -23,8 +24,9 @@ CREDIT = 1_000_000
 
 @pytest.fixture
 def engine(tmp_path):
-    made = open_engine(f"sqlite:///{tmp_path / 'ledger.db'}")
-    tables.METADATA.create_all(made)
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    migrate(url)
+    made = open_engine(url)
     yield made
     made.dispose()
 
@@ -203,8 +205,9 @@ def random_postings(rng, count):
 @given(seed=st.integers(0, 2**32), size=st.integers(1, 60))
 def test_laws_hold_for_random_operations(tmp_path_factory, seed, size):
     rng = random.Random(seed)
-    made = open_engine(f"sqlite:///{tmp_path_factory.mktemp('l') / 'x.db'}")
-    tables.METADATA.create_all(made)
+    url = f"sqlite:///{tmp_path_factory.mktemp('l') / 'x.db'}"
+    migrate(url)
+    made = open_engine(url)
     rows = [
         Allocation(id="a", zone="z", account="ana", valid_to=100),
         Allocation(id="b", zone="z", account="bob"),
