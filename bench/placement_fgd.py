@@ -20,11 +20,17 @@ class Fgd:
     """The task mix, and a cost for the engine: minus the score."""
 
     def __init__(self, classes: Classes, model: IntArray) -> None:
-        counts = np.bincount(classes.of, minlength=len(classes))
+        # Tasks that differ in memory only are one task of the mix.
+        asks = np.column_stack(
+            [classes.cpu_milli, classes.gpu_count, classes.gpu_milli, classes.accepts]
+        )
+        _, first, ask = np.unique(asks, axis=0, return_index=True, return_inverse=True)
+        counts = np.bincount(ask.ravel()[classes.of], minlength=len(first))
         order = np.argsort(-counts, kind="stable")
         covered = np.cumsum(counts[order]) / max(counts.sum(), 1)
-        kept = order[: int(np.searchsorted(covered, COVERED)) + 1]
-        self.weight = counts[kept] / max(counts[kept].sum(), 1)
+        most = order[: int(np.searchsorted(covered, COVERED)) + 1]
+        self.weight = counts[most] / max(counts[most].sum(), 1)
+        kept = first[most]
         self.cpu = classes.cpu_milli[kept]
         self.count = classes.gpu_count[kept]
         self.milli = classes.gpu_milli[kept]
