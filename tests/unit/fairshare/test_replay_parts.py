@@ -65,3 +65,24 @@ def test_predictions_follow_the_nearest_history():
     assert history.predicted(**asked) == pytest.approx(10.0)
     assert history.planned(**asked) == 100.0
     assert history.planned(user=1, gpus=7, limit=50.0) == 50.0
+
+
+def test_a_range_comes_from_the_nearest_history_and_from_what_outlived_it():
+    history = History()
+    asked = {"user": "ann", "gpus": 2, "limit": 1000.0}
+    assert history.quantiles((0.5,), **asked) is None
+    for seconds in range(10, 110, 10):
+        history.add(**asked, run_seconds=float(seconds))
+    assert history.quantiles((0.1, 0.5, 0.9), **asked) == (10.0, 50.0, 90.0)
+    assert history.quantiles((0.1, 0.9), **asked, ran=80.0) == (90.0, 100.0)
+    assert history.quantiles((0.9,), user="bob", gpus=1, limit=45.0) == (45.0,)
+    assert history.quantiles((0.5,), **asked, ran=100.0) is None
+
+
+def test_a_prediction_that_is_outrun_doubles():
+    history = History()
+    asked = {"user": "ann", "gpus": 2, "limit": 1000.0}
+    history.add(**asked, run_seconds=100.0)
+    assert history.predicted(**asked, ran=99.0) == pytest.approx(100.0)
+    assert history.predicted(**asked, ran=200.0) == 400.0
+    assert history.predicted(**asked, ran=900.0) == 1000.0
