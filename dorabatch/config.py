@@ -82,6 +82,23 @@ class CycleSettings(_Section):
     seed: int = 0
 
 
+class MailSettings(_Section):
+    """The relay that mail is handed to; without a host nothing is sent."""
+
+    host: str = ""
+    port: Annotated[int, Field(ge=1, le=65535)] = 25
+    security: Literal["none", "starttls", "tls"] = "none"
+    user: str = ""
+    password_file: Path | None = None
+    sender: Annotated[str, Field(pattern=r"^[^@\s<>]+@[^@\s<>]+$")] = "dora@localhost"
+    domain: Annotated[str, Field(pattern=r"^[^@\s<>]*$")] = ""
+    answer_seconds_max: Seconds = 30.0
+    retry_seconds: Seconds = 60.0
+    give_up_seconds: Seconds = 172800.0
+    kept_seconds: Seconds = 7776000.0
+    waiting_max: Count = 10_000
+
+
 class Settings(_Section):
     """All settings of one daemon."""
 
@@ -101,6 +118,7 @@ class Settings(_Section):
     containers: ContainerSettings = ContainerSettings()
     limits: LimitSettings = LimitSettings()
     cycle: CycleSettings = CycleSettings()
+    mail: MailSettings = MailSettings()
 
     @property
     def database_url(self) -> str:

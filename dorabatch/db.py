@@ -103,10 +103,12 @@ class Writer:
         *,
         on_commit: Callable[[list[object]], None],
         guard: Callable[[Tx], None],
+        before_commit: Callable[[Tx], None] | None = None,
     ) -> None:
         self._engine = engine
         self._on_commit = on_commit
         self._guard = guard
+        self._before_commit = before_commit
         self._waiting: queue.SimpleQueue[tuple[WriteAction, Future[Any]] | None] = (
             queue.SimpleQueue()
         )
@@ -170,6 +172,8 @@ class Writer:
                 self._guard(tx)
                 for action, future in work:
                     answers.append((future, *_attempt(tx, action)))
+                if self._before_commit is not None:
+                    self._before_commit(tx)
             self._on_commit(tx.changes)
         # Whatever goes wrong here, nobody may wait for ever; only a database error
         # leaves memory and disk equal, so after anything else nothing is written.

@@ -38,7 +38,7 @@ def check_site_bounds(spec: WorkloadSpec, settings: Settings) -> list[str]:
             f"volumes ({names}): no shared storage serves this zone; each node keeps "
             "its own Docker volume of that name"
         )
-    if spec.notify.by_email:
+    if spec.notify.by_email and not settings.mail.host:
         warnings.append("notify.byEmail: this zone sends no mail")
     return warnings
 

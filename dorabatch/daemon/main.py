@@ -17,9 +17,11 @@ import click
 from sqlalchemy import Engine, bindparam, insert, select, update
 
 from dorabatch import log
-from dorabatch.clock import SystemClock
+from dorabatch.clock import Clock, SystemClock
 from dorabatch.config import Settings, read_settings
 from dorabatch.daemon.fleet import Fleet, NodeSettings
+from dorabatch.daemon.notices import Notifier
+from dorabatch.daemon.outbox import Mail, Outbox
 from dorabatch.daemon.schema import migrate, require_current
 from dorabatch.daemon.service import Daemon
 from dorabatch.daemon.services import Services
@@ -126,21 +128,29 @@ def lock_state_dir(state_dir: Path) -> TextIO:
     return handle
 
 
-def compose(settings: Settings) -> Services:
+def compose(settings: Settings, clock: Clock | None = None) -> Services:
     """Open the database and put the parts together; the writer runs after this."""
     engine = open_engine(settings.database_url)
     require_current(engine, settings.database_url)
-    clock = SystemClock()
+    clock = clock or SystemClock()
     epoch, cluster_id = take_over(engine, settings.zone, clock.now())
     board = Board(ended_max=settings.limits.ended_kept_in_memory, demand_of=demand_of)
     with engine.connect() as connection:
         ended = settings.limits.ended_kept_in_memory
         board.apply(store.load_ended(connection, settings.zone, ended))
         board.apply(store.load_live(connection, settings.zone))
+    outbox, mail_wanted = Outbox(settings.mail), threading.Event()
+
+    def take_over_changes(changes: list[object]) -> None:
+        board.apply(changes)
+        if any(isinstance(change, Mail) for change in changes):
+            mail_wanted.set()
+
     writer = Writer(
         engine,
-        on_commit=board.apply,
+        on_commit=take_over_changes,
         guard=lambda tx: refuse_when_overtaken(tx, settings.zone, epoch),
+        before_commit=Notifier(outbox),
     )
     writer.start()
     return Services(
@@ -154,6 +164,8 @@ def compose(settings: Settings) -> Services:
         cluster_id=cluster_id,
         epoch=epoch,
         open_driver=lambda node: open_driver(settings, node),
+        outbox=outbox,
+        mail_wanted=mail_wanted,
     )
 
 

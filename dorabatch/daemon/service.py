@@ -15,6 +15,7 @@ from dorabatch.daemon.cycle import run_cycle
 from dorabatch.daemon.intake import Intake
 from dorabatch.daemon.keeper import Keepers
 from dorabatch.daemon.limits import end_overdue
+from dorabatch.daemon.mail import MailSender
 from dorabatch.daemon.nodes import Nodes
 from dorabatch.daemon.server import ApiServer
 from dorabatch.daemon.services import Services
@@ -32,6 +33,7 @@ class Daemon:
         self._keepers = Keepers(services)
         self._intake = Intake(services)
         self._nodes = Nodes(services, self._keepers)
+        self._mail = MailSender(services)
         submissions = Submissions(services)
         context = Context(
             services=services,
@@ -54,6 +56,7 @@ class Daemon:
         self._nodes.load()
         self._thread.start()
         self._server.start()
+        self._mail.start()
         log.event(
             "ready",
             socket=self._services.settings.socket,
@@ -78,6 +81,7 @@ class Daemon:
         if self._thread.is_alive():
             self._thread.join(10.0)
         self._keepers.stop()
+        self._mail.stop()
         self._services.writer.stop()
         self._services.engine.dispose()
 

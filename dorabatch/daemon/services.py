@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 from dorabatch.clock import Clock
 from dorabatch.config import Settings
 from dorabatch.daemon.fleet import Fleet, NodeSettings
+from dorabatch.daemon.outbox import Outbox
 from dorabatch.daemon.steps import Steps
 from dorabatch.db import Writer
 from dorabatch.node.driver import NodeDriver
@@ -44,7 +45,9 @@ class Services:
     cluster_id: str
     epoch: int
     open_driver: Callable[[NodeSettings], NodeDriver]
+    outbox: Outbox
     cycle_wanted: threading.Event = field(default_factory=threading.Event)
+    mail_wanted: threading.Event = field(default_factory=threading.Event)
     last_plan: LastPlan = field(default_factory=LastPlan)
 
     @property

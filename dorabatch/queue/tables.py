@@ -193,3 +193,20 @@ EVENTS = Table(
     Column("text", Text, nullable=False),
     Index("ix_events_workload_id", "workload_id"),
 )
+
+MAILS = Table(
+    "mails",
+    METADATA,
+    Column("key", String(200), primary_key=True),
+    Column("address", String(320), nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("html", Text, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("due_at", Moment),
+    Column("sent_at", Moment),
+    Column("problem", Text, nullable=False),
+    Index("ix_mails_due_at", "due_at"),
+)
+"""Mails to be sent: `due_at` is empty once one is sent or given up."""

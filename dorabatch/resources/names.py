@@ -63,6 +63,7 @@ _DIGEST = r"@sha256:[0-9a-f]{64}"
 _IMAGE = re.compile(
     rf"(?:{_REGISTRY})?{_COMPONENT}(?:/{_COMPONENT})*(?:{_TAG})?(?:{_DIGEST})?"
 )
+_MAIL = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{1,253}")
 _KERNEL_TREES = ("/proc", "/sys", "/dev")
 _GUARDED_VARIABLES = frozenset(
     {
@@ -111,6 +112,16 @@ def check_text(value: object) -> str:
             f"has {size} bytes; one text may have {TEXT_BYTES_MAX}: put it in a file"
         )
     return value
+
+
+def check_mail_address(value: object) -> str:
+    """A plain mail address, without a display name."""
+    text = check_text(value)
+    if not _MAIL.fullmatch(text):
+        raise ValueError(
+            f"{quoted(text)} is not a mail address; write one such as ana@example.org"
+        )
+    return text
 
 
 def check_name(value: object) -> str:

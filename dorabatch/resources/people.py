@@ -9,7 +9,14 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator
 
 from dorabatch.resources.document import Document, EmptySpec, Metadata, Part
-from dorabatch.resources.names import Name, NameOrAll, check_text, quoted, show
+from dorabatch.resources.names import (
+    Name,
+    NameOrAll,
+    check_mail_address,
+    check_text,
+    quoted,
+    show,
+)
 from dorabatch.resources.nearest import did_you_mean
 from dorabatch.resources.quantity import read_microcredits, write_microcredits
 
@@ -157,6 +164,7 @@ def _check_zones(limits: tuple[WeeklyCredits, ...]) -> tuple[WeeklyCredits, ...]
 class UserSpec(Part):
     """A user's defaults, rights and limits."""
 
+    mail: Annotated[str, PlainValidator(check_mail_address)] | None = None
     default: Defaults = Defaults()
     resources: Annotated[
         tuple[Grant, ...], Field(strict=False, max_length=ENTRIES_MAX)

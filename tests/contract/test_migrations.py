@@ -6,8 +6,10 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, insert, inspect, select, text
 from sqlalchemy.exc import DBAPIError
 
+from dorabatch.config import MailSettings
 from dorabatch.daemon import catalog
 from dorabatch.daemon.main import take_over
+from dorabatch.daemon.outbox import Letter, Outbox
 from dorabatch.daemon.schema import migrate, require_current
 from dorabatch.db import open_engine, transaction
 from dorabatch.errors import ConfigError
@@ -19,7 +21,7 @@ from dorabatch.queue import transitions as to
 from dorabatch.queue.tables import METADATA, WORKLOADS
 from tests.makers import START, ZONE, hold, new_workload
 
-HEAD = "0002"
+HEAD = "0003"
 TABLES = [METADATA, credit_tables.METADATA]
 
 
@@ -44,6 +46,9 @@ def fill(url: str) -> None:
             )
         )
         fill_credits(tx.connection)
+        outbox = Outbox(MailSettings(host="relay"))
+        letter = Letter(to="ana@example.org", subject="s", text="t")
+        assert outbox.enqueue(tx, "k", letter, now=START)
     with engine.connect() as connection:
         for metadata in TABLES:
             for table in metadata.sorted_tables:
