@@ -119,6 +119,7 @@ class Settings(_Section):
     limits: LimitSettings = LimitSettings()
     cycle: CycleSettings = CycleSettings()
     mail: MailSettings = MailSettings()
+    policy: dict[str, Any] = {}
 
     @property
     def database_url(self) -> str:

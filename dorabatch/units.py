@@ -1,11 +1,11 @@
-"""Whole micro-credits: exact prices in, exact amounts out.
+"""Whole micro-credits and microseconds: exact prices in, exact amounts out.
 
 Decides how a written price becomes an integer and how price x GPUs x time is
 rounded. Never uses binary fractions for money, never reads a clock, a table or a
 file.
 """
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import NewType
 
@@ -21,6 +21,7 @@ MICROSECONDS_PER_HOUR = 3_600_000_000
 PRICE_CREDITS_MAX = 1_000_000_000
 _GPU_HOUR = MICROSECONDS_PER_HOUR * WHOLE_GPU_MILLI
 _DECIMALS = 6
+_PER_SECOND = 1_000_000
 
 
 def parse_price(written: object, *, what: str = "price") -> MicroCredits:
@@ -38,6 +39,18 @@ def render_credits(amount: int) -> str:
     whole, rest = divmod(abs(amount), CREDIT)
     tail = f".{rest:06d}".rstrip("0") if rest else ""
     return f"{'-' if amount < 0 else ''}{whole}{tail}"
+
+
+def microseconds_of(moment: datetime) -> int:
+    """An aware moment as whole microseconds since 1970, exactly."""
+    seconds = int(moment.replace(microsecond=0).timestamp())
+    return seconds * _PER_SECOND + moment.microsecond
+
+
+def moment_of(microseconds: int) -> datetime:
+    """The moment so many microseconds after 1970 began, UTC."""
+    seconds, micro = divmod(microseconds, _PER_SECOND)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=micro)
 
 
 def microseconds(span: timedelta) -> int:

@@ -9,11 +9,12 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from dorabatch.config import Settings
-from dorabatch.errors import Refused
+from dorabatch.errors import NotAllowed, Refused
+from dorabatch.fairshare.settings import PolicySettings
 from dorabatch.placer.arrays import ClusterArrays, RequestArrays
 from dorabatch.placer.verdict import can_ever_run
 from dorabatch.queue.demand import Demand, Restriction
-from dorabatch.resources.workload import WHOLE_GPU_MILLI, WorkloadSpec
+from dorabatch.resources.workload import WHOLE_GPU_MILLI, Priority, WorkloadSpec
 
 
 def check_site_bounds(spec: WorkloadSpec, settings: Settings) -> list[str]:
@@ -41,6 +42,26 @@ def check_site_bounds(spec: WorkloadSpec, settings: Settings) -> list[str]:
     if spec.notify.by_email and not settings.mail.host:
         warnings.append("notify.byEmail: this zone sends no mail")
     return warnings
+
+
+def check_turn(turn: Priority, policy: PolicySettings, *, is_admin: bool) -> None:
+    """Raise NotAllowed or Refused for a nice or QOS that this caller may not have."""
+    if turn.nice < 0 and not is_admin:
+        raise NotAllowed(
+            f"spec.priority.nice: {turn.nice}: only an admin may put a workload before "
+            "others; write 0 or more to let others go first"
+        )
+    if abs(turn.nice) > policy.nice_max:
+        raise Refused(
+            f"spec.priority.nice: {turn.nice} (allowed here: up to {policy.nice_max}; "
+            "see dshare settings)"
+        )
+    if turn.qos is not None and turn.qos not in policy.qos:
+        known = ", ".join(sorted(policy.qos)) or "none"
+        raise Refused(
+            f"spec.priority.qos: there is no QOS {turn.qos!r} (known: {known}); an "
+            f"admin adds one with dshare set qos.{turn.qos}=1"
+        )
 
 
 def check_nodes_exist(restriction: Restriction, known: Collection[str]) -> None:

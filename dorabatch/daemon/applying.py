@@ -14,6 +14,7 @@ from dorabatch.daemon.services import Services
 from dorabatch.daemon.settle import end_containers, end_workload_if_over
 from dorabatch.daemon.submissions import Submissions
 from dorabatch.daemon.summary import workload_label
+from dorabatch.daemon.wish import spec_of
 from dorabatch.db import Tx
 from dorabatch.queue import store
 from dorabatch.queue.records import Container, Happening, Workload
@@ -21,6 +22,7 @@ from dorabatch.queue.states import AfterStop, Outcome, State
 from dorabatch.queue.store import NewWorkload
 from dorabatch.queue.transitions import requeued, stopping
 from dorabatch.resources.workload import Workload as WorkloadDocument
+from dorabatch.resources.workload import load_spec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +68,9 @@ class WorkloadApplier:
     def _change(self, workload: Workload, new: NewWorkload) -> Applied:
         same_spec = workload.spec_digest == new.spec_digest
         same_count = workload.replicas == new.replicas
-        if same_spec and same_count:
+        turn = load_spec(new.spec_json).priority
+        same_turn = spec_of(workload).priority == turn
+        if same_spec and same_count and same_turn:
             return _applied(new, "not changed", f"{new.workspace}/{new.name}")
         now = self._services.clock.now()
         wanted = replace(
@@ -81,13 +85,16 @@ class WorkloadApplier:
             store.save_workload(tx, wanted)
             if not same_spec:
                 store.insert_versions(tx, [replace(wanted, submitted_at=now)])
-            changed = _rescale(tx, wanted, now)
+            is_turn_only = same_spec and same_count
+            changed = [] if is_turn_only else _rescale(tx, wanted, now)
             if not same_spec:
                 changed += _renew(tx, wanted, now)
             return changed
 
         changed = self._services.writer.do(write)
         self._hand_over(changed)
+        if same_spec and same_count:
+            return _applied(new, "updated", f"{new.name}: its turn in the queue")
         if same_spec:
             text = f"{new.name}: {workload.replicas} -> {new.replicas} containers"
             return _applied(new, "scaled", text)

@@ -10,6 +10,7 @@ from datetime import timedelta
 from dorabatch import log
 from dorabatch.daemon.commit import Committed, PlanCommitter
 from dorabatch.daemon.keeper import Keepers
+from dorabatch.daemon.ordering import notice_returns, rank_pending
 from dorabatch.daemon.services import LastPlan, Services
 from dorabatch.daemon.snapshot import Snapshot, take_snapshot
 from dorabatch.daemon.steps import Step
@@ -17,9 +18,7 @@ from dorabatch.placer.arrays import Plan
 from dorabatch.placer.pack import place
 from dorabatch.placer.policy import PlacementPolicy
 from dorabatch.queue.demand import IntArray
-from dorabatch.queue.priority import rank_queued
-
-_MICROSECONDS = 1_000_000
+from dorabatch.units import microseconds_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,10 +70,11 @@ def notice_silence(services: Services) -> None:
 
 
 def _order(services: Services, snapshot: Snapshot) -> IntArray:
-    now_us = int(services.clock.now().timestamp() * _MICROSECONDS)
-    ranked = rank_queued(snapshot.pending)
-    is_ready = snapshot.pending.ready_us[ranked] <= now_us
-    return ranked[is_ready]
+    now = services.clock.now()
+    notice_returns(services, now)
+    order = rank_pending(services, snapshot.pending, now).ranking.order
+    is_ready = snapshot.pending.ready_us[order] <= microseconds_of(now)
+    return order[is_ready]
 
 
 def _commit(services: Services, snapshot: Snapshot, plan: Plan) -> Committed:

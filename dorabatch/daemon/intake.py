@@ -12,12 +12,14 @@ from dorabatch.daemon.admission import (
     check_models_exist,
     check_nodes_exist,
     check_site_bounds,
+    check_turn,
 )
 from dorabatch.daemon.catalog import StoredObject
 from dorabatch.daemon.rights import Caller, check_workspace
 from dorabatch.daemon.services import Services
 from dorabatch.daemon.snapshot import accepts_table, cluster_arrays
-from dorabatch.daemon.wish import demand_of_spec, remember_spec
+from dorabatch.daemon.specs import remember_spec
+from dorabatch.daemon.wish import demand_of_spec
 from dorabatch.errors import Refused, UserError
 from dorabatch.placer.arrays import ClusterArrays
 from dorabatch.queue.demand import Demand
@@ -83,6 +85,9 @@ class Intake:
             if mount.workspace is not None and mount.workspace != workspace:
                 check_workspace(caller, mount.workspace, self.owner_of(mount.workspace))
         warnings = check_site_bounds(spec, self._services.settings)
+        check_turn(
+            spec.priority, self._services.policy.settings, is_admin=caller.is_admin
+        )
         self._check_possible(demand_of_spec(spec, 1))
         text = canonical_json(spec)
         remember_spec(text, spec)

@@ -285,7 +285,12 @@ class Launcher:
     def _record_gone(self, container: Container) -> None:
         now = self._services.clock.now()
         current = self._services.board.containers[container.container_id]
-        self._services.writer.do(lambda tx: settle_gone(tx, current, now))
+
+        def write(tx: Tx) -> None:
+            settle_gone(tx, current, now)
+            self._services.usage.count_end(tx, current, now)
+
+        self._services.writer.do(write)
         self._pools.pop(docker_name(self._services, container), None)
         self._services.steps.reach(Step.END_CONFIRMED)
         self._services.cycle_wanted.set()

@@ -22,13 +22,17 @@ from dorabatch.config import Settings, read_settings
 from dorabatch.daemon.fleet import Fleet, NodeSettings
 from dorabatch.daemon.notices import Notifier
 from dorabatch.daemon.outbox import Mail, Outbox
+from dorabatch.daemon.policy_desk import PolicyDesk
+from dorabatch.daemon.run_history import RunHistory
 from dorabatch.daemon.schema import migrate, require_current
 from dorabatch.daemon.service import Daemon
 from dorabatch.daemon.services import Services
 from dorabatch.daemon.steps import Step, Steps
-from dorabatch.daemon.wish import demand_of
+from dorabatch.daemon.usage_book import UsageBook
+from dorabatch.daemon.wish import claim_of, demand_of
 from dorabatch.db import Tx, Writer, is_in_transaction, open_engine, transaction
 from dorabatch.errors import ConfigError, DorabatchError, LeaseLost, invariant
+from dorabatch.fairshare.price import PriceBook
 from dorabatch.node.docker_driver import open_node
 from dorabatch.node.docker_link import DriverLimits
 from dorabatch.node.driver import NodeDriver
@@ -36,6 +40,7 @@ from dorabatch.node.ssh import NodeAddress, SshTimeouts
 from dorabatch.queue import store
 from dorabatch.queue.board import Board
 from dorabatch.queue.tables import DAEMONS
+from dorabatch.units import microseconds_of
 
 CONFIG_DEFAULT = Path("/etc/dorabatch.yaml")
 CRASH_VARIABLE = "DORABATCH_FAULT_CRASH_AT"
@@ -134,15 +139,30 @@ def compose(settings: Settings, clock: Clock | None = None) -> Services:
     require_current(engine, settings.database_url)
     clock = clock or SystemClock()
     epoch, cluster_id = take_over(engine, settings.zone, clock.now())
-    board = Board(ended_max=settings.limits.ended_kept_in_memory, demand_of=demand_of)
+    board = Board(
+        ended_max=settings.limits.ended_kept_in_memory,
+        demand_of=demand_of,
+        claim_of=claim_of,
+    )
+    policy = PolicyDesk(settings.zone, settings.policy)
+    usage = UsageBook(settings.zone, policy, board, lambda: PriceBook([]))
+    history = RunHistory()
+    with transaction(engine) as tx:
+        policy.load(tx.connection, microseconds_of(clock.now()))
     with engine.connect() as connection:
         ended = settings.limits.ended_kept_in_memory
         board.apply(store.load_ended(connection, settings.zone, ended))
-        board.apply(store.load_live(connection, settings.zone))
+        live = list(store.load_live(connection, settings.zone))
+        usage.load(connection)
+        history.load(connection, settings.zone)
+    board.apply(live)
+    usage.apply(live)
     outbox, mail_wanted = Outbox(settings.mail), threading.Event()
 
     def take_over_changes(changes: list[object]) -> None:
         board.apply(changes)
+        usage.apply(changes)
+        history.apply(changes)
         if any(isinstance(change, Mail) for change in changes):
             mail_wanted.set()
 
@@ -166,6 +186,9 @@ def compose(settings: Settings, clock: Clock | None = None) -> Services:
         open_driver=lambda node: open_driver(settings, node),
         outbox=outbox,
         mail_wanted=mail_wanted,
+        policy=policy,
+        usage=usage,
+        history=history,
     )
 
 

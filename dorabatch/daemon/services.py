@@ -15,7 +15,10 @@ from dorabatch.clock import Clock
 from dorabatch.config import Settings
 from dorabatch.daemon.fleet import Fleet, NodeSettings
 from dorabatch.daemon.outbox import Outbox
+from dorabatch.daemon.policy_desk import PolicyDesk
+from dorabatch.daemon.run_history import RunHistory
 from dorabatch.daemon.steps import Steps
+from dorabatch.daemon.usage_book import UsageBook
 from dorabatch.db import Writer
 from dorabatch.node.driver import NodeDriver
 from dorabatch.placer.arrays import Plan
@@ -46,6 +49,9 @@ class Services:
     epoch: int
     open_driver: Callable[[NodeSettings], NodeDriver]
     outbox: Outbox
+    policy: PolicyDesk
+    usage: UsageBook
+    history: RunHistory
     cycle_wanted: threading.Event = field(default_factory=threading.Event)
     mail_wanted: threading.Event = field(default_factory=threading.Event)
     last_plan: LastPlan = field(default_factory=LastPlan)

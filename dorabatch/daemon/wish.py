@@ -5,13 +5,14 @@ container (`container_wish`). Talks to nobody.
 """
 
 from dorabatch.daemon.services import Services
+from dorabatch.daemon.specs import spec_of_text
 from dorabatch.errors import invariant
 from dorabatch.node.container_spec import ContainerWish, PortWish, VolumeMount
 from dorabatch.node.identity import RunIdentity, container_name
 from dorabatch.placer.arrays import SHARE, Affinity
-from dorabatch.queue.demand import Demand, Restriction
+from dorabatch.queue.demand import Claim, Demand, Restriction
 from dorabatch.queue.records import Container, Workload
-from dorabatch.resources.workload import MIB, Port, WorkloadSpec, load_spec
+from dorabatch.resources.workload import MIB, Port, WorkloadSpec
 
 _AFFINITIES = {
     None: Affinity.BEST,
@@ -20,26 +21,13 @@ _AFFINITIES = {
     "Distribute": Affinity.DISTRIBUTE,
     "Fill": Affinity.FILL,
 }
-_SPECS: dict[str, WorkloadSpec] = {}
-_SPECS_MAX = 50_000
 _NANO_PER_MILLI = 1_000_000
 _SHELLS = frozenset({"sh", "bash", "ash", "dash", "zsh", "ksh", "fish"})
 
 
 def spec_of(workload: Workload) -> WorkloadSpec:
     """The workload's present spec."""
-    spec = _SPECS.get(workload.spec_json)
-    if spec is None:
-        spec = load_spec(workload.spec_json)
-        remember_spec(workload.spec_json, spec)
-    return spec
-
-
-def remember_spec(spec_json: str, spec: WorkloadSpec) -> None:
-    """Spare the next reader of this text the parsing."""
-    if len(_SPECS) >= _SPECS_MAX:
-        _SPECS.clear()
-    _SPECS[spec_json] = spec
+    return spec_of_text(workload.spec_json)
 
 
 def demand_of(workload: Workload, replica: int) -> Demand:
@@ -64,6 +52,24 @@ def demand_of_spec(spec: WorkloadSpec, replica: int) -> Demand:
             cpu_models=tuple(sorted(spec.cpu_models or ())),
             ports=tuple(_published(port, replica) for port in ports),
         ),
+    )
+
+
+def claim_of(workload: Workload) -> Claim:
+    """Whose a workload is and what decides its turn."""
+    return claim_of_spec(spec_of(workload), workload.submitter.user, workload.workspace)
+
+
+def claim_of_spec(spec: WorkloadSpec, user: str, workspace: str) -> Claim:
+    """The claim of a spec that a user submits in a workspace."""
+    return Claim(
+        user=user,
+        workspace=workspace,
+        nice=spec.priority.nice,
+        qos=spec.priority.qos or "",
+        gpu_count=spec.gpu_count,
+        gpu_milli=spec.gpu_milli,
+        run_seconds_max=spec.config.run_seconds_max or 0,
     )
 
 

@@ -5,6 +5,8 @@ Works on scalars and arrays; never reads a clock and never keeps state.
 """
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -46,3 +48,64 @@ def lockout_seconds(alone_seconds: float, *, half_life_seconds: float) -> float:
     H log2(2 - 2^(-T/H)): what the catch-up cap exists to bound.
     """
     return half_life_seconds * math.log2(2 - 2 ** (-alone_seconds / half_life_seconds))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HalfLife:
+    """A half-life and the moment from which it counts, in seconds."""
+
+    since: float
+    seconds: float
+
+
+class Fading:
+    """Half-lives that followed each other: a change fades what was used before it at
+    the old pace up to its moment and at the new pace from then on.
+
+    With one half-life this is `decayed_usage`.
+    """
+
+    def __init__(self, half_lives: Sequence[HalfLife]) -> None:
+        first, *later = sorted(half_lives, key=lambda one: one.since)
+        self.half_lives = (HalfLife(since=-math.inf, seconds=first.seconds), *later)
+        for one in self.half_lives:
+            decayed_usage(0.0, 0.0, elapsed_seconds=0.0, half_life_seconds=one.seconds)
+
+    @property
+    def present(self) -> float:
+        """The newest half-life, in seconds."""
+        return self.half_lives[-1].seconds
+
+    def kept(self, start: FloatArray | float, end: float) -> FloatArray:
+        """What is left at `end` of 1 at `start`; starts after the end keep 1."""
+        lost = np.zeros_like(np.asarray(start, dtype=np.float64))
+        for since, until, pace in self._spans():
+            first = np.maximum(start, since)
+            lost = lost + pace * np.maximum(0.0, min(end, until) - first)
+        return np.asarray(np.exp(-lost), dtype=np.float64)
+
+    def grown(
+        self, start: FloatArray | float, end: FloatArray | float, at: float
+    ) -> FloatArray:
+        """What a rate of 1 per second from start to end has come to at `at`.
+
+        Sum over the half-lives of (1 - e^(-pace length)) / pace, each faded from its
+        own end to `at`; nothing counts after `at`.
+        """
+        begun = np.asarray(start, dtype=np.float64)
+        ended = np.minimum(np.asarray(end, dtype=np.float64), at)
+        total = np.zeros(np.broadcast(begun, ended).shape, dtype=np.float64)
+        for since, until, pace in self._spans():
+            last = np.minimum(ended, until)
+            length = np.maximum(0.0, last - np.maximum(begun, since))
+            part = -np.expm1(-pace * length) / pace if pace else length
+            # A span that nothing lasted in adds 0, wherever it ends.
+            total = total + part * self.kept(np.minimum(last, at), at)
+        return total
+
+    def _spans(self) -> list[tuple[float, float, float]]:
+        ends = [one.since for one in self.half_lives[1:]] + [math.inf]
+        return [
+            (one.since, until, math.log(2) / one.seconds)
+            for one, until in zip(self.half_lives, ends, strict=True)
+        ]

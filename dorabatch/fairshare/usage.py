@@ -4,6 +4,7 @@ Decides how far a returning user may be behind (the catch-up cap). Values in, va
 out; never reads a clock and never touches credits.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -134,3 +135,8 @@ def _fraction(tree: AccountTree, active: BoolArray, node: int) -> float:
     own_shares = max(0, int(tree.shares[node]))
     total = own_shares + int(tree.shares[_rivals(tree, active, node)].sum())
     return own_shares / total if total else 1.0
+
+
+def use_rate(weights: Iterable[float], gpu_milli: int) -> float:
+    """Thousandths of weighted GPUs that a run uses; one weight a GPU it holds."""
+    return sum(weights) * gpu_milli

@@ -7,20 +7,30 @@ reader never sees half a change. Knows no SQL and no node.
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
-from dorabatch.queue.demand import Demand
+from dorabatch.queue.demand import Claim, Demand
 from dorabatch.queue.pending import PendingQueue
 from dorabatch.queue.records import Container, ContainerId, Workload, WorkloadId
 from dorabatch.queue.states import HOLDING, State
+
+
+def plain_claim(workload: Workload) -> Claim:
+    """The claim of somebody who said nothing about their turn."""
+    return Claim(user=workload.submitter.user, workspace=workload.workspace)
 
 
 class Board:
     """Live workloads and containers with the indexes that questions need."""
 
     def __init__(
-        self, *, ended_max: int, demand_of: Callable[[Workload, int], Demand]
+        self,
+        *,
+        ended_max: int,
+        demand_of: Callable[[Workload, int], Demand],
+        claim_of: Callable[[Workload], Claim] = plain_claim,
     ) -> None:
         self.pending = PendingQueue()
         self.demand_of = demand_of
+        self.claim_of = claim_of
         self.workloads: dict[WorkloadId, Workload] = {}
         self.containers: dict[ContainerId, Container] = {}
         self.replicas: dict[WorkloadId, dict[int, ContainerId]] = {}
@@ -59,7 +69,12 @@ class Board:
 
     def _apply_workload(self, workload: Workload) -> None:
         key = workload.workload_id
+        before = self.workloads.get(key)
         self.workloads[key] = workload
+        if before is not None and before.spec_json != workload.spec_json:
+            for container_id in self.replicas.get(key, {}).values():
+                if self.containers[container_id].state is State.QUEUED:
+                    self._put_pending(self.containers[container_id])
         name = (workload.workspace, workload.name)
         if workload.ended_at is None:
             self.live_names[name] = key
@@ -90,12 +105,10 @@ class Board:
     def _put_pending(self, container: Container) -> None:
         workload = self.workloads[container.workload_id]
         self.pending.put(
-            container.container_id,
-            group=container.workload_id,
-            replica=container.replica,
+            container,
             demand=self.demand_of(workload, container.replica),
+            claim=self.claim_of(workload),
             submitted_at=workload.submitted_at,
-            ready_at=container.ready_at,
         )
 
     def _forget(self, workload_id: WorkloadId) -> None:

@@ -42,11 +42,28 @@ class Demand:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """Whose a workload is and what decides its turn; alike workloads share one.
+
+    `nice` is taken off the priority, `qos` names a setting of the site; empty: none.
+    `run_seconds_max` is how long it may run; 0: as long as it wants.
+    """
+
+    user: str
+    workspace: str
+    nice: int = 0
+    qos: str = ""
+    gpu_count: int = 0
+    gpu_milli: int = 1000
+    run_seconds_max: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PendingArrays:
     """Copies of the columns, one row a waiting container, in no special order.
 
-    `selector[row]` indexes `selectors`, `restriction[row]` indexes `restrictions`.
-    Times are microseconds since 1970.
+    `selector[row]` indexes `selectors`, `restriction[row]` indexes `restrictions`,
+    `claim[row]` indexes `claims`. Times are microseconds since 1970.
     """
 
     key: IntArray
@@ -59,10 +76,12 @@ class PendingArrays:
     memory_mib: IntArray
     affinity: IntArray
     restriction: IntArray
+    claim: IntArray
     submitted_us: IntArray
     ready_us: IntArray
     selectors: tuple[tuple[str, ...] | None, ...]
     restrictions: tuple[Restriction, ...]
+    claims: tuple[Claim, ...]
 
     def __len__(self) -> int:
         return len(self.key)

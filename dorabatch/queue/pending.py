@@ -10,8 +10,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from dorabatch.queue.demand import Demand, PendingArrays, Restriction
-from dorabatch.queue.records import ContainerId
+from dorabatch.queue.demand import Claim, Demand, PendingArrays, Restriction
+from dorabatch.queue.records import Container, ContainerId
 
 _T = TypeVar("_T")
 
@@ -26,6 +26,7 @@ _COLUMNS = (
     "memory_mib",
     "affinity",
     "restriction",
+    "claim",
     "submitted_us",
     "ready_us",
 )
@@ -43,29 +44,29 @@ class PendingQueue:
         self._row_of: dict[ContainerId, int] = {}
         self._selectors: dict[tuple[str, ...] | None, int] = {None: 0}
         self._restrictions: dict[Restriction, int] = {Restriction(): 0}
+        self._claims: dict[Claim, int] = {}
 
     def __len__(self) -> int:
         return self._count
 
     def put(
         self,
-        key: ContainerId,
+        container: Container,
         *,
-        group: int,
-        replica: int,
         demand: Demand,
+        claim: Claim,
         submitted_at: datetime,
-        ready_at: datetime | None,
     ) -> None:
         """Add a container, or change the one that waits already."""
+        key, ready_at = container.container_id, container.ready_at
         with self._lock:
             row = self._row_of.get(key)
             if row is None:
                 row = self._new_row(key)
             self._columns[:, row] = (
                 key,
-                group,
-                replica,
+                container.workload_id,
+                container.replica,
                 demand.gpu_count,
                 demand.gpu_milli,
                 _number(self._selectors, demand.gpu_models),
@@ -73,6 +74,7 @@ class PendingQueue:
                 demand.memory_mib,
                 demand.affinity,
                 _number(self._restrictions, demand.restriction),
+                _number(self._claims, claim),
                 _microseconds(submitted_at),
                 _microseconds(ready_at) if ready_at else 0,
             )
@@ -88,6 +90,9 @@ class PendingQueue:
                 self._columns[:, row] = self._columns[:, last]
                 self._row_of[ContainerId(int(self._columns[0, row]))] = row
             self._count = last
+            if last == 0:
+                # Nothing refers to them any more: the list of all ever seen ends.
+                self._claims.clear()
 
     def arrays(self) -> PendingArrays:
         """A copy of what waits now."""
@@ -95,10 +100,12 @@ class PendingQueue:
             copied = self._columns[:, : self._count].copy()
             selectors = tuple(self._selectors)
             restrictions = tuple(self._restrictions)
+            claims = tuple(self._claims)
         return PendingArrays(
             **dict(zip(_COLUMNS, copied, strict=True)),
             selectors=selectors,
             restrictions=restrictions,
+            claims=claims,
         )
 
     def _new_row(self, key: ContainerId) -> int:

@@ -443,7 +443,7 @@ def _container(row: Row[Any]) -> Container:
         **plain,
         container_id=ContainerId(values["id"]),
         state=State(values["state"]),
-        hold=None if hold is None else _hold(hold),
+        hold=None if hold is None else hold_from_json(hold),
         outcome=None if outcome is None else Outcome(outcome),
         after_stop=None if after is None else AfterStop(after),
     )
@@ -453,7 +453,8 @@ def _hold_json(hold: Hold) -> dict[str, Any]:
     return {name: getattr(hold, name) for name in Hold.__slots__}
 
 
-def _hold(value: dict[str, Any]) -> Hold:
+def hold_from_json(value: dict[str, Any]) -> Hold:
+    """The hold that a row keeps."""
     tuples: dict[str, Any] = {
         name: tuple(item) if isinstance(item, list) else item
         for name, item in value.items()
@@ -477,6 +478,6 @@ def _run(row: Row[Any]) -> Run:
     values.pop("node")
     outcome = values.pop("outcome")
     return replace(
-        Run(**{**values, "hold": _hold(values["hold"])}),
+        Run(**{**values, "hold": hold_from_json(values["hold"])}),
         outcome=None if outcome is None else Outcome(outcome),
     )

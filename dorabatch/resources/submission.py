@@ -40,6 +40,8 @@ OPTIONS: dict[str, str] = {
     "ports": "--port",
     "volumes": "--volume",
     "notify": "--notify",
+    "nice": "--nice",
+    "qos": "--qos",
     "cmd": "the command",
     "script": "the script",
 }
@@ -69,6 +71,8 @@ _PLACES: dict[Loc, str] = {
     ("spec", "network"): "ports",
     ("spec", "volumes"): "volumes",
     ("spec", "notify"): "notify",
+    ("spec", "priority", "nice"): "nice",
+    ("spec", "priority", "qos"): "qos",
 }
 _PORT = re.compile(r"([0-9]{1,9}):([0-9]{1,9})(?:/([a-z]+))?")
 _NUMBER = re.compile(r"-?[0-9]{1,9}")
@@ -137,6 +141,12 @@ def _spec(given: dict[str, object], default_name: str) -> dict[str, object]:
         spec["network"] = _network(given)
     if "notify" in given:
         spec["notify"] = {"byEmail": given["notify"]}
+    turn = {key: given[key] for key in ("nice", "qos") if key in given}
+    if turn:
+        spec["priority"] = {
+            key: _number(value) if key == "nice" else value
+            for key, value in turn.items()
+        }
     return spec
 
 

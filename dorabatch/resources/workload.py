@@ -43,6 +43,7 @@ ARGUMENTS_MAX = 10_000
 VARIABLES_MAX = 1_000
 VOLUMES_MAX = 100
 PORTS_MAX = 100
+NICE_MAX = 1_000_000_000
 SHM_BYTES_DEFAULT = 64 * 2**20
 STOP_GRACE_SECONDS_MAX = 3600
 MIB = 2**20
@@ -216,6 +217,13 @@ class Notify(Part):
     by_email: Annotated[bool, Field(alias="byEmail")] = False
 
 
+class Priority(Part):
+    """What a user says about the turn; the site decides what it is worth."""
+
+    nice: Annotated[int, PlainValidator(whole_number(-NICE_MAX, NICE_MAX))] = 0
+    qos: Name | None = None
+
+
 class WorkloadSpec(Part):
     """Everything under `spec`, read into plain values."""
 
@@ -229,6 +237,7 @@ class WorkloadSpec(Part):
     ] = ()
     network: Network = Network()
     notify: Notify = Notify()
+    priority: Priority = Priority()
 
     @model_validator(mode="after")
     def _parts_agree(self) -> "WorkloadSpec":
@@ -370,9 +379,10 @@ def load_spec(text: str) -> WorkloadSpec:
 
 
 def spec_digest(spec: WorkloadSpec) -> str:
-    """Equal for specs that run the same container, whatever their replica count.
+    """Equal for specs that run the same container, whatever their number and turn.
 
     Fields at their default are left out, so that a field added by a later version
     changes no digest.
     """
-    return sha256(_dump(spec, exclude_defaults=True, exclude={"replica"})).hexdigest()
+    beside = {"replica", "priority"}
+    return sha256(_dump(spec, exclude_defaults=True, exclude=beside)).hexdigest()

@@ -13,16 +13,17 @@ from dorabatch.daemon.outbox import Letter, Outbox
 from dorabatch.daemon.schema import migrate, require_current
 from dorabatch.db import open_engine, transaction
 from dorabatch.errors import ConfigError
-from dorabatch.fairshare import ledger
+from dorabatch.fairshare import ledger, share_store, share_tables
 from dorabatch.fairshare import tables as credit_tables
 from dorabatch.fairshare.book import Allocation, Posting
+from dorabatch.fairshare.shares import Account
 from dorabatch.queue import store
 from dorabatch.queue import transitions as to
 from dorabatch.queue.tables import METADATA, WORKLOADS
 from tests.makers import START, ZONE, hold, new_workload
 
-HEAD = "0003"
-TABLES = [METADATA, credit_tables.METADATA]
+HEAD = "0004"
+TABLES = [METADATA, share_tables.METADATA]
 
 
 def fill(url: str) -> None:
@@ -49,6 +50,7 @@ def fill(url: str) -> None:
         outbox = Outbox(MailSettings(host="relay"))
         letter = Letter(to="ana@example.org", subject="s", text="t")
         assert outbox.enqueue(tx, "k", letter, now=START)
+        fill_shares(tx.connection)
     with engine.connect() as connection:
         for metadata in TABLES:
             for table in metadata.sorted_tables:
@@ -77,6 +79,20 @@ def fill_credits(connection: Connection) -> None:
             Posting(kind="charge", key="c", run="1.1/1", model="V100", **common),
         ],
     )
+
+
+def fill_shares(connection: Connection) -> None:
+    share_store.save_shares(connection, ZONE, [Account(name="physics", shares=3)])
+    setting = share_store.StoredSetting(value="1d", is_set=True)
+    share_store.save_settings(connection, ZONE, {"half_life": setting})
+    change = share_store.Change(at=1, actor="root", key="half_life", old="7d", new="1d")
+    share_store.add_changes(connection, ZONE, [change])
+    row = share_store.UsageRow(name="ana", used=0.1, at=1, is_active=True)
+    share_store.save_usage(connection, ZONE, row)
+    raised = share_store.Raise(name="ana", at=1, amount=0.25)
+    share_store.add_raise(connection, ZONE, raised)
+    forecast = share_store.Forecast(workload_id=1, made_at=1, low=2, high=3)
+    share_store.add_forecasts(connection, ZONE, [forecast], kept_max=9)
 
 
 def test_up_down_up_with_data(url: str) -> None:

@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+import yaml
+
 from dorabatch.config import Settings, read_settings
+from dorabatch.fairshare.settings import DEFAULT_TEXTS, flat_texts
 from dorabatch.resources.manifest import parse_manifest
 
 ETC = Path(__file__).resolve().parents[2] / "etc"
@@ -24,3 +27,10 @@ def test_the_examples_are_workloads() -> None:
     for path in sorted((ETC / "examples").glob("*.yaml")):
         documents = parse_manifest(path.read_text(), path=path.name).documents
         assert [one.kind for one in documents] == ["Workload"]
+
+
+def test_the_documented_policy_is_the_default() -> None:
+    text = (ETC / "dorabatch.yaml").read_text()
+    block = text.split("# The defaults are:\n")[1].split("policy: {}")[0]
+    shown = yaml.safe_load("\n".join(line[4:] for line in block.splitlines()))
+    assert flat_texts(shown) == DEFAULT_TEXTS

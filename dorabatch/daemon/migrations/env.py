@@ -5,12 +5,12 @@ Reads no settings of its own.
 
 from alembic import context
 
-from dorabatch.fairshare import tables as credit_tables
+from dorabatch.fairshare import share_tables
 from dorabatch.queue import tables as queue_tables
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=[queue_tables.METADATA, credit_tables.METADATA],
+    target_metadata=[queue_tables.METADATA, share_tables.SHARES.metadata],
     render_as_batch=True,
 )
 with context.begin_transaction():

@@ -7,6 +7,7 @@ from dorabatch.daemon.catalog import StoredObject
 from dorabatch.daemon.settle import settle_gone
 from dorabatch.errors import NotAllowed, Refused
 from dorabatch.queue import store
+from dorabatch.queue.demand import Claim
 from dorabatch.queue.records import Submitter
 from dorabatch.queue.states import AfterStop, State
 from tests.makers import ALICE, BOB, START, document, hold
@@ -133,3 +134,34 @@ def test_a_workload_of_no_replicas_lives_until_it_is_deleted(parts: Parts) -> No
 def test_anothers_volume_is_refused(parts: Parts) -> None:
     with pytest.raises(NotAllowed, match="bob"):
         apply(parts, volumes=["bob/home:/home"])
+
+
+def test_a_turn_changes_without_a_restart(parts: Parts) -> None:
+    apply(parts)
+    assert apply(parts, nice="7").message == "a: its turn in the queue"
+    board = parts.services.board
+    assert board.workloads[1].version == 1
+    assert [claim.nice for claim in waiting_claims(parts)] == [7]
+    assert apply(parts, nice="7").result == "not changed"
+
+
+def waiting_claims(parts: Parts) -> list[Claim]:
+    """The claims of what waits."""
+    found = parts.services.board.pending.arrays()
+    return [found.claims[number] for number in found.claim]
+
+
+def test_users_may_only_let_others_go_first(parts: Parts) -> None:
+    with pytest.raises(NotAllowed, match=r"nice: -1: only an admin"):
+        apply(parts, nice="-1")
+    boss = caller(is_admin=True)
+    wanted = document(name="b", nice="-5")
+    done, _ = parts.context.applier.apply(boss, wanted)
+    assert done.result == "created"
+
+
+def test_a_nice_out_of_bounds_and_an_unknown_qos_are_refused(parts: Parts) -> None:
+    with pytest.raises(Refused, match=r"nice: 1000001 \(allowed here: up to 1000000"):
+        apply(parts, nice="1000001")
+    with pytest.raises(Refused, match=r"no QOS 'gold' \(known: none\)"):
+        apply(parts, qos="gold")

@@ -14,7 +14,6 @@ from dorabatch.daemon.snapshot import (
 )
 from dorabatch.queue.board import Board
 from dorabatch.queue.pending import Demand, Restriction
-from dorabatch.queue.priority import rank_queued
 from dorabatch.queue.records import Container, Workload
 from dorabatch.queue.states import State
 from tests.makers import (
@@ -132,7 +131,7 @@ def test_masks_of_what_waits() -> None:
     board = board_of(*waiting, holder, demands=demands)
     assert held_ports(board, "n1") == {"tcp/2000"}
     snapshot = take_snapshot(board, [N1, N2])
-    order = rank_queued(snapshot.pending)
+    order = np.argsort(snapshot.pending.key)
     requests = snapshot.requests(order)
     assert requests.key.tolist() == [1, 2, 3, 4]
     masks = snapshot.cluster.masks

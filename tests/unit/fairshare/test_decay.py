@@ -1,14 +1,22 @@
 """Decay against the closed forms, and the catch-up cap against its purpose."""
 
 import json
+import math
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dorabatch.errors import UserError
-from dorabatch.fairshare.decay import decayed_usage, lockout_seconds
+from dorabatch.fairshare.decay import (
+    Fading,
+    HalfLife,
+    decayed_usage,
+    lockout_seconds,
+)
 from dorabatch.fairshare.shares import Account, build_tree
 from dorabatch.fairshare.usage import (
     Usage,
@@ -123,3 +131,46 @@ def test_the_cap_works_at_each_level_and_never_lowers():
         tree, own, joining=np.array([3]), active=only_a1, capacity_rate=100.0
     )
     assert found.tolist() == own.tolist()
+
+
+WEEK = 7 * 86_400.0
+
+
+def test_one_half_life_fades_as_the_formula() -> None:
+    fading = Fading([HalfLife(since=0.0, seconds=WEEK)])
+    grown = float(fading.grown(0.0, 3 * WEEK, 5 * WEEK))
+    whole = decayed_usage(0.0, 1.0, elapsed_seconds=3 * WEEK, half_life_seconds=WEEK)
+    assert grown == pytest.approx(float(whole) / 4, rel=1e-12)
+    assert float(fading.kept(0.0, WEEK)) == pytest.approx(0.5, rel=1e-12)
+    assert float(fading.kept(9.0, 5.0)) == 1.0
+
+
+@given(
+    st.lists(st.floats(0, 1e6), min_size=1, max_size=4),
+    st.floats(0, 1e6),
+    st.floats(0, 1e6),
+    st.floats(0, 1e6),
+)
+def test_pieces_of_a_run_add_up_whatever_half_lives_follow(
+    changes: list[float], start: float, length: float, later: float
+) -> None:
+    lives = [
+        HalfLife(since=at, seconds=1000.0 * (n + 1)) for n, at in enumerate(changes)
+    ]
+    fading = Fading([*lives, HalfLife(since=5e5, seconds=math.inf)])
+    middle, end = start + length / 3, start + length
+    at = end + later
+    whole = float(fading.grown(start, end, at))
+    parts = float(fading.grown(start, middle, at)) + float(
+        fading.grown(middle, end, at)
+    )
+    assert parts == pytest.approx(whole, rel=1e-9, abs=1e-9)
+    faded = float(fading.grown(start, end, end)) * float(fading.kept(end, at))
+    assert faded == pytest.approx(whole, rel=1e-9, abs=1e-9)
+
+
+def test_a_change_keeps_what_was_used_until_then() -> None:
+    before = Fading([HalfLife(since=0.0, seconds=WEEK)])
+    after = Fading([HalfLife(since=0, seconds=WEEK), HalfLife(since=WEEK, seconds=60)])
+    assert float(after.grown(0.0, WEEK, WEEK)) == float(before.grown(0.0, WEEK, WEEK))
+    assert float(after.kept(WEEK, WEEK + 60)) == pytest.approx(0.5)

@@ -2,14 +2,13 @@
 
 from typing import Any
 
-import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dorabatch.queue.pending import Demand, PendingQueue, Restriction
-from dorabatch.queue.priority import rank_queued
-from dorabatch.queue.records import ContainerId
-from tests.makers import RTX, START, V100, demand, later
+from dorabatch.queue.demand import Claim, Demand, Restriction
+from dorabatch.queue.pending import PendingQueue
+from dorabatch.queue.records import ContainerId, WorkloadId
+from tests.makers import RTX, START, V100, container, demand, later
 
 Row = tuple[Any, ...]
 
@@ -30,7 +29,7 @@ STEPS = st.lists(
 
 
 def rows_of(queue: PendingQueue) -> dict[int, Row]:
-    """The arrays as a dict, numbers of selectors and restrictions looked up."""
+    """The arrays as a dict, numbers looked up."""
     found = queue.arrays()
     return {
         int(found.key[row]): (
@@ -43,6 +42,7 @@ def rows_of(queue: PendingQueue) -> dict[int, Row]:
             int(found.memory_mib[row]),
             int(found.affinity[row]),
             found.restrictions[found.restriction[row]],
+            found.claims[found.claim[row]],
             int(found.submitted_us[row]),
             int(found.ready_us[row]),
         )
@@ -53,14 +53,11 @@ def rows_of(queue: PendingQueue) -> dict[int, Row]:
 def put(queue: PendingQueue, key: int, wanted: Demand, seconds: int) -> Row:
     """Put a container; the row it should have."""
     ready = later(seconds) if seconds % 2 else None
-    queue.put(
-        ContainerId(key),
-        group=key // 2,
-        replica=key % 2,
-        demand=wanted,
-        submitted_at=later(seconds),
-        ready_at=ready,
+    claim = Claim(user=f"u{key % 3}", workspace="w", nice=key)
+    waiting = container(
+        key, workload_id=WorkloadId(key // 2), replica=key % 2, ready_at=ready
     )
+    queue.put(waiting, demand=wanted, claim=claim, submitted_at=later(seconds))
     start = int(START.replace(microsecond=0).timestamp()) * 10**6 + START.microsecond
     moment = start + seconds * 10**6
     return (
@@ -73,6 +70,7 @@ def put(queue: PendingQueue, key: int, wanted: Demand, seconds: int) -> Row:
         wanted.memory_mib,
         wanted.affinity,
         wanted.restriction,
+        claim,
         moment,
         moment if ready else 0,
     )
@@ -112,25 +110,10 @@ def test_the_arrays_are_a_copy() -> None:
     assert before.gpu_count.tolist() == [1]
 
 
-def test_first_come_first_served_then_workload_then_replica() -> None:
+def test_claims_of_an_empty_queue_are_forgotten() -> None:
     queue = PendingQueue()
-    for key, seconds in ((7, 0), (4, 5), (3, 0), (2, 0), (9, 1)):
-        put(queue, key, demand(), seconds)
-    found = queue.arrays()
-    order = found.key[rank_queued(found)].tolist()
-    assert order == [2, 3, 7, 9, 4]
-
-
-def test_a_higher_priority_comes_before_an_earlier_submission() -> None:
-    queue = PendingQueue()
-    for key, seconds in ((2, 0), (4, 1), (6, 2), (8, 3)):
-        put(queue, key, demand(), seconds)
-    found = queue.arrays()
-    wanted = {2: 0.0, 4: 1.0, 6: 1.0, 8: 5.0}
-    priority = np.array([wanted[key] for key in found.key.tolist()])
-    order = found.key[rank_queued(found, priority)].tolist()
-    assert order == [8, 4, 6, 2]
-
-
-def test_an_empty_queue_has_an_empty_order() -> None:
-    assert rank_queued(PendingQueue().arrays()).tolist() == []
+    for key in range(1, 9):
+        put(queue, key, demand(), 0)
+    for key in range(1, 9):
+        queue.drop(ContainerId(key))
+    assert queue.arrays().claims == ()

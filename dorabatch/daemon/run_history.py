@@ -1,0 +1,81 @@
+"""What users ran before, for guesses of how long something will take.
+
+Reads the latest runs at the start and takes over each that ends. Decides nothing:
+`fairshare.estimate` guesses.
+"""
+
+import math
+import threading
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import Connection
+
+from dorabatch.daemon.specs import spec_of_text
+from dorabatch.fairshare.estimate import History
+from dorabatch.queue.demand import Claim
+from dorabatch.queue.past import PastRun, ended_runs
+
+RUNS_MAX = 20_000
+UNKNOWN_SECONDS = 7 * 86_400.0
+"""Taken for a run without a limit of which nothing is known."""
+_BY_THEMSELVES = frozenset({"done", "failed", "timeout"})
+
+
+class RunHistory:
+    """The zone's runs by user, GPUs and limit."""
+
+    def __init__(self) -> None:
+        self._history = History()
+        self._lock = threading.Lock()
+
+    def load(self, connection: Connection, zone: str) -> None:
+        """Read the latest runs."""
+        latest = list(ended_runs(connection, zone, latest=RUNS_MAX))
+        self.apply(reversed(latest))
+
+    def apply(self, changes: Iterable[object]) -> None:
+        """Take over the runs among what a commit noted."""
+        with self._lock:
+            for change in changes:
+                if isinstance(change, PastRun) and change.outcome in _BY_THEMSELVES:
+                    self._add(change)
+
+    def predicted(self, claim: Claim) -> float:
+        """Seconds that a run of this claim will take, by its user's latest runs."""
+        with self._lock:
+            seconds = self._history.predicted(
+                user=claim.user, gpus=claim.gpu_count, limit=limit_of(claim)
+            )
+        return UNKNOWN_SECONDS if math.isinf(seconds) else seconds
+
+    def quantiles(
+        self, claim: Claim, parts: Sequence[float], *, ran: float = 0.0
+    ) -> tuple[float, ...]:
+        """Seconds at parts of the range of its run; `ran` so long already.
+
+        Without any run that lasted longer: the limit, or what is taken for unknown
+        runs, or twice what it has run.
+        """
+        limit = limit_of(claim)
+        with self._lock:
+            found = self._history.quantiles(
+                parts, user=claim.user, gpus=claim.gpu_count, limit=limit, ran=ran
+            )
+        if found is not None:
+            return found
+        known = UNKNOWN_SECONDS if math.isinf(limit) else limit
+        return tuple(max(known, 2 * ran) if math.isinf(limit) else known for _ in parts)
+
+    def _add(self, run: PastRun) -> None:
+        spec = spec_of_text(run.spec_json)
+        self._history.add(
+            user=run.user,
+            gpus=spec.gpu_count,
+            limit=float(spec.config.run_seconds_max or math.inf),
+            run_seconds=(run.ended_at - run.started_at).total_seconds(),
+        )
+
+
+def limit_of(claim: Claim) -> float:
+    """How long a claim's run may take, in seconds."""
+    return float(claim.run_seconds_max or math.inf)

@@ -1,0 +1,323 @@
+"""What each user has used: ended runs as a cache in the database, live ones by formula.
+
+The cache is written in the transaction that ends a run, so a crash loses nothing; it
+can be made anew from the runs at any time. Counts only; orders nobody.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import numpy as np
+from sqlalchemy import Connection
+
+from dorabatch.daemon.policy_desk import PolicyDesk
+from dorabatch.daemon.specs import spec_of_text
+from dorabatch.db import Tx
+from dorabatch.fairshare import share_store
+from dorabatch.fairshare.price import PriceBook
+from dorabatch.fairshare.share_edit import seat_name, seated
+from dorabatch.fairshare.share_store import Raise, UsageRow
+from dorabatch.fairshare.shares import AccountTree, build_tree
+from dorabatch.fairshare.usage import Usage, caught_up, use_rate
+from dorabatch.queue.board import Board
+from dorabatch.queue.past import PastRun, ended_runs
+from dorabatch.queue.records import Container, ContainerId, Workload, WorkloadId
+from dorabatch.units import CREDIT, microseconds_of
+
+_MICRO = 1_000_000
+_FAR = datetime.max.replace(tzinfo=UTC)
+_FORGOTTEN = 1.0
+"""Thousandths of GPU-seconds below which an idle user is left out of the tree."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Live:
+    """A run that goes on: its user, thousandths of GPUs, start and end in seconds."""
+
+    user: str
+    rate: float
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standings:
+    """The tree with everybody in it and what each node has used by now.
+
+    node[user] is the user's index in the tree; `usage` holds one row a node.
+    """
+
+    tree: AccountTree
+    node: dict[str, int]
+    usage: Usage
+
+
+class UsageBook:
+    """Use of one zone's users."""
+
+    def __init__(
+        self,
+        zone: str,
+        policy: PolicyDesk,
+        board: Board,
+        prices: Callable[[], PriceBook],
+    ) -> None:
+        self.zone = zone
+        self.rows: dict[str, UsageRow] = {}
+        self._policy = policy
+        self._board = board
+        self._prices = prices
+        self._live: dict[ContainerId, Live] = {}
+        self._workloads: dict[str, set[WorkloadId]] = {}
+        self._lock = threading.Lock()
+        self._seats: tuple[object, AccountTree] | None = None
+
+    def load(self, connection: Connection) -> None:
+        """Read the cache; the board has been loaded before."""
+        self.rows = share_store.load_usage(connection, self.zone)
+
+    def apply(self, changes: Iterable[object]) -> None:
+        """Take over what a commit changed; the board has taken it over before."""
+        with self._lock:
+            for change in changes:
+                if isinstance(change, UsageRow):
+                    self.rows[change.name] = change
+                elif isinstance(change, Workload):
+                    self._apply_workload(change)
+                elif isinstance(change, Container):
+                    self._apply_container(change)
+
+    def active_users(self) -> frozenset[str]:
+        """Who has something that waits or runs."""
+        with self._lock:
+            return frozenset(user for user, held in self._workloads.items() if held)
+
+    def standings(self, now: datetime) -> Standings:
+        """Everybody's use at a moment."""
+        with self._lock:
+            rows, live = dict(self.rows), list(self._live.values())
+            active = [user for user, held in self._workloads.items() if held]
+        tree, at = self._tree(rows, active), now.timestamp()
+        fading = self._policy.fading
+        own = np.zeros(len(tree), dtype=np.float64)
+        known = [row for name, row in rows.items() if name in tree.index]
+        at_node = np.array([tree.index[row.name] for row in known], dtype=np.int64)
+        used = np.array([row.used for row in known], dtype=np.float64)
+        since = np.array([row.at / _MICRO for row in known], dtype=np.float64)
+        np.add.at(own, at_node, used * fading.kept(since, at))
+        node = _nodes(tree, self._accounts())
+        seat = np.array([node[one.user] for one in live], dtype=np.int64)
+        rate = np.array([one.rate for one in live], dtype=np.float64)
+        start = np.array([one.start for one in live], dtype=np.float64)
+        end = np.array([one.end for one in live], dtype=np.float64)
+        np.add.at(own, seat, rate * fading.grown(start, end, at))
+        rates = np.bincount(seat, weights=rate * (end > at), minlength=len(tree))
+        usage = Usage(own=own, rate=rates.astype(np.float64), at_seconds=at)
+        return Standings(tree=tree, node=node, usage=usage)
+
+    def count_end(self, tx: Tx, container: Container, now: datetime) -> None:
+        """Add a run that is over to the cache, inside the transaction that ends it."""
+        run = self._past(container, now)
+        if run is None:
+            return
+        tx.note(run)
+        live = self._counted(run, run.ended_at.timestamp())
+        if not live.rate:
+            return
+        at = max(now.timestamp(), live.end)
+        name = seat_name(live.user, self._accounts())
+        before = share_store.get_usage(tx.connection, self.zone, name)
+        self._save(tx, self._grown(before or UsageRow(name=name), live, at))
+
+    def join(self, tx: Tx, now: datetime, capacity_rate: float) -> None:
+        """Mark who is active, and raise the use of those who came back.
+
+        `capacity_rate` is all GPUs of the zone in thousandths, weighted.
+        """
+        standings, active = self.standings(now), self.active_users()
+        names = {
+            user: standings.tree.names[standings.node[user]]
+            for user in active
+            if user in standings.node
+        }
+        was = {name for name, row in self.rows.items() if row.is_active}
+        joining = sorted(set(names.values()) - was)
+        left = sorted(was - set(names.values()))
+        raised = self._raised(standings, joining, was, capacity_rate)
+        at_us = microseconds_of(now)
+        for name, amount in raised.items():
+            new = Raise(name=name, at=at_us, amount=amount)
+            share_store.add_raise(tx.connection, self.zone, new)
+        for name in sorted({*raised, *joining, *left}):
+            row = share_store.get_usage(tx.connection, self.zone, name)
+            row = self._faded(row or UsageRow(name=name, at=at_us), at_us)
+            is_active = (row.is_active or name in joining) and name not in left
+            used = row.used + raised.get(name, 0.0)
+            self._save(tx, replace(row, used=used, is_active=is_active))
+
+    def has_news(self) -> bool:
+        """Whether somebody came or left since the cache was written."""
+        accounts = self._accounts()
+        active = {seat_name(user, accounts) for user in self.active_users()}
+        return active != {name for name, row in self.rows.items() if row.is_active}
+
+    def weight(self, model: str, at: datetime) -> float:
+        """What an hour of a GPU counts: its price in credits, 1 where none is set."""
+        prices = self._prices()
+        if not prices.is_priced(self.zone, model):
+            return 1.0
+        return prices.price_at(self.zone, model, at) / CREDIT
+
+    def rebuild(self, connection: Connection, now: datetime) -> dict[str, UsageRow]:
+        """The cache as the ended runs and the raises make it."""
+        at_us, accounts = microseconds_of(now), self._accounts()
+        found: dict[str, UsageRow] = {}
+        for run in ended_runs(connection, self.zone):
+            live = self._counted(run, run.ended_at.timestamp())
+            name = seat_name(live.user, accounts)
+            before = found.get(name, UsageRow(name=name))
+            found[name] = self._grown(before, live, at_us / _MICRO)
+        for one in share_store.load_raises(connection, self.zone):
+            before = found.get(one.name, UsageRow(name=one.name, at=at_us))
+            left = float(self._policy.fading.kept(one.at / _MICRO, at_us / _MICRO))
+            found[one.name] = replace(before, used=before.used + one.amount * left)
+        marked = {name for name, row in self.rows.items() if row.is_active}
+        for name in marked:
+            found.setdefault(name, UsageRow(name=name, at=at_us))
+        return {
+            name: replace(row, is_active=name in marked) for name, row in found.items()
+        }
+
+    def renew(self, tx: Tx, now: datetime) -> dict[str, tuple[float, float]]:
+        """Replace the cache by what the runs make; (before, after) where they differ.
+
+        In thousandths of weighted GPU-seconds at `now`.
+        """
+        at_us = microseconds_of(now)
+        fresh = self.rebuild(tx.connection, now)
+        stored = share_store.load_usage(tx.connection, self.zone)
+        share_store.forget_usage(tx.connection, self.zone)
+        changed = {}
+        for name in sorted({*fresh, *stored}):
+            row = fresh.get(name, UsageRow(name=name, at=at_us))
+            before = self._faded(stored.get(name, UsageRow(name=name)), at_us).used
+            self._save(tx, row)
+            if abs(before - row.used) > 1e-6 * max(1.0, row.used):
+                changed[name] = (before, row.used)
+        return changed
+
+    def _accounts(self) -> frozenset[str]:
+        return frozenset(row.name for row in self._policy.rows if not row.is_user)
+
+    def _tree(self, rows: dict[str, UsageRow], active: Sequence[str]) -> AccountTree:
+        shares = self._policy.rows
+        accounts = {row.name for row in shares if not row.is_user}
+        used = [n for n, row in rows.items() if row.used > _FORGOTTEN]
+        users = {*active, *(_user_of(name, accounts) for name in used)} - {""}
+        key = (shares, frozenset(users))
+        if self._seats is None or self._seats[0] != key:
+            self._seats = (key, build_tree(seated(shares, users)))
+        return self._seats[1]
+
+    def _raised(
+        self,
+        standings: Standings,
+        joining: Sequence[str],
+        was: set[str],
+        capacity_rate: float,
+    ) -> dict[str, float]:
+        tree = standings.tree
+        active = np.zeros(len(tree), dtype=np.bool_)
+        active[[tree.index[name] for name in was if name in tree.index]] = True
+        own = caught_up(
+            tree,
+            standings.usage.own,
+            joining=np.array([tree.index[name] for name in joining], dtype=np.int64),
+            active=active & tree.is_user,
+            capacity_rate=capacity_rate,
+            catch_up_seconds=self._policy.settings.catch_up_seconds,
+        )
+        more = own - standings.usage.own
+        return {tree.names[at]: float(more[at]) for at in np.flatnonzero(more > 0)}
+
+    def _grown(self, row: UsageRow, live: Live, at: float) -> UsageRow:
+        at_us = max(row.at, round(at * _MICRO))
+        faded = self._faded(row, at_us)
+        more = live.rate * self._policy.fading.grown(
+            live.start, live.end, at_us / _MICRO
+        )
+        return replace(faded, used=faded.used + float(more))
+
+    def _faded(self, row: UsageRow, at_us: int) -> UsageRow:
+        if at_us <= row.at:
+            return row
+        left = float(self._policy.fading.kept(row.at / _MICRO, at_us / _MICRO))
+        return replace(row, used=row.used * left, at=at_us)
+
+    def _save(self, tx: Tx, row: UsageRow) -> None:
+        share_store.save_usage(tx.connection, self.zone, row)
+        tx.note(row)
+
+    def _apply_workload(self, workload: Workload) -> None:
+        held = self._workloads.setdefault(workload.submitter.user, set())
+        if workload.ended_at is None:
+            held.add(workload.workload_id)
+        else:
+            held.discard(workload.workload_id)
+
+    def _apply_container(self, container: Container) -> None:
+        live = self._live_of(container)
+        if live is None:
+            self._live.pop(container.container_id, None)
+        else:
+            self._live[container.container_id] = live
+
+    def _live_of(self, container: Container) -> Live | None:
+        # An end that is not known yet is replaced by "never".
+        run = self._past(container, _FAR)
+        if run is None:
+            return None
+        ended = container.ended_at
+        return self._counted(run, np.inf if ended is None else ended.timestamp())
+
+    def _past(self, container: Container, now: datetime) -> PastRun | None:
+        hold, started = container.hold, container.started_at
+        if hold is None or started is None:
+            return None
+        workload = self._board.workloads[container.workload_id]
+        return PastRun(
+            user=workload.submitter.user,
+            spec_json=workload.spec_json,
+            gpu_models=hold.gpu_models,
+            started_at=started,
+            ended_at=container.ended_at or now,
+            outcome=str(container.outcome or ""),
+        )
+
+    def _counted(self, run: PastRun, end: float) -> Live:
+        weights = (self.weight(model, run.started_at) for model in run.gpu_models)
+        return Live(
+            user=run.user,
+            rate=use_rate(weights, spec_of_text(run.spec_json).gpu_milli),
+            start=run.started_at.timestamp(),
+            end=end,
+        )
+
+
+def _nodes(tree: AccountTree, accounts: frozenset[str]) -> dict[str, int]:
+    return {
+        _user_of(name, accounts) or name: node
+        for name, node in tree.index.items()
+        if tree.is_user[node]
+    }
+
+
+def _user_of(name: str, accounts: Iterable[str]) -> str:
+    """The user whose seat has this name; empty for an account."""
+    known = set(accounts)
+    if name in known:
+        return ""
+    user = name.removesuffix(" (user)")
+    return user if user != name and user in known else name

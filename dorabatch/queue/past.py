@@ -1,0 +1,68 @@
+"""Attempts that are over, read for those who count or learn from them.
+
+Reads only; what is live is on the board.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, select
+
+from dorabatch.queue.store import hold_from_json
+from dorabatch.queue.tables import CONTAINERS, RUNS, WORKLOADS
+
+_AT_ONCE = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastRun:
+    """Who ran what on which GPUs, from when to when, and how it ended."""
+
+    user: str
+    spec_json: str
+    gpu_models: tuple[str, ...]
+    started_at: datetime
+    ended_at: datetime
+    outcome: str = ""
+
+
+def ended_runs(
+    connection: Connection, zone: str, *, latest: int | None = None
+) -> Iterator[PastRun]:
+    """Attempts of a zone that ran and are over, by the moment of their end.
+
+    All of them, or only the `latest` so many (newest first).
+    """
+    statement = (
+        select(
+            RUNS.c.hold,
+            RUNS.c.started_at,
+            RUNS.c.ended_at,
+            RUNS.c.outcome,
+            WORKLOADS.c.user,
+            WORKLOADS.c.spec,
+        )
+        .join(CONTAINERS, CONTAINERS.c.id == RUNS.c.container_id)
+        .join(WORKLOADS, WORKLOADS.c.id == CONTAINERS.c.workload_id)
+        .where(
+            WORKLOADS.c.zone == zone,
+            RUNS.c.started_at.is_not(None),
+            RUNS.c.ended_at.is_not(None),
+        )
+    )
+    newest = RUNS.c.ended_at.desc()
+    statement = (
+        statement.order_by(RUNS.c.ended_at)
+        if latest is None
+        else statement.order_by(newest).limit(latest)
+    )
+    for row in connection.execute(statement).yield_per(_AT_ONCE):
+        yield PastRun(
+            user=row.user,
+            spec_json=row.spec,
+            gpu_models=hold_from_json(row.hold).gpu_models,
+            started_at=row.started_at,
+            ended_at=row.ended_at,
+            outcome=row.outcome or "",
+        )

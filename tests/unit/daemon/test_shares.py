@@ -1,0 +1,312 @@
+"""The policy and the use that the daemon keeps: audited, rebuildable, crash-proof."""
+
+from typing import Any
+
+import pytest
+
+from dorabatch.daemon.main import compose
+from dorabatch.daemon.ordering import rank_pending
+from dorabatch.daemon.policy_desk import Edit, PolicyDesk
+from dorabatch.daemon.services import Services
+from dorabatch.daemon.settle import settle_gone
+from dorabatch.db import Tx, transaction
+from dorabatch.errors import ConfigError, NotFound, UserError
+from dorabatch.fairshare import share_store
+from dorabatch.fairshare.shares import Account
+from dorabatch.queue import transitions as to
+from dorabatch.queue.records import Container, Submitter
+from dorabatch.queue.states import AfterStop, Outcome
+from tests.makers import ALICE, BOB, RTX, V100, ZONE, hold
+from tests.unit.daemon.conftest import Parts
+
+DAY = 86_400
+GPU_DAY = 1000.0 * DAY
+CAROL = Submitter(user="carol", uid=2003, gid=2003)
+
+
+def edit(parts: Parts, reason: str = "") -> Edit:
+    at = round(parts.clock.now().timestamp() * 1e6)
+    return Edit(actor="root", at=at, reason=reason)
+
+
+def say(parts: Parts, **assignments: str) -> list[share_store.Change]:
+    wanted = {key.replace("__", "."): text for key, text in assignments.items()}
+    return parts.services.policy.set(parts.services.writer, edit(parts, "why"), wanted)
+
+
+def add(parts: Parts, name: str, **row: Any) -> None:
+    new = Account(name=name, **row)
+    parts.services.policy.add(parts.services.writer, edit(parts), new, [])
+
+
+def end(parts: Parts, one: Container) -> None:
+    """A running container is told to end and is gone at once."""
+    now = parts.clock.now()
+    stopped = parts.change(
+        one, lambda c: to.stopping(c, AfterStop.FINISH, Outcome.DONE, "")
+    )
+
+    def write(tx: Tx) -> None:
+        settle_gone(tx, stopped, now)
+        parts.services.usage.count_end(tx, stopped, now)
+
+    parts.services.writer.do(write)
+
+
+def start(parts: Parts, name: str, who: Submitter = ALICE, **where: Any) -> Container:
+    """A workload of somebody, running."""
+    done = parts.submit(name, submitter=who, workspace=who.user)
+    one = parts.container(done.workload_id)
+    return parts.run(one, hold(**where) if where else None)
+
+
+def used(services: Services, now: Any) -> dict[str, float]:
+    found = services.usage.standings(now)
+    names = [name for name in found.tree.names if found.tree.is_user[found.node[name]]]
+    return {name: float(found.usage.own[found.node[name]]) for name in names}
+
+
+def reopened(parts: Parts, **policy: Any) -> Services:
+    """Another daemon on the same database, after the first died without a word."""
+    parts.services.writer.stop()
+    settings = parts.services.settings.model_copy(update={"policy": policy})
+    return compose(settings, parts.clock)
+
+
+def close(services: Services) -> None:
+    services.writer.stop()
+    services.engine.dispose()
+
+
+# -- settings ----------------------------------------------------------------
+
+
+def test_a_change_is_checked_audited_and_kept(parts: Parts) -> None:
+    policy = parts.services.policy
+    (one, two) = say(parts, half_life="1d", weights__credit="0.3")
+    assert (one.key, one.old, one.new) == ("half_life", "7d", "1d")
+    assert (two.actor, two.reason) == ("root", "why")
+    assert policy.settings.half_life_seconds == DAY
+    again = reopened(parts)
+    assert again.policy.settings == policy.settings
+    with again.engine.connect() as connection:
+        found = share_store.load_changes(connection, ZONE)
+    assert found == [two, one]
+    close(again)
+
+
+def test_nothing_is_half_done(parts: Parts) -> None:
+    policy, before = parts.services.policy, parts.services.policy.settings
+    nothing = {"weights__fair_share": "0", "weights__credit": "0", "weights__age": "0"}
+    with pytest.raises(UserError, match="add up to nothing"):
+        say(parts, half_life="1d", **nothing)
+    assert policy.settings == before
+    with parts.services.engine.connect() as connection:
+        assert share_store.load_changes(connection, ZONE) == []
+
+
+def test_what_is_set_goes_before_the_file_and_can_be_taken_back(parts: Parts) -> None:
+    say(parts, half_life="1d")
+    again = reopened(parts, half_life="3d", catch_up="1h")
+    policy = again.policy
+    assert policy.settings.texts["half_life"] == "1d"
+    assert policy.source_of("half_life") == "set"
+    assert policy.source_of("catch_up") == "file"
+    assert policy.source_of("age_full") == "default"
+    wanted = Edit(actor="root", at=1)
+    (change,) = policy.set(again.writer, wanted, {}, ["half_life"])
+    assert (change.old, change.new) == ("1d", "3d")
+    with pytest.raises(UserError, match=r"half_life was not set .*set are: none"):
+        policy.set(again.writer, wanted, {}, ["half_life"])
+    with again.engine.connect() as connection:
+        (_, first) = share_store.load_changes(connection, ZONE)[:2]
+    assert (first.actor, first.key, first.new) == ("dorad", "catch_up", "1h")
+    close(again)
+
+
+def test_a_wrong_settings_file_is_refused_at_the_start() -> None:
+    with pytest.raises(ConfigError, match=r"policy: half_life = 'soon'"):
+        PolicyDesk(ZONE, {"half_life": "soon"})
+    with pytest.raises(ConfigError, match="add up to nothing"):
+        zero = dict.fromkeys(("fair_share", "credit", "age", "slow_down"), 0)
+        PolicyDesk(ZONE, {"weights": zero})
+
+
+def test_the_tree_is_changed_as_a_whole_or_not_at_all(parts: Parts) -> None:
+    policy, writer = parts.services.policy, parts.services.writer
+    add(parts, "physics", shares=3)
+    add(parts, "theory", parent="physics")
+    add(parts, "alice", parent="theory", is_user=True)
+    assert policy.accounts_of("alice") == ("theory", "physics")
+    assert policy.accounts_of("nobody") == ()
+    rows = policy.rows
+    loop = Account(name="physics")
+    with pytest.raises(UserError, match="form a loop"):
+        policy.change(writer, edit(parts), loop, parent="theory", shares=None)
+    with pytest.raises(NotFound, match="no account 'maths'"):
+        policy.remove(writer, edit(parts), "maths", is_user=False)
+    assert policy.rows == rows
+    policy.change(writer, edit(parts), loop, parent=None, shares=9)
+    policy.remove(writer, edit(parts), "alice", is_user=True)
+    again = reopened(parts)
+    assert again.policy.rows == policy.rows
+    with again.engine.connect() as connection:
+        texts = [c.new for c in share_store.load_changes(connection, ZONE)]
+    assert texts[:2] == ["", "parent=- shares=9"]
+    close(again)
+
+
+# -- use ---------------------------------------------------------------------
+
+
+def test_use_grows_while_it_runs_and_fades_afterwards(parts: Parts) -> None:
+    say(parts, half_life="never")
+    one = start(parts, "a", gpus=("g1", "g2"), gpu_models=(V100, V100))
+    parts.clock.advance(DAY)
+    assert used(parts.services, parts.clock.now())["alice"] == pytest.approx(
+        2 * GPU_DAY
+    )
+    end(parts, one)
+    say(parts, half_life="7d")
+    parts.clock.advance(7 * DAY)
+    assert used(parts.services, parts.clock.now())["alice"] == pytest.approx(GPU_DAY)
+
+
+def test_looking_often_changes_nothing(parts: Parts) -> None:
+    start(parts, "a")
+    start(parts, "b", BOB)
+    for _ in range(50):
+        parts.clock.advance(997)
+        found = used(parts.services, parts.clock.now())
+    parts.services.writer.do(lambda tx: None)
+    assert found["alice"] == pytest.approx(found["bob"], rel=1e-12)
+
+
+def busy_days(parts: Parts) -> None:
+    """Runs that end and go on, a changed half-life, somebody who comes back."""
+    usage, writer = parts.services.usage, parts.services.writer
+
+    def returns() -> None:
+        now = parts.clock.now()
+        writer.do(lambda tx: usage.join(tx, now, 4000.0))
+
+    one = start(parts, "a")
+    returns()
+    parts.clock.advance(2 * DAY)
+    two = start(parts, "b", BOB, gpus=("g2",), gpu_models=(RTX,))
+    returns()
+    parts.clock.advance(DAY)
+    say(parts, half_life="1d")
+    parts.clock.advance(DAY / 2)
+    end(parts, one)
+    end(parts, two)
+    start(parts, "c", CAROL, gpus=("g3",))
+    returns()
+    parts.clock.advance(DAY)
+
+
+def test_after_a_kill_use_is_the_same_and_equals_a_rebuild(parts: Parts) -> None:
+    busy_days(parts)
+    now = parts.clock.now()
+    before = used(parts.services, now)
+    assert min(before.values()) > 0
+    again = reopened(parts)
+    assert used(again, now) == pytest.approx(before, rel=1e-9)
+    with again.engine.connect() as connection:
+        fresh = again.usage.rebuild(connection, now)
+    kept = again.usage.rows
+    left = {
+        name: row.used * float(again.policy.fading.kept(row.at / 1e6, now.timestamp()))
+        for name, row in kept.items()
+    }
+    made = {name: row.used for name, row in fresh.items()}
+    assert made == pytest.approx(left, rel=1e-9)
+    assert {n for n, r in fresh.items() if r.is_active} == {"carol"}
+    assert again.writer.do(lambda tx: again.usage.renew(tx, now)) == {}
+    close(again)
+
+
+def test_a_spoilt_cache_is_found_and_mended(parts: Parts) -> None:
+    busy_days(parts)
+    now, services = parts.clock.now(), parts.services
+    before = used(services, now)
+    with transaction(services.engine) as tx:
+        row = share_store.get_usage(tx.connection, ZONE, "alice")
+        assert row is not None
+        wrong = share_store.UsageRow(name="alice", used=row.used + 5e6, at=row.at)
+        share_store.save_usage(tx.connection, ZONE, wrong)
+    changed = services.writer.do(lambda tx: services.usage.renew(tx, now))
+    assert list(changed) == ["alice"]
+    assert used(services, now) == pytest.approx(before, rel=1e-9)
+
+
+def test_who_returns_is_ahead_by_no_more_than_the_cap(parts: Parts) -> None:
+    usage, writer = parts.services.usage, parts.services.writer
+    start(parts, "a", gpus=tuple("abcd"), gpu_models=(V100,) * 4)
+    parts.services.writer.do(lambda tx: usage.join(tx, parts.clock.now(), 4000.0))
+    parts.clock.advance(7 * DAY)
+    assert not usage.has_news()
+    parts.submit("b", submitter=BOB, workspace="bob")
+    assert usage.has_news()
+    now = parts.clock.now()
+    writer.do(lambda tx: usage.join(tx, now, 4000.0))
+    found = used(parts.services, now)
+    # 12 hours of a half of four GPUs.
+    assert found["alice"] - found["bob"] == pytest.approx(12 * 3600 * 2000.0)
+    writer.do(lambda tx: usage.join(tx, now, 4000.0))
+    assert used(parts.services, now) == found
+
+
+def test_a_user_with_the_name_of_an_account_is_somebody_else(parts: Parts) -> None:
+    add(parts, "alice", shares=5)
+    add(parts, "bob", parent="alice", is_user=True)
+    one = start(parts, "a")
+    parts.clock.advance(DAY)
+    end(parts, one)
+    start(parts, "b", BOB)
+    found = parts.services.usage.standings(parts.clock.now())
+    assert set(found.tree.names) == {"alice", "alice (user)", "bob"}
+    assert set(found.node) == {"alice", "bob"}
+    assert found.usage.own[found.node["alice"]] > 0
+
+
+# -- order -------------------------------------------------------------------
+
+
+def order_of(parts: Parts) -> list[int]:
+    services = parts.services
+    pending = services.board.pending.arrays()
+    ranked = rank_pending(services, pending, parts.clock.now())
+    return pending.group[ranked.ranking.order].tolist()
+
+
+def test_who_has_used_less_comes_first_and_shares_flip_it(parts: Parts) -> None:
+    end_of = start(parts, "a1")
+    parts.clock.advance(DAY)
+    end(parts, end_of)
+    mine = parts.submit("a2").workload_id
+    hers = parts.submit("b", submitter=BOB, workspace="bob").workload_id
+    one = start(parts, "b1", BOB)
+    parts.clock.advance(DAY / 2)
+    end(parts, one)
+    assert order_of(parts) == [hers, mine]
+    add(parts, "alice", shares=100, is_user=True)
+    assert order_of(parts) == [mine, hers]
+
+
+def test_qos_queue_and_nice_count(parts: Parts) -> None:
+    say(parts, qos__high="2", queues__alice="1")
+    plain = parts.submit("a").workload_id
+    high = parts.submit("b", options={"qos": "high"}).workload_id
+    low = parts.submit("c", options={"nice": "1000000"}).workload_id
+    other = parts.submit("d", submitter=BOB, workspace="bob").workload_id
+    assert order_of(parts)[0] == high
+    assert order_of(parts).index(low) > order_of(parts).index(plain)
+    say(parts, queues__alice="-1")
+    assert order_of(parts).index(other) < order_of(parts).index(plain)
+
+
+def test_shorter_runs_of_the_same_user_go_first_on_a_tie(parts: Parts) -> None:
+    long = parts.submit("a", options={"time": "2d"}).workload_id
+    short = parts.submit("b", options={"time": "1h"}).workload_id
+    assert order_of(parts) == [short, long]
