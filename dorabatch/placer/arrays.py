@@ -22,6 +22,9 @@ node memory x asked milli-CPUs // node milli-CPUs.
 
 WHOLE_GPU_MILLI = 1000
 
+UNKNOWN_US = 1 << 62
+"""A moment nobody can tell: later than any other."""
+
 USED_UP = -1
 """In `gpu_rest_milli`: a shared GPU of which every thousandth is taken.
 
@@ -80,10 +83,14 @@ class Mask:
     """Nodes a set of requests may use at all, and the reason for the others.
 
     allowed[node]; `reason` is a code such as "NodeList", "Volume", "Port".
+    Where nodes are also kept for reserved requests of higher rank, `unreserved` is
+    `allowed` without that, and `delays` are the keys of those requests.
     """
 
     reason: str
     allowed: BoolArray
+    unreserved: BoolArray | None = None
+    delays: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,13 +150,29 @@ class Explanation:
     """Why a request was not placed: nodes refused, counted by first reason.
 
     `sentence` is what a user reads; `reason` is the leading code. `never` says that
-    no node would do even if it were empty (until nodes change).
+    no node would do even if it were empty (until nodes change). `delays` are the
+    keys of reserved requests that would start later if this one were placed.
     """
 
     reason: str
     counts: dict[str, int]
     sentence: str
     never: bool = False
+    delays: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservation:
+    """A waiting request's place: from `start_us` on `node` has room for it.
+
+    `start_us` is in microseconds since 1970; UNKNOWN_US where what runs there has no
+    known end.
+    """
+
+    key: int
+    group: int
+    node: int
+    start_us: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,9 +182,11 @@ class Plan:
     placements   in rank order
     waiting      key -> index into explanations (one shared by equal requests)
     left         keys not looked at in this cycle because of a bound
+    reservations requests of highest rank that wait, with the place kept for each
     """
 
     placements: tuple[Placement, ...]
     waiting: dict[int, int]
     explanations: tuple[Explanation, ...]
     left: tuple[int, ...] = ()
+    reservations: tuple[Reservation, ...] = ()

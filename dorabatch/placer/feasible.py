@@ -19,6 +19,7 @@ GPU_MODEL = "GpuModel"
 GPUS = "Gpus"
 CPUS = "Cpus"
 MEMORY = "Memory"
+RESERVED = "Reserved"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +81,19 @@ def masked(
     if which == 0:
         return None
     mask = cluster.masks[which - 1]
-    return mask.reason, ~mask.allowed
+    own = mask.allowed if mask.unreserved is None else mask.unreserved
+    return mask.reason, ~own
+
+
+def reserved(
+    classes: Classes, index: int, cluster: ClusterArrays
+) -> tuple[str, BoolArray] | None:
+    """Nodes kept for requests of higher rank that this class would delay."""
+    which = int(classes.mask[index])
+    mask = cluster.masks[which - 1] if which else None
+    if mask is None or mask.unreserved is None:
+        return None
+    return RESERVED, mask.unreserved & ~mask.allowed
 
 
 def lacks_model(classes: Classes, index: int, cluster: ClusterArrays) -> BoolArray:
@@ -127,6 +140,7 @@ def refusals(
 ) -> tuple[tuple[str, BoolArray], ...]:
     """Every (reason, refused[node]) of class `index`, in the order counted."""
     named = masked(classes, index, cluster)
+    kept = reserved(classes, index, cluster)
     return (
         (NODE_NOT_READY, not_ready(cluster)),
         (SCHEDULING_DISABLED, scheduling_disabled(cluster)),
@@ -136,4 +150,5 @@ def refusals(
         (GPUS, lacks_gpus(classes, index, room)),
         (CPUS, lacks_cpus(classes, index, cluster, room)),
         (MEMORY, lacks_memory(classes, index, cluster, room)),
+        *(() if kept is None else (kept,)),
     )

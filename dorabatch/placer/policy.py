@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from dorabatch.errors import ConfigError
 
+RESERVATIONS_MAX = 16
 POLICIES = ("default", "first-fit", "best-fit", "random")
 
 
@@ -18,12 +19,14 @@ class PlacementPolicy:
     seed          start of every pseudo-random choice (Affinity.RANDOM, "random")
     window        requests planned together; the next window sees what is left
     requests_max  requests looked at in one cycle; the rest is `Plan.left`
+    reservations  how many waiting requests of highest rank have a place kept (0: none)
     """
 
     name: str = "default"
     seed: int = 0
     window: int = 4096
     requests_max: int = 200_000
+    reservations: int = 1
 
     def __post_init__(self) -> None:
         """Refuse values no cycle could run with."""
@@ -36,3 +39,8 @@ class PlacementPolicy:
         ):
             if value < 1:
                 raise ConfigError(f"placement.{field}: {value} (allowed: 1 or more)")
+        if not 0 <= self.reservations <= RESERVATIONS_MAX:
+            raise ConfigError(
+                f"placement.reservations: {self.reservations} (allowed: 0 to "
+                f"{RESERVATIONS_MAX})"
+            )

@@ -20,6 +20,7 @@ from dorabatch.placer.feasible import (
     MEMORY,
     NODE_NOT_READY,
     NOT_ALLOWED,
+    RESERVED,
     SCHEDULING_DISABLED,
     Room,
     gpus_usable,
@@ -33,7 +34,7 @@ from dorabatch.placer.score import FloatArray
 RANK = "Rank"
 GANG = "Gang"
 NO_NODES = "NoNodes"
-_PASSING = (NODE_NOT_READY, SCHEDULING_DISABLED)
+_PASSING = (NODE_NOT_READY, SCHEDULING_DISABLED, RESERVED)
 
 
 def explain_waiting(
@@ -202,6 +203,8 @@ def _busy(
     reason = _furthest(found, counts)
     ask = asked_words(classes, index, cluster.models)
     nodes = len(cluster)
+    if reason == RESERVED:
+        return _reserved(classes, index, cluster, counts)
     free = room_free(cluster)
     left = np.ones(nodes, dtype=bool)
     for name, refused in found:
@@ -216,6 +219,22 @@ def _busy(
         refused_by = ", ".join(f"{name} {hit}" for name, hit in counts.items())
         sentence = f"needs {ask}; none of {nodes} nodes takes it now: {refused_by}"
     return Explanation(reason=reason, counts=counts, sentence=sentence)
+
+
+def _reserved(
+    classes: Classes, index: int, cluster: ClusterArrays, counts: dict[str, int]
+) -> Explanation:
+    """There is room, but only where it is kept; the caller names for whom."""
+    ask = asked_words(classes, index, cluster.models)
+    kept = counts[RESERVED]
+    where = "one node is" if kept == 1 else f"{kept} nodes are"
+    return Explanation(
+        reason=RESERVED,
+        counts=counts,
+        sentence=f"needs {ask}; {where} kept for workloads of higher rank, which it "
+        "would delay",
+        delays=cluster.masks[int(classes.mask[index]) - 1].delays,
+    )
 
 
 def _gpus_sentence(

@@ -1,0 +1,280 @@
+"""What comes free where and when, and the earliest moment a request has room.
+
+Works on planned ends only. It books nothing, changes no input and reads no clock.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dorabatch.placer.arrays import (
+    UNKNOWN_US,
+    WHOLE_GPU_MILLI,
+    BoolArray,
+    ClusterArrays,
+    IntArray,
+    Placement,
+    RequestArrays,
+)
+from dorabatch.placer.classes import Classes, classes_of
+from dorabatch.placer.feasible import lacks_model
+from dorabatch.placer.ground import cpu_needed, memory_needed, node_allowed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ends:
+    """What holds a part of a node, one row an attempt.
+
+    node[row], gpus[row, model] whole GPUs, cpu_milli[row], memory_mib[row]
+    end_us[row]         when it is expected to end; UNKNOWN_US: nobody knows
+    share_model[row], share_slot[row], share_milli[row]
+                        a share of a GPU: the slot of `gpu_rest_milli`; -1, -1, 0 else
+    """
+
+    node: IntArray
+    gpus: IntArray
+    cpu_milli: IntArray
+    memory_mib: IntArray
+    end_us: IntArray
+    share_model: IntArray
+    share_slot: IntArray
+    share_milli: IntArray
+
+    def __len__(self) -> int:
+        return len(self.node)
+
+    def take(self, rows: IntArray | BoolArray) -> "Ends":
+        """Some of the rows."""
+        names = self.__dataclass_fields__
+        return replace(self, **{name: getattr(self, name)[rows] for name in names})
+
+
+def no_ends(models: int) -> Ends:
+    """Nothing runs."""
+    none = np.zeros(0, dtype=np.int64)
+    empty = np.zeros((0, models), dtype=np.int64)
+    return Ends(
+        node=none, gpus=empty, cpu_milli=none, memory_mib=none, end_us=none,
+        share_model=none, share_slot=none, share_milli=none,
+    )  # fmt: skip
+
+
+def joined_ends(first: Ends, second: Ends) -> Ends:
+    """Both, `first` first."""
+    names = first.__dataclass_fields__
+    pairs = {name: (getattr(first, name), getattr(second, name)) for name in names}
+    return Ends(**{name: np.concatenate(pair) for name, pair in pairs.items()})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """One request's needs: cpu[node], memory[node] and nodes it may use at all."""
+
+    count: int
+    milli: int
+    accepts: BoolArray
+    cpu: IntArray
+    memory: IntArray
+    allowed: BoolArray
+
+
+def ask_of(requests: RequestArrays, row: int, cluster: ClusterArrays) -> Ask:
+    """The needs of one request."""
+    return ask_of_class(classes_of(requests.take(np.array([row]))), 0, cluster)
+
+
+def ask_of_class(classes: Classes, index: int, cluster: ClusterArrays) -> Ask:
+    """The needs of any request of a class."""
+    allowed = node_allowed(classes, cluster)[index]
+    return Ask(
+        count=int(classes.gpu_count[index]),
+        milli=int(classes.gpu_milli[index]),
+        accepts=classes.accepts[index],
+        cpu=cpu_needed(classes, index, cluster),
+        memory=memory_needed(classes, index, cluster),
+        allowed=allowed & ~lacks_model(classes, index, cluster),
+    )
+
+
+def placement_ends(
+    requests: RequestArrays,
+    rows: IntArray,
+    placements: tuple[Placement, ...],
+    end_us: IntArray,
+    cluster: ClusterArrays,
+) -> Ends:
+    """Placements as if they ran: rows[i] is the request of placements[i]."""
+    node = np.array([p.node for p in placements], dtype=np.int64)
+    slot = np.array([p.slot for p in placements], dtype=np.int64)
+    gpus = np.array([p.gpus for p in placements], dtype=np.int64)
+    gpus = gpus.reshape(len(placements), len(cluster.models))
+    is_share = slot >= 0
+    model = gpus.argmax(axis=1) if gpus.size else np.zeros(len(node), dtype=np.int64)
+    cpu, memory = np.zeros_like(node), np.zeros_like(node)
+    classes = classes_of(requests.take(rows))
+    for index in range(len(classes)):
+        mine = classes.of == index
+        cpu[mine] = cpu_needed(classes, index, cluster)[node[mine]]
+        memory[mine] = memory_needed(classes, index, cluster)[node[mine]]
+    return Ends(
+        node=node,
+        gpus=np.where(is_share[:, None], 0, gpus),
+        cpu_milli=cpu,
+        memory_mib=memory,
+        end_us=end_us[rows],
+        share_model=np.where(is_share, model, -1),
+        share_slot=slot,
+        share_milli=np.where(is_share, requests.gpu_milli[rows], 0),
+    )
+
+
+class Room:
+    """What is free of each node at one moment, and taking from it."""
+
+    __slots__ = ("cpu", "gpus", "memory", "rest")
+
+    def __init__(self, cluster: ClusterArrays, slots: int = 0) -> None:
+        self.gpus = cluster.gpus_free.copy()
+        self.cpu = cluster.cpu_free_milli.copy()
+        self.memory = cluster.memory_free_mib.copy()
+        known = cluster.gpu_rest_milli
+        width = max(slots, known.shape[2])
+        self.rest = np.zeros((*self.gpus.shape, width), dtype=np.int64)
+        self.rest[:, :, : known.shape[2]] = known
+
+    def take(self, held: Ends) -> None:
+        """Take what the rows hold."""
+        np.subtract.at(self.gpus, held.node, held.gpus)
+        np.subtract.at(self.cpu, held.node, held.cpu_milli)
+        np.subtract.at(self.memory, held.node, held.memory_mib)
+        for row in np.flatnonzero(held.share_slot >= 0).tolist():
+            place = held.node[row], held.share_model[row], held.share_slot[row]
+            rest = int(self.rest[place])
+            if rest == 0:
+                self.gpus[place[:2]] -= 1
+                rest = WHOLE_GPU_MILLI
+            left = max(rest, 0) - int(held.share_milli[row])
+            self.rest[place] = left or -1
+
+    def as_cluster(self, cluster: ClusterArrays) -> ClusterArrays:
+        """The cluster with this much free."""
+        return replace(
+            cluster,
+            gpus_free=self.gpus,
+            gpu_rest_milli=self.rest,
+            cpu_free_milli=self.cpu,
+            memory_free_mib=self.memory,
+        )
+
+
+class Timeline:
+    """Planned ends in order, node by node, with what each adds to what is free."""
+
+    __slots__ = ("_added", "_end", "_first", "_node", "_share", "free")
+
+    def __init__(self, cluster: ClusterArrays, ends: Ends) -> None:
+        ends = _in_order(ends)
+        models = len(cluster.models)
+        freed = np.column_stack(
+            [_whole_gpus_freed(ends, models), ends.cpu_milli, ends.memory_mib]
+        )
+        self.free = np.column_stack(
+            [cluster.gpus_free, cluster.cpu_free_milli, cluster.memory_free_mib]
+        ).astype(np.int64)
+        self._node, self._end = ends.node, ends.end_us
+        self._first = np.searchsorted(ends.node, np.arange(len(cluster)))
+        total = np.cumsum(freed, axis=0)
+        before = np.concatenate([np.zeros((1, freed.shape[1]), np.int64), total])
+        self._added = total - before[self._first][ends.node]
+        self._share = (ends, cluster.gpu_rest_milli)
+
+    def reserve(self, node: int, amounts: IntArray) -> None:
+        """Keep amounts[GPUs by model, milli-CPUs, MiB] of a node from now on."""
+        self.free[node] -= amounts
+
+    def earliest(self, ask: Ask) -> tuple[IntArray, IntArray]:
+        """(start_us[node], ends waited for[node]); 0 = now, -1 = never or not allowed.
+
+        What is free only grows, so each node has one first moment.
+        """
+        free, now = self.free, self._fits(ask, self.free, np.arange(len(self.free)))
+        fits = self._fits(ask, free[self._node] + self._added, self._node)
+        if ask.count and ask.milli < WHOLE_GPU_MILLI:
+            now, fits = self._with_slots(ask, now, fits)
+        short = np.bincount(self._node[~fits], minlength=len(free))
+        many = np.bincount(self._node, minlength=len(free))
+        at = self._first + short
+        found = ask.allowed & ~now & (short < many)
+        start = np.where(ask.allowed & now, 0, -1)
+        start[found] = self._end[at[found]]
+        return start, np.where(now, 0, short + 1)
+
+    def room_at(self, node: int, when_us: int) -> IntArray:
+        """Free amounts of one node once everything planned to end by then has.
+
+        At an unknown moment nothing is sure to have ended: what is free now.
+        """
+        if when_us >= UNKNOWN_US:
+            return np.asarray(self.free[node].copy())
+        rows = np.flatnonzero(self._node == node)
+        rows = rows[self._end[rows] <= when_us]
+        free: IntArray = self.free[node].copy()
+        return free + self._added[rows[-1]] if len(rows) else free
+
+    def _fits(self, ask: Ask, amounts: IntArray, node: IntArray) -> BoolArray:
+        good = (amounts[:, -2] >= ask.cpu[node]) & (amounts[:, -1] >= ask.memory[node])
+        if ask.count:
+            good &= amounts[:, :-2][:, ask.accepts].sum(axis=1) >= ask.count
+        return np.asarray(good, dtype=bool)
+
+    def _with_slots(
+        self, ask: Ask, now: BoolArray, fits: BoolArray
+    ) -> tuple[BoolArray, BoolArray]:
+        """Shares also fit where an opened GPU has, or comes to have, rest enough."""
+        ends, known = self._share
+        rest_now = np.maximum(known, 0)
+        enough = rest_now[:, ask.accepts].max(axis=(1, 2), initial=0) >= ask.milli
+        plain = _without_gpu(ask)
+        now = now | (enough & self._fits(plain, self.free, np.arange(len(self.free))))
+        opened = enough[self._node]
+        share = np.flatnonzero(ends.share_slot >= 0)
+        share = share[ask.accepts[ends.share_model[share]]]
+        rests: dict[tuple[int, int, int], int] = {}
+        ready = np.full(len(self.free), len(ends), dtype=np.int64)
+        for row in share.tolist():
+            place = (
+                int(ends.node[row]),
+                int(ends.share_model[row]),
+                int(ends.share_slot[row]),
+            )
+            rest = rests.get(place)
+            if rest is None:
+                rest = int(rest_now[place]) if place[2] < known.shape[2] else 0
+            rests[place] = rest + int(ends.share_milli[row])
+            if rests[place] >= ask.milli:
+                ready[place[0]] = min(ready[place[0]], row)
+        opened = opened | (np.arange(len(ends)) >= ready[self._node])
+        beside = self._fits(plain, self.free[self._node] + self._added, self._node)
+        return now, fits | (opened & beside)
+
+
+def _without_gpu(ask: Ask) -> Ask:
+    """The same needs without the GPU."""
+    return replace(ask, count=0)
+
+
+def _in_order(ends: Ends) -> Ends:
+    order = np.lexsort((ends.end_us, ends.node))
+    return ends.take(order.astype(np.int64))
+
+
+def _whole_gpus_freed(ends: Ends, models: int) -> IntArray:
+    """gpus[row, model]; a shared GPU is whole again with the last of its shares."""
+    gpus: IntArray = ends.gpus.astype(np.int64).reshape(len(ends), models).copy()
+    last: dict[tuple[int, int, int], int] = {}
+    for row in np.flatnonzero(ends.share_slot >= 0).tolist():
+        place = ends.node[row], ends.share_model[row], ends.share_slot[row]
+        last[int(place[0]), int(place[1]), int(place[2])] = row
+    for (_, model, _), row in last.items():
+        gpus[row, model] += 1
+    return gpus

@@ -1,0 +1,155 @@
+"""Reservations on random small clusters: nobody of lower rank delays them."""
+
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dorabatch.placer.arrays import UNKNOWN_US, Placement, Reservation
+from dorabatch.placer.pack import place
+from dorabatch.placer.policy import PlacementPolicy
+from dorabatch.placer.reserved import Times, place_reserved
+from dorabatch.placer.timeline import Ends
+from tests.oracles.placer_cases import MODELS, make_cluster, make_requests
+from tests.oracles.placer_loop import violations
+from tests.oracles.reserve_loop import broken_reservations
+
+NODE = st.sampled_from([(8000, 8192, (4, 0, 0)), (8000, 8192, (0, 2, 0)),
+                        (16000, 16384, (8, 0, 0)), (4000, 4096, (2, 2, 0))])  # fmt: skip
+END = st.sampled_from([100, 200, 300, 400, UNKNOWN_US])
+RUNNING = st.lists(
+    st.tuples(st.integers(0, 3), st.sampled_from([0, 1, 2, 4]), END), max_size=10
+)
+ROW = st.tuples(
+    st.fixed_dictionaries(
+        {
+            "gpus": st.sampled_from([0, 1, 1, 2, 4, 8]),
+            "cpu": st.sampled_from([500, 1000, 2000]),
+            "memory": st.sampled_from([256, 1024]),
+            "accepts": st.sampled_from([MODELS, ("V100",), ("T4", "V100")]),
+        }
+    ),
+    END,
+)
+QUEUE = st.lists(ROW, min_size=1, max_size=14)
+
+
+def with_running(nodes, running):
+    """A cluster on which some of `running` (node, GPUs, end) fits, and the ends."""
+    cluster = make_cluster(nodes)
+    rows = []
+    for at, gpus, end in running:
+        node = at % len(nodes)
+        free = cluster.gpus_free[node]
+        model = int(free.argmax())
+        if free[model] < gpus or cluster.cpu_free_milli[node] < 500:
+            continue
+        cluster.gpus_free[node, model] -= gpus
+        cluster.cpu_free_milli[node] -= 500
+        cluster.memory_free_mib[node] -= 128
+        rows.append((node, [gpus * (m == model) for m in range(3)], end))
+    return cluster, ends_of(rows)
+
+
+def ends_of(rows):
+    count = len(rows)
+    return Ends(
+        node=np.array([r[0] for r in rows], dtype=np.int64),
+        gpus=np.array([r[1] for r in rows], dtype=np.int64).reshape(count, 3),
+        cpu_milli=np.full(count, 500),
+        memory_mib=np.full(count, 128),
+        end_us=np.array([r[2] for r in rows], dtype=np.int64),
+        share_model=np.full(count, -1),
+        share_slot=np.full(count, -1),
+        share_milli=np.zeros(count, dtype=np.int64),
+    )
+
+
+def times_of(queue, ends, kept=()):
+    planned = np.array([end for _, end in queue], dtype=np.int64)
+    return Times(now_us=0, ends=ends, planned_end_us=planned, kept=kept)
+
+
+@settings(max_examples=250, deadline=None)
+@given(st.lists(NODE, min_size=1, max_size=4), RUNNING, QUEUE, st.integers(0, 4))
+def test_nobody_of_lower_rank_delays_a_reservation(nodes, running, queue, depth):
+    cluster, ends = with_running(nodes, running)
+    requests = make_requests([row for row, _ in queue])
+    times = times_of(queue, ends)
+    policy = PlacementPolicy(reservations=depth)
+    plan = place_reserved(requests, cluster, times, policy)
+    planned = dict(zip(requests.key.tolist(), times.planned_end_us.tolist()))
+    assert broken_reservations(requests, cluster, plan, ends, planned) == []
+    assert len(plan.reservations) <= depth
+    assert place_reserved(requests, cluster, times, policy) == plan
+    promises = [line for line in violations(requests, cluster, plan)
+                if "waits behind lower rank" not in line]  # fmt: skip
+    assert promises == []
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(NODE, min_size=1, max_size=4), RUNNING, QUEUE)
+def test_the_first_that_waits_has_the_reservation(nodes, running, queue):
+    cluster, ends = with_running(nodes, running)
+    requests = make_requests([row for row, _ in queue])
+    plan = place_reserved(requests, cluster, times_of(queue, ends))
+    able = [
+        key
+        for key in requests.key.tolist()
+        if key in plan.waiting and not plan.explanations[plan.waiting[key]].never
+    ]
+    assert [one.key for one in plan.reservations] == able[:1]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(NODE, min_size=1, max_size=4), RUNNING, QUEUE, st.integers(1, 3))
+def test_an_unchanged_queue_keeps_its_reservations(nodes, running, queue, depth):
+    cluster, ends = with_running(nodes, running)
+    requests = make_requests([row for row, _ in queue])
+    policy = PlacementPolicy(reservations=depth)
+    first = place_reserved(requests, cluster, times_of(queue, ends), policy)
+    if first.placements:
+        return
+    again = place_reserved(
+        requests, cluster, times_of(queue, ends, first.reservations), policy
+    )
+    assert again.reservations == first.reservations
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(NODE, min_size=1, max_size=4), RUNNING, QUEUE)
+def test_without_reservations_it_is_place(nodes, running, queue):
+    cluster, ends = with_running(nodes, running)
+    requests = make_requests([row for row, _ in queue])
+    policy = PlacementPolicy(reservations=0)
+    plan = place_reserved(requests, cluster, times_of(queue, ends), policy)
+    assert plan == place(requests, cluster, policy)
+
+
+def _one_gpu_short():
+    """Four GPUs, three taken until 100; the first waits for all of them."""
+    cluster, ends = with_running([(8000, 8192, (4, 0, 0))], [(0, 1, 100)] * 3)
+    queue = [({"gpus": 4}, UNKNOWN_US), ({"gpus": 1}, UNKNOWN_US)]
+    return cluster, ends, queue, make_requests([row for row, _ in queue])
+
+
+def test_the_checker_rejects_a_delay():
+    cluster, ends, queue, requests = _one_gpu_short()
+    plan = place_reserved(requests, cluster, times_of(queue, ends))
+    planned = {100: UNKNOWN_US, 101: UNKNOWN_US}
+    assert plan.placements == ()
+    assert broken_reservations(requests, cluster, plan, ends, planned) == []
+    taken = replace(plan, placements=(Placement(key=101, node=0, gpus=(1, 0, 0)),))
+    found = broken_reservations(requests, cluster, taken, ends, planned)
+    assert any("delayed from 100" in line for line in found)
+
+
+def test_the_checker_rejects_a_late_start():
+    cluster, ends, queue, requests = _one_gpu_short()
+    plan = place_reserved(requests, cluster, times_of(queue, ends))
+    late = Reservation(key=100, group=-1, node=0, start_us=500)
+    found = broken_reservations(
+        requests, cluster, replace(plan, reservations=(late,)), ends, {101: 1}
+    )
+    assert any("could be 100" in line for line in found)
