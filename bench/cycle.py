@@ -56,7 +56,8 @@ GPUS_ASKED = (0, 1, 1, 1, 1, 2, 4, 8)
 STAGES = {
     "snapshot": "take_snapshot",
     "order": "_order",
-    "place": "place",
+    "ends": "take_times",
+    "place": "place_reserved",
     "commit": "_commit",
 }
 _TURNOVER = 0.01

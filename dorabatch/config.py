@@ -80,6 +80,7 @@ class CycleSettings(_Section):
     interval_seconds_max: Seconds = 5.0
     placement_policy: Literal["default", "first-fit", "best-fit", "random"] = "default"
     seed: int = 0
+    reservations: Annotated[int, Field(ge=0, le=16)] = 1
 
 
 class MailSettings(_Section):

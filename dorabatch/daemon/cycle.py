@@ -4,19 +4,21 @@ One pass over the whole queue. Decides through pure functions only and touches n
 itself.
 """
 
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from dorabatch import log
 from dorabatch.daemon.commit import Committed, PlanCommitter
+from dorabatch.daemon.ends import take_times
 from dorabatch.daemon.keeper import Keepers
 from dorabatch.daemon.ordering import notice_returns, rank_pending
+from dorabatch.daemon.plan_words import reserved_words, worded
 from dorabatch.daemon.services import LastPlan, Services
 from dorabatch.daemon.snapshot import Snapshot, take_snapshot
 from dorabatch.daemon.steps import Step
-from dorabatch.placer.arrays import Plan
-from dorabatch.placer.pack import place
+from dorabatch.placer.arrays import Plan, Reservation
 from dorabatch.placer.policy import PlacementPolicy
+from dorabatch.placer.reserved import place_reserved
 from dorabatch.queue.demand import IntArray
 from dorabatch.units import microseconds_of
 
@@ -35,16 +37,27 @@ def run_cycle(services: Services, keepers: Keepers) -> CycleResult:
     """Plan the whole queue once and start what found a place."""
     began = services.clock.monotonic()
     notice_silence(services)
-    snapshot = take_snapshot(services.board, services.fleet.views())
-    order = _order(services, snapshot)
+    now = services.clock.now()
+    snapshot = take_snapshot(
+        services.board, services.fleet.views(), services.known_nodes
+    )
+    order = _order(services, snapshot, now)
+    kept = _kept(services)
+    times = take_times(snapshot, order, microseconds_of(now), kept=kept)
     policy = placement_policy(services)
-    plan = place(snapshot.requests(order), snapshot.cluster, policy=policy)
+    requests = snapshot.requests(order)
+    plan = place_reserved(requests, snapshot.cluster, times, policy)
     committed = _commit(services, snapshot, plan)
     for container in committed.placed:
         keepers.launch(container)
     seconds = services.clock.monotonic() - began
+    reserved = reserved_words(plan, snapshot.cluster.names, now)
     services.last_plan = LastPlan(
-        plan=plan, seconds=seconds, cycles=services.last_plan.cycles + 1
+        plan=worded(plan, reserved),
+        snapshot=snapshot,
+        reserved=reserved,
+        seconds=seconds,
+        cycles=services.last_plan.cycles + 1,
     )
     return CycleResult(
         pending=len(snapshot.pending),
@@ -58,7 +71,21 @@ def placement_policy(services: Services) -> PlacementPolicy:
     """The placer's policy of this cycle; Random differs from cycle to cycle."""
     cycle = services.settings.cycle
     return PlacementPolicy(
-        name=cycle.placement_policy, seed=cycle.seed + services.last_plan.cycles
+        name=cycle.placement_policy,
+        seed=cycle.seed + services.last_plan.cycles,
+        reservations=cycle.reservations,
+    )
+
+
+def _kept(services: Services) -> tuple[Reservation, ...]:
+    """The last cycle's reservations, on the rows their nodes have now."""
+    last, row_of = services.last_plan, services.known_nodes.row_of
+    if last.plan is None or last.snapshot is None:
+        return ()
+    names = last.snapshot.cluster.names
+    return tuple(
+        replace(one, node=row_of.get(names[one.node], -1))
+        for one in last.plan.reservations
     )
 
 
@@ -69,8 +96,7 @@ def notice_silence(services: Services) -> None:
         log.warning("node-silent", node=name)
 
 
-def _order(services: Services, snapshot: Snapshot) -> IntArray:
-    now = services.clock.now()
+def _order(services: Services, snapshot: Snapshot, now: datetime) -> IntArray:
     notice_returns(services, now)
     order = rank_pending(services, snapshot.pending, now).ranking.order
     is_ready = snapshot.pending.ready_us[order] <= microseconds_of(now)

@@ -5,7 +5,7 @@ cycle.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,9 +14,11 @@ from sqlalchemy import Engine
 from dorabatch.clock import Clock
 from dorabatch.config import Settings
 from dorabatch.daemon.fleet import Fleet, NodeSettings
+from dorabatch.daemon.known_nodes import KnownNodes
 from dorabatch.daemon.outbox import Outbox
 from dorabatch.daemon.policy_desk import PolicyDesk
 from dorabatch.daemon.run_history import RunHistory
+from dorabatch.daemon.snapshot import Snapshot
 from dorabatch.daemon.steps import Steps
 from dorabatch.daemon.usage_book import UsageBook
 from dorabatch.db import Writer
@@ -27,9 +29,15 @@ from dorabatch.queue.board import Board
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastPlan:
-    """The explanations of the latest cycle."""
+    """The explanations of the latest cycle.
+
+    `snapshot` is what it was planned on, `reserved` the words for each container that
+    has a place kept.
+    """
 
     plan: Plan | None = None
+    snapshot: Snapshot | None = None
+    reserved: Mapping[int, str] = field(default_factory=dict)
     seconds: float = 0.0
     cycles: int = 0
 
@@ -55,6 +63,7 @@ class Services:
     cycle_wanted: threading.Event = field(default_factory=threading.Event)
     mail_wanted: threading.Event = field(default_factory=threading.Event)
     last_plan: LastPlan = field(default_factory=LastPlan)
+    known_nodes: KnownNodes = field(default_factory=KnownNodes)
 
     @property
     def log_dir(self) -> Path:

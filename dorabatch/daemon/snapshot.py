@@ -4,18 +4,28 @@ Copies; decides nothing and writes nothing. Also says which devices of a node ar
 when a placement is turned into a hold.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dorabatch.daemon.fleet import NodeState, NodeView
-from dorabatch.placer.arrays import BoolArray, ClusterArrays, Mask, RequestArrays
+from dorabatch.daemon.fleet import NodeView
+from dorabatch.daemon.known_nodes import KnownNodes, flags
+from dorabatch.placer.arrays import (
+    USED_UP,
+    Affinity,
+    BoolArray,
+    ClusterArrays,
+    Mask,
+    RequestArrays,
+)
 from dorabatch.queue.board import Board
 from dorabatch.queue.demand import IntArray, PendingArrays, Restriction
+from dorabatch.queue.held import HeldArrays
 from dorabatch.queue.records import Hold
 
 MILLI = 1000
+_NO_PORTS: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,9 +33,14 @@ class Snapshot:
     """What one cycle decides on.
 
     `restriction_masks[restriction]` is the request's `mask` in the cluster's masks.
+    `held_node[held]` is the node's row of what is held, -1 for a node left out;
+    `shared` has the device of each opened slot.
     """
 
     pending: PendingArrays
+    held: HeldArrays
+    held_node: IntArray
+    shared: "SharedGpus"
     cluster: ClusterArrays
     restriction_masks: IntArray
     nodes: tuple[NodeView, ...]
@@ -49,16 +64,25 @@ class Snapshot:
         )
 
 
-def take_snapshot(board: Board, nodes: Sequence[NodeView]) -> Snapshot:
-    """Everything a cycle needs, as it stands now."""
-    pending = board.pending.arrays()
-    usable = tuple(view for view in nodes if view.facts is not None)
-    masks, numbers = _masks(pending, usable, board)
+def take_snapshot(
+    board: Board, nodes: Sequence[NodeView], known: KnownNodes | None = None
+) -> Snapshot:
+    """Everything a cycle needs, as it stands now; `known` spares work from before."""
+    pending, held = board.pending.arrays(), board.held.arrays()
+    known = known or KnownNodes()
+    known.look(nodes)
+    masks, numbers = _masks(pending, known.views, board)
+    asking = np.isin(pending.affinity, (Affinity.DISTRIBUTE, Affinity.FILL))
+    groups = np.unique(pending.group[asking])
+    cluster, held_node, shared = _less_held(known, held, groups)
     return Snapshot(
         pending=pending,
-        cluster=cluster_arrays(usable, board, masks),
+        held=held,
+        held_node=held_node,
+        shared=shared,
+        cluster=replace(cluster, masks=masks),
         restriction_masks=numbers,
-        nodes=usable,
+        nodes=known.views,
     )
 
 
@@ -72,55 +96,111 @@ def accepts_table(
     return table
 
 
-def cluster_arrays(
-    nodes: Sequence[NodeView], board: Board, masks: tuple[Mask, ...] = ()
-) -> ClusterArrays:
+def cluster_arrays(nodes: Sequence[NodeView], board: Board) -> ClusterArrays:
     """The nodes' totals and what no attempt holds of them."""
-    models = tuple(sorted({g.model for v in nodes if v.facts for g in v.facts.gpus}))
-    column = {model: index for index, model in enumerate(models)}
-    count = len(nodes)
-    gpus = np.zeros((count, len(models)), dtype=np.int64)
-    gpus_held = np.zeros_like(gpus)
-    cpu, memory = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
-    cpu_held, memory_held = np.zeros_like(cpu), np.zeros_like(memory)
-    siblings: dict[tuple[int, int], int] = {}
-    for row, view in enumerate(nodes):
-        assert view.facts is not None
-        for gpu in view.facts.gpus:
-            gpus[row, column[gpu.model]] += 1
-        cpu[row] = len(view.facts.cores) * MILLI
-        memory[row] = view.facts.memory_mib
-        for held in board.on_node(view.name):
-            hold = held.hold
-            assert hold is not None
-            for model in hold.gpu_models:
-                if model in column:
-                    gpus_held[row, column[model]] += 1
-            cpu_held[row] += hold.cpu_milli
-            memory_held[row] += hold.memory_mib
-            pair = (int(held.workload_id), row)
-            siblings[pair] = siblings.get(pair, 0) + 1
-    return ClusterArrays(
-        names=tuple(view.name for view in nodes),
-        models=models,
-        ready=_flags(view.state is NodeState.READY for view in nodes),
-        enabled=_flags(not view.settings.scheduling_disabled for view in nodes),
-        allows_gpu=_flags(view.settings.allows_gpu for view in nodes),
-        allows_cpu=_flags(view.settings.allows_cpu for view in nodes),
-        gpus_total=gpus,
-        gpus_free=np.maximum(gpus - gpus_held, 0),
-        cpu_total_milli=cpu,
-        cpu_free_milli=np.maximum(cpu - cpu_held, 0),
-        memory_total_mib=memory,
-        memory_free_mib=np.maximum(memory - memory_held, 0),
-        gpu_rest_milli=np.zeros((count, len(models), 0), dtype=np.int64),
-        siblings=siblings,
-        masks=masks,
+    known, held = KnownNodes(), board.held.arrays()
+    known.look(nodes)
+    return _less_held(known, held, np.unique(held.group))[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedGpus:
+    """GPUs that shares are held of, each with its slot of `gpu_rest_milli`.
+
+    slot_of[device] is (node, model, slot); device_of is the other way round.
+    """
+
+    slot_of: dict[str, tuple[int, int, int]]
+    device_of: dict[tuple[int, int, int], str]
+    rest_milli: dict[str, int]
+
+    def slots(self, nodes: int, models: int) -> IntArray:
+        """gpu_rest_milli[node, model, slot]."""
+        width = 1 + max((place[2] for place in self.device_of), default=-1)
+        rests = np.zeros((nodes, models, width), dtype=np.int64)
+        for device, place in self.slot_of.items():
+            rests[place] = self.rest_milli[device] or USED_UP
+        return rests
+
+
+def _less_held(
+    known: KnownNodes, held: HeldArrays, groups: IntArray
+) -> tuple[ClusterArrays, IntArray, SharedGpus]:
+    """The nodes less what is held; siblings of the workloads in `groups` only."""
+    cluster = known.empty
+    row_of = np.array([known.row_of.get(n, -1) for n in held.nodes], dtype=np.int64)
+    node = row_of[held.node] if len(held) else np.zeros(0, dtype=np.int64)
+    here = np.flatnonzero(node >= 0)
+    at = node[here]
+    by_set = model_counts(held.model_sets, cluster.models)
+    whole = here[held.device[here] == 0]
+    gpus = cluster.gpus_total.copy()
+    np.subtract.at(gpus, node[whole], by_set[held.models[whole]])
+    shared = _shared_gpus(held, node, cluster.models)
+    for place in shared.device_of:
+        gpus[place[:2]] -= 1
+    cpu = cluster.cpu_total_milli - np.bincount(
+        at, weights=held.cpu_milli[here], minlength=len(cluster)
+    ).astype(np.int64)
+    memory = cluster.memory_total_mib - np.bincount(
+        at, weights=held.memory_mib[here], minlength=len(cluster)
+    ).astype(np.int64)
+    free = replace(
+        cluster,
+        gpus_free=np.maximum(gpus, 0),
+        cpu_free_milli=np.maximum(cpu, 0),
+        memory_free_mib=np.maximum(memory, 0),
+        gpu_rest_milli=shared.slots(*gpus.shape),
+        siblings=_siblings(held.group[here], at, groups),
     )
+    return free, node, shared
 
 
-def _flags(values: Iterable[bool]) -> BoolArray:
-    return np.fromiter(values, dtype=np.bool_)
+def model_counts(sets: Sequence[tuple[str, ...]], models: Sequence[str]) -> IntArray:
+    """count[set, model] of names in each set; names not among `models` are left out."""
+    table = np.zeros((len(sets), len(models)), dtype=np.int64)
+    column = {model: index for index, model in enumerate(models)}
+    for row, names in enumerate(sets):
+        for name in names:
+            if name in column:
+                table[row, column[name]] += 1
+    return table
+
+
+def _shared_gpus(held: HeldArrays, node: IntArray, models: Sequence[str]) -> SharedGpus:
+    column = {model: index for index, model in enumerate(models)}
+    slot_of: dict[str, tuple[int, int, int]] = {}
+    rests: dict[str, int] = {}
+    opened: dict[tuple[int, int], int] = {}
+    rows = np.flatnonzero((held.device > 0) & (node >= 0))
+    for row in rows[np.argsort(held.device[rows], kind="stable")].tolist():
+        device = held.devices[held.device[row]]
+        model = column.get(held.model_sets[held.models[row]][0])
+        if model is None:
+            continue
+        if device not in slot_of:
+            pair = int(node[row]), model
+            slot_of[device] = (*pair, opened.get(pair, 0))
+            opened[pair] = opened.get(pair, 0) + 1
+            rests[device] = MILLI
+        rests[device] = max(rests[device] - int(held.gpu_milli[row]), 0)
+    device_of = {place: device for device, place in slot_of.items()}
+    return SharedGpus(slot_of=slot_of, device_of=device_of, rest_milli=rests)
+
+
+def _siblings(
+    group: IntArray, node: IntArray, groups: IntArray
+) -> dict[tuple[int, int], int]:
+    wanted = np.isin(group, groups)
+    if not wanted.any():
+        return {}
+    pairs, counts = np.unique(
+        np.column_stack([group[wanted], node[wanted]]), axis=0, return_counts=True
+    )
+    return {
+        (workload, row): count
+        for (workload, row), count in zip(pairs.tolist(), counts.tolist(), strict=True)
+    }
 
 
 def _masks(
@@ -129,14 +209,17 @@ def _masks(
     masks: list[Mask] = []
     restrictions = pending.restrictions
     numbers = np.zeros(len(restrictions), dtype=np.int64)
-    ports = {view.name: held_ports(board, view.name) for view in nodes}
+    ports: dict[str, frozenset[str]] = {}
     # Only what something waiting names: the list of all ever seen may be long.
     for index in np.unique(pending.restriction).tolist():
         restriction = restrictions[index]
         if restriction == Restriction():
             continue
-        allowed = _flags(
-            restricts(restriction, view, ports[view.name]) is None for view in nodes
+        if restriction.ports and not ports:
+            ports = {view.name: held_ports(board, view.name) for view in nodes}
+        allowed = flags(
+            restricts(restriction, view, ports.get(view.name, frozenset())) is None
+            for view in nodes
         )
         masks.append(Mask(reason=_mask_reason(restriction), allowed=allowed))
         numbers[index] = len(masks)

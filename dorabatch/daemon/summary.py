@@ -85,7 +85,9 @@ def waiting_reason(last: LastPlan, container: Container) -> tuple[str, str]:
     index = plan.waiting.get(container.container_id) if plan else None
     if plan is not None and index is not None:
         explanation = plan.explanations[index]
-        return explanation.reason, explanation.sentence
+        kept = last.reserved.get(container.container_id)
+        told = f"; {kept}" if kept else ""
+        return explanation.reason, explanation.sentence + told
     if container.reason:
         return "Requeued", f"waits for another attempt: {container.reason}"
     return "NotPlannedYet", "the next scheduling cycle looks at it"

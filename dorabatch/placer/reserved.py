@@ -202,9 +202,7 @@ class _Repair:
                 node = old.node
         return self._promise(line, row, ask, node, start)
 
-    def _stays(
-        self, old: int, best: int, start: IntArray, waits: IntArray
-    ) -> bool:
+    def _stays(self, old: int, best: int, start: IntArray, waits: IntArray) -> bool:
         """Whether the node of before is as good as the best, or nearly."""
         if old < 0 or start[old] < 0:
             return False
@@ -243,9 +241,7 @@ class _Repair:
             self.timeline = Timeline(self.cluster, self.times.ends)
         return self.timeline
 
-    def _ends(
-        self, placements: tuple[Placement, ...], rows: IntArray
-    ) -> Ends | None:
+    def _ends(self, placements: tuple[Placement, ...], rows: IntArray) -> Ends | None:
         if not placements:
             return None
         planned = self.times.planned_end_us
@@ -430,9 +426,7 @@ def _behind(
 ) -> Plan:
     """`again` behind what was settled and explained before it."""
     offset = len(plan.explanations)
-    waiting = {
-        key: plan.waiting[key] for key in ahead.tolist() if key in plan.waiting
-    }
+    waiting = {key: plan.waiting[key] for key in ahead.tolist() if key in plan.waiting}
     waiting.update({key: offset + why for key, why in again.waiting.items()})
     return Plan(
         placements=settled + again.placements,

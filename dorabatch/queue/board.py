@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
 from dorabatch.queue.demand import Claim, Demand
+from dorabatch.queue.held import HeldTable
 from dorabatch.queue.pending import PendingQueue
 from dorabatch.queue.records import Container, ContainerId, Workload, WorkloadId
 from dorabatch.queue.states import HOLDING, State
@@ -29,6 +30,7 @@ class Board:
         claim_of: Callable[[Workload], Claim] = plain_claim,
     ) -> None:
         self.pending = PendingQueue()
+        self.held = HeldTable()
         self.demand_of = demand_of
         self.claim_of = claim_of
         self.workloads: dict[WorkloadId, Workload] = {}
@@ -101,6 +103,10 @@ class Board:
             self.pending.drop(key)
         if container.hold is not None and container.state in HOLDING:
             self.holding.setdefault(container.hold.node, {})[key] = container
+            claim = self.claim_of(self.workloads[container.workload_id])
+            self.held.put(container, claim.run_seconds_max)
+        else:
+            self.held.drop(key)
 
     def _put_pending(self, container: Container) -> None:
         workload = self.workloads[container.workload_id]
@@ -115,3 +121,4 @@ class Board:
         self.workloads.pop(workload_id, None)
         for key in self.replicas.pop(workload_id, {}).values():
             self.containers.pop(key, None)
+            self.held.drop(key)

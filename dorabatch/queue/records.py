@@ -9,6 +9,8 @@ from typing import NewType
 
 from dorabatch.queue.states import AfterStop, Outcome, State
 
+WHOLE_GPU_MILLI = 1000
+
 WorkloadId = NewType("WorkloadId", int)
 ContainerId = NewType("ContainerId", int)
 
@@ -46,7 +48,8 @@ class Hold:
     """What one attempt holds on a node. Memory in MiB, CPU in thousandths.
 
     `cores` are pinned exclusively; empty means a quota on the cores nobody pins.
-    `boot_id` tells whether the node was restarted since.
+    `boot_id` tells whether the node was restarted since. `gpu_milli` below 1000 is a
+    share of the one GPU in `gpus`, which others may hold shares of too.
     """
 
     node: str
@@ -57,6 +60,7 @@ class Hold:
     memory_mib: int
     ports: tuple[str, ...] = ()
     boot_id: str = ""
+    gpu_milli: int = WHOLE_GPU_MILLI
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

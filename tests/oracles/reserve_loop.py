@@ -125,7 +125,7 @@ def broken_reservations(
 def _taken_at_unknown(
     requests: RequestArrays, cluster: ClusterArrays, plan: Plan, key: int, node: int
 ) -> list[str]:
-    """Lower rank on a node whose start nobody knows, in what the request is short of."""
+    """Lower rank in what a request without a known start is short of."""
     rank = {int(k): row for row, k in enumerate(requests.key.tolist())}
     row = rank[key]
     books = LoopBooks(cluster)

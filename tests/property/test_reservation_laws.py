@@ -15,8 +15,14 @@ from tests.oracles.placer_cases import MODELS, make_cluster, make_requests
 from tests.oracles.placer_loop import violations
 from tests.oracles.reserve_loop import broken_reservations
 
-NODE = st.sampled_from([(8000, 8192, (4, 0, 0)), (8000, 8192, (0, 2, 0)),
-                        (16000, 16384, (8, 0, 0)), (4000, 4096, (2, 2, 0))])  # fmt: skip
+NODE = st.sampled_from(
+    [
+        (8000, 8192, (4, 0, 0)),
+        (8000, 8192, (0, 2, 0)),
+        (16000, 16384, (8, 0, 0)),
+        (4000, 4096, (2, 2, 0)),
+    ]
+)
 END = st.sampled_from([100, 200, 300, 400, UNKNOWN_US])
 RUNNING = st.lists(
     st.tuples(st.integers(0, 3), st.sampled_from([0, 1, 2, 4]), END), max_size=10
@@ -79,7 +85,9 @@ def test_nobody_of_lower_rank_delays_a_reservation(nodes, running, queue, depth)
     times = times_of(queue, ends)
     policy = PlacementPolicy(reservations=depth)
     plan = place_reserved(requests, cluster, times, policy)
-    planned = dict(zip(requests.key.tolist(), times.planned_end_us.tolist()))
+    planned = dict(
+        zip(requests.key.tolist(), times.planned_end_us.tolist(), strict=True)
+    )
     assert broken_reservations(requests, cluster, plan, ends, planned) == []
     assert len(plan.reservations) <= depth
     assert place_reserved(requests, cluster, times, policy) == plan

@@ -1,0 +1,79 @@
+"""When what runs, and what waits, is expected to end: the placer's view of time.
+
+From time limits, or from run lengths that the caller predicts. Pure; predicts nothing
+itself and stops nothing.
+"""
+
+import numpy as np
+
+from dorabatch.daemon.snapshot import Snapshot, model_counts
+from dorabatch.placer.arrays import UNKNOWN_US, Reservation
+from dorabatch.placer.reserved import Times
+from dorabatch.placer.timeline import Ends
+from dorabatch.queue.demand import IntArray
+
+_MICROSECONDS = 1_000_000
+
+
+def take_times(
+    snapshot: Snapshot,
+    order: IntArray,
+    now_us: int,
+    *,
+    kept: tuple[Reservation, ...] = (),
+    waiting_run_us: IntArray | None = None,
+    held_run_us: IntArray | None = None,
+) -> Times:
+    """Planned ends of the snapshot's rows; requests in the order given.
+
+    waiting_run_us[pending], held_run_us[held]: expected lengths of whole runs in
+    microseconds, UNKNOWN_US where nobody knows. Without them the time limits count.
+    """
+    pending, held = snapshot.pending, snapshot.held
+    if waiting_run_us is None:
+        limits = [claim.run_seconds_max * _MICROSECONDS for claim in pending.claims]
+        waiting_run_us = _limits(np.array(limits, dtype=np.int64)[pending.claim])
+    if held_run_us is None:
+        held_run_us = _limits(held.limit_us)
+    return Times(
+        now_us=now_us,
+        ends=_ends(snapshot, now_us, held_run_us),
+        planned_end_us=_after(np.int64(now_us), waiting_run_us[order]),
+        kept=kept,
+    )
+
+
+def _limits(limit_us: IntArray) -> IntArray:
+    return np.where(limit_us > 0, limit_us, UNKNOWN_US)
+
+
+def _after(start: IntArray | np.int64, run_us: IntArray) -> IntArray:
+    """start + run, where the run's length is known."""
+    known = run_us < UNKNOWN_US
+    return np.where(known, start + np.where(known, run_us, 0), UNKNOWN_US)
+
+
+def _ends(snapshot: Snapshot, now_us: int, run_us: IntArray) -> Ends:
+    held, models = snapshot.held, snapshot.cluster.models
+    start = np.where(held.started_us > 0, held.started_us, now_us)
+    # What is overdue or stopping goes any moment now.
+    end = np.maximum(_after(start, run_us), now_us)
+    end[held.stopping == 1] = now_us
+    counts = model_counts(held.model_sets, models)[held.models]
+    counts[held.device > 0] = 0
+    places = [
+        snapshot.shared.slot_of.get(device, (-1, -1, -1)) for device in held.devices
+    ]
+    slot = np.array(places, dtype=np.int64).reshape(-1, 3)[held.device]
+    here = np.flatnonzero(snapshot.held_node >= 0)
+    ends = Ends(
+        node=snapshot.held_node,
+        gpus=counts,
+        cpu_milli=held.cpu_milli,
+        memory_mib=held.memory_mib,
+        end_us=end,
+        share_model=slot[:, 1],
+        share_slot=slot[:, 2],
+        share_milli=np.where(held.device > 0, held.gpu_milli, 0),
+    )
+    return ends.take(here)

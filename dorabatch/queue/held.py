@@ -1,0 +1,109 @@
+"""What is held on the nodes, as arrays that change with each commit.
+
+The cycle reads copies of these columns instead of going through the records of all
+that runs. Decides nothing.
+"""
+
+import threading
+from dataclasses import dataclass
+
+from dorabatch.queue.columns import Columns, number_of
+from dorabatch.queue.demand import IntArray
+from dorabatch.queue.records import WHOLE_GPU_MILLI, Container, ContainerId
+from dorabatch.queue.states import State
+from dorabatch.units import microseconds_of
+
+_COLUMNS = (
+    "key",
+    "group",
+    "node",
+    "models",
+    "device",
+    "gpu_milli",
+    "cpu_milli",
+    "memory_mib",
+    "started_us",
+    "limit_us",
+    "stopping",
+)
+_MICROSECONDS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldArrays:
+    """Copies of the columns, one row a container that holds something.
+
+    `node` indexes `nodes`, `models` indexes `model_sets` (one name a GPU), `device`
+    indexes `devices`: the shared GPU's uuid, 0 where whole GPUs or none are held.
+    `started_us` is 0 before the start, `limit_us` 0 without a time limit.
+    """
+
+    key: IntArray
+    group: IntArray
+    node: IntArray
+    models: IntArray
+    device: IntArray
+    gpu_milli: IntArray
+    cpu_milli: IntArray
+    memory_mib: IntArray
+    started_us: IntArray
+    limit_us: IntArray
+    stopping: IntArray
+    nodes: tuple[str, ...]
+    model_sets: tuple[tuple[str, ...], ...]
+    devices: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.key)
+
+
+class HeldTable:
+    """The containers that hold something, by columns."""
+
+    def __init__(self) -> None:
+        self._columns = Columns(_COLUMNS)
+        # The writer changes the columns while the cycle copies them.
+        self._lock = threading.Lock()
+        self._nodes: dict[str, int] = {}
+        self._model_sets: dict[tuple[str, ...], int] = {(): 0}
+        self._devices: dict[str, int] = {"": 0}
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+    def put(self, container: Container, run_seconds_max: int) -> None:
+        """Add a container that holds something, or change it; 0: no time limit."""
+        hold, started = container.hold, container.started_at
+        assert hold is not None
+        is_share = hold.gpu_milli != WHOLE_GPU_MILLI
+        with self._lock:
+            self._columns.put(
+                (
+                    container.container_id,
+                    container.workload_id,
+                    number_of(self._nodes, hold.node),
+                    number_of(self._model_sets, hold.gpu_models),
+                    number_of(self._devices, hold.gpus[0]) if is_share else 0,
+                    hold.gpu_milli,
+                    hold.cpu_milli,
+                    hold.memory_mib,
+                    microseconds_of(started) if started else 0,
+                    run_seconds_max * _MICROSECONDS,
+                    container.state is State.STOPPING,
+                )
+            )
+
+    def drop(self, key: ContainerId) -> None:
+        """Take a container out; nothing happens when it holds nothing."""
+        with self._lock:
+            self._columns.drop(key)
+
+    def arrays(self) -> HeldArrays:
+        """A copy of what is held now."""
+        with self._lock:
+            columns = self._columns.copy()
+            nodes = tuple(self._nodes)
+            model_sets, devices = tuple(self._model_sets), tuple(self._devices)
+        return HeldArrays(
+            **columns, nodes=nodes, model_sets=model_sets, devices=devices
+        )
