@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 from dorabatch.node.facts import NodeFacts
-from dorabatch.queue.records import Container, Hold
-from dorabatch.queue.states import HOLDING, LEGAL_MOVES, State
+from dorabatch.queue.records import Container, Hold, Run
+from dorabatch.queue.states import HOLDING, LEGAL_MOVES, Outcome, State
 
 
 def holds_by_node(containers: Iterable[Container]) -> dict[str, list[Hold]]:
@@ -120,3 +120,83 @@ def broken_laws(
         *capacity_exceeded(containers, nodes),
         *misplaced_holds(containers),
     ]
+
+
+def containers_without_hold(
+    containers: Iterable[Container],
+    observed: Mapping[str, Iterable[tuple[int, int, int]]],
+) -> list[str]:
+    """What runs on a node is an attempt that holds its place there.
+
+    observed[node]: (workload, replica, attempt) of each container that runs there.
+    """
+    held = {
+        (c.hold.node, c.workload_id, c.replica, c.attempt)
+        for c in containers
+        if c.hold is not None
+    }
+    return [
+        f"{node}: attempt {attempt} of {workload}.{replica} runs and holds nothing"
+        for node, runs in observed.items()
+        for workload, replica, attempt in runs
+        if (node, workload, replica, attempt) not in held
+    ]
+
+
+def replicas_running_twice(
+    observed: Mapping[str, Iterable[tuple[int, int, int]]],
+) -> list[str]:
+    """No replica runs in two containers at once, on whatever nodes."""
+    counts = Counter(
+        (workload, replica)
+        for runs in observed.values()
+        for workload, replica, _ in runs
+    )
+    return [
+        f"replica {replica} of workload {workload} runs {count} times"
+        for (workload, replica), count in counts.items()
+        if count > 1
+    ]
+
+
+def differences_in_memory(
+    in_memory: Mapping[int, Container], on_disk: Iterable[Container]
+) -> list[str]:
+    """What the daemon remembers of a container is what the database says."""
+    return [
+        f"container {one.container_id} is {in_memory[one.container_id]} in memory "
+        f"and {one} on disk"
+        for one in on_disk
+        if one.container_id in in_memory and in_memory[one.container_id] != one
+    ]
+
+
+def unfinished(containers: Iterable[Container]) -> list[str]:
+    """Once everything has ended, every container has an outcome and holds nothing."""
+    return [
+        f"container {one.container_id} is left {one.state}, outcome {one.outcome}"
+        for one in containers
+        if one.state is not State.FINISHED or one.hold is not None or not one.outcome
+    ]
+
+
+def made_up_results(
+    results: Iterable[tuple[int, int, int, Run]],
+    exits: Mapping[tuple[int, int, int], int],
+) -> list[str]:
+    """Whatever is recorded as done or failed with a code really ended so.
+
+    results: (workload, replica, attempt, what is recorded); exits: the codes with
+    which jobs ended by themselves.
+    """
+    broken = []
+    for workload, replica, attempt, run in results:
+        code = exits.get((workload, replica, attempt))
+        # A refused start is a failure too, whatever ended the container after it.
+        is_own_end = run.outcome is Outcome.DONE or run.reason.startswith("exit code")
+        if is_own_end and code != run.exit_code:
+            broken.append(
+                f"attempt {attempt} of {workload}.{replica} is recorded {run.outcome} "
+                f"with exit code {run.exit_code}; the job ended with {code}"
+            )
+    return broken

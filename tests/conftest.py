@@ -113,3 +113,8 @@ def remove_containers(cluster: Cluster) -> None:
         client = cluster.docker(name)
         for container in client.containers(all=True):
             client.remove_container(container["Id"], force=True)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--seed=N` repeats one simulation."""
+    parser.addoption("--seed", type=int, default=None, help="one simulation's seed")

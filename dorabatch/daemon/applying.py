@@ -11,11 +11,12 @@ from dorabatch.daemon.intake import Intake
 from dorabatch.daemon.keeper import Keepers
 from dorabatch.daemon.rights import Caller, check_owner
 from dorabatch.daemon.services import Services
-from dorabatch.daemon.settle import end_containers, end_workload_if_over
+from dorabatch.daemon.settle import end_containers, end_workload
 from dorabatch.daemon.submissions import Submissions
 from dorabatch.daemon.summary import workload_label
 from dorabatch.daemon.wish import spec_of
 from dorabatch.db import Tx
+from dorabatch.errors import ConflictError
 from dorabatch.queue import store
 from dorabatch.queue.records import Container, Happening, Workload
 from dorabatch.queue.states import AfterStop, Outcome, State
@@ -82,14 +83,18 @@ class WorkloadApplier:
         )
 
         def write(tx: Tx) -> list[Container]:
+            if store.get_workload(tx, workload.workload_id) != workload:
+                raise ConflictError(
+                    f"workload {workload_label(workload)} was changed in the same "
+                    "moment; apply again"
+                )
             store.save_workload(tx, wanted)
             if not same_spec:
                 store.insert_versions(tx, [replace(wanted, submitted_at=now)])
             is_turn_only = same_spec and same_count
-            changed = [] if is_turn_only else _rescale(tx, wanted, now)
-            if not same_spec:
-                changed += _renew(tx, wanted, now)
-            return changed
+            # First those that go on: ending the last one would end the workload.
+            changed = [] if same_spec else _renew(tx, wanted, now)
+            return changed if is_turn_only else changed + _rescale(tx, wanted, now)
 
         changed = self._services.writer.do(write)
         self._hand_over(changed)
@@ -106,13 +111,8 @@ class WorkloadApplier:
         now = self._services.clock.now()
 
         def write(tx: Tx) -> list[Container]:
-            containers = store.containers_of(tx, workload.workload_id)
             reason = f"deleted by {caller.user}"
-            ended = end_containers(
-                tx, containers, outcome=Outcome.CANCELLED, reason=reason, now=now
-            )
-            end_workload_if_over(tx, workload.workload_id, now, is_unwanted=True)
-            return ended
+            return end_workload(tx, workload.workload_id, reason=reason, now=now)
 
         changed = self._services.writer.do(write)
         self._hand_over(changed)
@@ -167,10 +167,10 @@ def _wanted_again(container: Container, version: int, now: datetime) -> Containe
 
 
 def _renew(tx: Tx, workload: Workload, now: datetime) -> list[Container]:
-    """Let every container start anew with the present spec."""
+    """Let every container that is wanted start anew with the present spec."""
     pairs = []
     for one in store.containers_of(tx, workload.workload_id):
-        if one.removed:
+        if one.removed or one.replica > workload.replicas:
             continue
         if one.state is State.FINISHED:
             pairs.append((one, requeued(one, now)))

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from dorabatch.daemon.keeper import Keepers
 from dorabatch.daemon.rights import Caller, check_owner
 from dorabatch.daemon.services import Services
-from dorabatch.daemon.settle import end_containers, end_workload_if_over
+from dorabatch.daemon.settle import end_workload
 from dorabatch.daemon.summary import find_workload, summarize, workload_label
 from dorabatch.db import Tx
 from dorabatch.errors import AlreadyFinished, UserError
-from dorabatch.queue import store
 from dorabatch.queue.records import Container, Workload
-from dorabatch.queue.states import Outcome, State, parse_state_filter
+from dorabatch.queue.states import State, parse_state_filter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,14 +65,7 @@ def cancel(
     def write(tx: Tx) -> list[Container]:
         changed: list[Container] = []
         for workload in workloads:
-            changed += end_containers(
-                tx,
-                store.containers_of(tx, workload.workload_id),
-                outcome=Outcome.CANCELLED,
-                reason=reason,
-                now=now,
-            )
-            end_workload_if_over(tx, workload.workload_id, now, is_unwanted=True)
+            changed += end_workload(tx, workload.workload_id, reason=reason, now=now)
         return changed
 
     changed = services.writer.do(write)

@@ -6,8 +6,8 @@ Decides nothing: `reconcile` says what is open, `Launcher` does it.
 """
 
 import threading
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import datetime
 
 from dorabatch import log
@@ -38,12 +38,18 @@ _LISTEN_AGAIN_SECONDS = 1.0
 class NodeKeeper:
     """Looks after one node until it is told to stop."""
 
-    def __init__(self, services: Services, node: str, driver: NodeDriver) -> None:
+    def __init__(
+        self,
+        services: Services,
+        node: str,
+        driver: NodeDriver,
+        workers: Executor | None = None,
+    ) -> None:
         self._services = services
         self._node = node
         self.driver = driver
         self._launcher = Launcher(services, node, driver)
-        self._pool = ThreadPoolExecutor(
+        self._pool = workers or ThreadPoolExecutor(
             max_workers=services.settings.node.launches_at_once,
             thread_name_prefix=f"work-{node}",
         )
@@ -103,17 +109,21 @@ class NodeKeeper:
     def _keep(self) -> None:
         while not self._stopping.is_set():
             self._wake.clear()
-            try:
-                self._look()
-            except HostKeyChanged as error:
-                self._fault(NodeState.QUARANTINED, error)
-            except NodeAuthRefused as error:
-                self._fault(NodeState.REFUSED, error)
-            except NodeError as error:
-                self._fault(NodeState.UNREACHABLE, error)
-            except DorabatchError as error:
-                log.failure("keeper-failed", error, node=self._node)
+            self.look()
             self._wake.wait(self._seconds_to_next_look())
+
+    def look(self) -> None:
+        """Look once; a node that cannot be looked at is marked, whatever the reason."""
+        try:
+            self._look()
+        except HostKeyChanged as error:
+            self._fault(NodeState.QUARANTINED, error)
+        except NodeAuthRefused as error:
+            self._fault(NodeState.REFUSED, error)
+        except NodeError as error:
+            self._fault(NodeState.UNREACHABLE, error)
+        except DorabatchError as error:
+            log.failure("keeper-failed", error, node=self._node)
 
     def _look(self) -> None:
         facts = self._probe_when_due()
@@ -240,12 +250,15 @@ class NodeKeeper:
             try:
                 self._follow_events()
             except NodeUnreachable:
-                # Docker is away or came back: look at once, suspect what runs.
-                self._suspect_all()
-                self._wake.set()
+                self.link_lost()
             except NodeError as error:
                 log.detail("listen-failed", node=self._node, error=error)
             self._stopping.wait(_LISTEN_AGAIN_SECONDS)
+
+    def link_lost(self) -> None:
+        """Docker is away or came back: look at once, suspect what runs."""
+        self._suspect_all()
+        self._wake.set()
 
     def _follow_events(self) -> None:
         with self.driver.events(self._services.cluster_id) as stream:
@@ -254,9 +267,10 @@ class NodeKeeper:
             self._wake.set()
             for event in stream:
                 if event.action == "die":
-                    self._saw_end(event.labels)
+                    self.saw_end(event.labels)
 
-    def _saw_end(self, labels: Mapping[str, str]) -> None:
+    def saw_end(self, labels: Mapping[str, str]) -> None:
+        """The container with these labels has ended: conclude it if it is ours."""
         identity = parse_identity(labels)
         if identity is None:
             return
@@ -329,8 +343,13 @@ class NodeKeeper:
 class Keepers:
     """The keepers of all nodes, by name."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(
+        self,
+        services: Services,
+        make: Callable[[Services, str, NodeDriver], NodeKeeper] = NodeKeeper,
+    ) -> None:
         self._services = services
+        self._make = make
         self._keepers: dict[str, NodeKeeper] = {}
         self._lock = threading.Lock()
 
@@ -344,7 +363,7 @@ class Keepers:
         if view is None:
             return
         driver = self._services.open_driver(view.settings)
-        keeper = NodeKeeper(self._services, node, driver)
+        keeper = self._make(self._services, node, driver)
         with self._lock:
             before = self._keepers.get(node)
             self._keepers[node] = keeper

@@ -28,14 +28,14 @@ _LIMITS_SECONDS = 1.0
 class Daemon:
     """All threads of one dorad."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, keepers: Keepers | None = None) -> None:
         self._services = services
-        self._keepers = Keepers(services)
+        self._keepers = keepers or Keepers(services)
         self._intake = Intake(services)
         self._nodes = Nodes(services, self._keepers)
         self._mail = MailSender(services)
         submissions = Submissions(services)
-        context = Context(
+        self.context = Context(
             services=services,
             keepers=self._keepers,
             intake=self._intake,
@@ -43,17 +43,22 @@ class Daemon:
             applier=WorkloadApplier(services, self._keepers, self._intake, submissions),
             nodes=self._nodes,
         )
-        self._server = ApiServer(make_app(context), services.settings)
+        self._server: ApiServer | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="cycle", daemon=True)
         self._limits_at = 0.0
 
-    def start(self) -> None:
-        """Begin to serve."""
+    def load(self) -> None:
+        """Read what was declared, and begin to look after the nodes."""
         with self._services.engine.connect() as connection:
             for workspace in list_objects(connection, "Workspace"):
                 self._intake.know_workspace(workspace)
         self._nodes.load()
+
+    def start(self) -> None:
+        """Begin to serve."""
+        self._server = ApiServer(make_app(self.context), self._services.settings)
+        self.load()
         self._thread.start()
         self._server.start()
         self._mail.start()
@@ -77,7 +82,8 @@ class Daemon:
         """Answer what was asked, let go of the nodes; containers go on."""
         self._stopping.set()
         self._services.cycle_wanted.set()
-        self._server.stop()
+        if self._server is not None:
+            self._server.stop()
         if self._thread.is_alive():
             self._thread.join(10.0)
         self._keepers.stop()
@@ -90,7 +96,7 @@ class Daemon:
         while not self._stopping.is_set():
             self._services.cycle_wanted.clear()
             try:
-                self._turn()
+                self.turn()
             except InvariantError:
                 raise
             except DorabatchError as error:
@@ -100,7 +106,8 @@ class Daemon:
             self._stopping.wait(settings.interval_seconds_min)
             self._services.cycle_wanted.wait(self._patience())
 
-    def _turn(self) -> None:
+    def turn(self) -> None:
+        """One beat: a scheduling cycle, and once a second what runs too long."""
         result = run_cycle(self._services, self._keepers)
         if result.placed or result.stale:
             log.event(

@@ -77,8 +77,35 @@ def end_workload_if_over(
     workload = store.get_workload(tx, workload_id)
     if workload is None or workload.ended_at is not None:
         return
-    if workload.replicas or is_unwanted:
+    is_cancelled = any(not one.removed for one in siblings)
+    if workload.replicas or is_unwanted or is_cancelled:
         store.save_workload(tx, replace(workload, ended_at=now))
+
+
+def end_workload(
+    tx: Tx, workload_id: WorkloadId, *, reason: str, now: datetime
+) -> list[Container]:
+    """Nobody wants the workload any more: its containers that changed by it.
+
+    What was scaled away and still stops is the workload's again, so that it ends with
+    the last of them.
+    """
+    siblings = store.containers_of(tx, workload_id)
+    back = [
+        (one, replace(one, removed=False, rev=one.rev + 1))
+        for one in siblings
+        if one.removed and one.state is not State.FINISHED
+    ]
+    store.save_containers(tx, back)
+    changed = end_containers(
+        tx,
+        store.containers_of(tx, workload_id),
+        outcome=Outcome.CANCELLED,
+        reason=reason,
+        now=now,
+    )
+    end_workload_if_over(tx, workload_id, now, is_unwanted=True)
+    return changed
 
 
 def end_containers(

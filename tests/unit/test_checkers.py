@@ -1,13 +1,15 @@
 """The laws accept what is right and reject each kind of wrong records."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
+from dorabatch.queue import transitions as to
 from dorabatch.queue.records import Container
-from dorabatch.queue.states import State
+from dorabatch.queue.states import Outcome, State
 from tests import checkers
-from tests.makers import RTX, container, facts, hold
+from tests.makers import RTX, START, container, facts, hold
 
 NODES = {"n1": facts()}
 
@@ -87,3 +89,47 @@ def test_illegal_moves_are_rejected() -> None:
     assert checkers.illegal_moves({1: [State.PLACED]})
     assert checkers.illegal_moves({1: [State.QUEUED, State.RUNNING]})
     assert checkers.illegal_moves({1: [*good, State.FINISHED]})
+
+
+def test_what_runs_without_a_hold_is_rejected() -> None:
+    one = held(1)
+    assert checkers.containers_without_hold([one], {"n1": [(1, 1, 0)]}) == []
+    for attempt in ((1, 1, 1), (1, 2, 0), (2, 1, 0)):
+        assert checkers.containers_without_hold([one], {"n1": [attempt]})
+    assert checkers.containers_without_hold([one], {"n2": [(1, 1, 0)]})
+    assert checkers.containers_without_hold([container(1)], {"n1": [(1, 1, 0)]})
+
+
+def test_a_replica_that_runs_twice_is_rejected() -> None:
+    assert checkers.replicas_running_twice({"n1": [(1, 1, 1)], "n2": [(1, 2, 1)]}) == []
+    assert checkers.replicas_running_twice({"n1": [(1, 1, 1)], "n2": [(1, 1, 2)]})
+    assert checkers.replicas_running_twice({"n1": [(1, 1, 1), (1, 1, 2)]})
+
+
+def test_memory_that_differs_from_the_disk_is_rejected() -> None:
+    assert checkers.differences_in_memory({1: held(1)}, [held(1), held(2)]) == []
+    assert checkers.differences_in_memory({1: held(1)}, [container(1)])
+
+
+def test_what_is_left_unfinished_is_rejected() -> None:
+    over = container(1, state=State.FINISHED, outcome=Outcome.DONE)
+    assert checkers.unfinished([over]) == []
+    for bad in (
+        container(1),
+        container(1, state=State.FINISHED),
+        container(1, state=State.FINISHED, outcome=Outcome.DONE, hold=hold()),
+    ):
+        assert checkers.unfinished([bad])
+
+
+def test_results_that_no_job_had_are_rejected() -> None:
+    run = to.new_run(container(1, attempt=1, hold=hold()), START)
+    done = replace(run, outcome=Outcome.DONE, exit_code=0)
+    failed = replace(run, outcome=Outcome.FAILED, exit_code=3, reason="exit code 3")
+    refused = replace(run, outcome=Outcome.FAILED, exit_code=143, reason="no image")
+    for good, code in ((done, 0), (failed, 3), (refused, None), (run, None)):
+        exits = {} if code is None else {(1, 1, 1): code}
+        assert checkers.made_up_results([(1, 1, 1, good)], exits) == []
+    for bad, code in ((done, None), (done, 1), (failed, None), (failed, 0)):
+        exits = {} if code is None else {(1, 1, 1): code}
+        assert checkers.made_up_results([(1, 1, 1, bad)], exits)

@@ -1,15 +1,20 @@
 """Applying: create, scale, update, leave alone, delete."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from dorabatch.daemon.applying import Applied
 from dorabatch.daemon.catalog import StoredObject
 from dorabatch.daemon.settle import settle_gone
-from dorabatch.errors import NotAllowed, Refused
+from dorabatch.db import Tx
+from dorabatch.errors import ConflictError, NotAllowed, Refused
 from dorabatch.queue import store
+from dorabatch.queue import transitions as to
 from dorabatch.queue.demand import Claim
 from dorabatch.queue.records import Submitter
-from dorabatch.queue.states import AfterStop, State
+from dorabatch.queue.states import AfterStop, Outcome, State
 from tests.makers import ALICE, BOB, START, document, hold
 from tests.unit.daemon.conftest import Parts, caller
 
@@ -165,3 +170,32 @@ def test_a_nice_out_of_bounds_and_an_unknown_qos_are_refused(parts: Parts) -> No
         apply(parts, nice="1000001")
     with pytest.raises(Refused, match=r"no QOS 'gold' \(known: none\)"):
         apply(parts, qos="gold")
+
+
+def test_a_change_made_in_the_same_moment_is_not_written_over(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply(parts)
+    write = parts.services.writer.do
+
+    def overtaken(action: Callable[[Tx], Any]) -> Any:
+        monkeypatch.setattr(parts.services.writer, "do", write)
+        apply(parts, env=["A=1"])
+        return write(action)
+
+    monkeypatch.setattr(parts.services.writer, "do", overtaken)
+    with pytest.raises(ConflictError, match="changed in the same moment"):
+        apply(parts, replicas="2")
+    workload = parts.services.board.workloads[1]
+    assert (workload.version, workload.replicas) == (2, 1)
+
+
+def test_a_new_spec_for_fewer_replicas_keeps_the_workload_alive(parts: Parts) -> None:
+    apply(parts, replicas="2")
+    running = parts.run(parts.container(1))
+    parts.change(running, lambda c: to.stopping(c, AfterStop.FINISH, Outcome.DONE, ""))
+    gone(parts)
+    assert parts.states(1) == [State.FINISHED, State.QUEUED]
+    apply(parts, env=["A=1"])
+    assert parts.states(1) == [State.QUEUED, State.FINISHED]
+    assert parts.services.board.workloads[1].ended_at is None

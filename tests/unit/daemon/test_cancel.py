@@ -3,9 +3,10 @@
 import pytest
 
 from dorabatch.daemon.cancel import Selection, cancel, selected
+from dorabatch.daemon.settle import settle_gone
 from dorabatch.errors import AlreadyFinished, NotAllowed, NotFound, UserError
 from dorabatch.queue.states import Outcome, State
-from tests.makers import ALICE, BOB, hold, later
+from tests.makers import ALICE, BOB, document, hold, later
 from tests.unit.daemon.conftest import Parts, caller
 
 
@@ -77,3 +78,17 @@ def test_a_selection_of_nothing_is_refused(parts: Parts) -> None:
     with pytest.raises(NotFound, match="no workload 'zz' in workspace 'alice'"):
         chosen(parts, refs=("zz",))
     assert chosen(parts, is_all=True) == []
+
+
+def test_scaled_away_and_cancelled_while_it_stops_ends_when_it_is_gone(
+    parts: Parts,
+) -> None:
+    wanted = document(name="a")
+    parts.context.applier.apply(caller(), wanted)
+    parts.run(parts.container(1))
+    parts.context.applier.apply(caller(), document(name="a", replicas="0"))
+    assert parts.states(1) == [State.STOPPING]
+    assert cancel_all(parts, "1") == 0
+    one, now = parts.container(1), parts.clock.now()
+    parts.services.writer.do(lambda tx: settle_gone(tx, one, now))
+    assert parts.services.board.workloads[1].ended_at == now

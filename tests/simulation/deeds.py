@@ -1,0 +1,242 @@
+"""What may happen in a world: users, jobs, nodes, time and the daemon's own duties.
+
+Each deed draws what it needs from the world's random numbers and does one thing.
+"""
+
+from collections.abc import Callable
+
+from dorabatch.daemon.cancel import Selection, cancel, selected
+from dorabatch.errors import (
+    DorabatchError,
+    InvariantError,
+    NodeError,
+    NodeUnreachable,
+    StartFailed,
+)
+from dorabatch.resources.workload import Workload
+from tests.makers import RTX, V100, document
+from tests.simulation.world import ROOT, World
+
+Deed = Callable[[World], None]
+
+
+def wish(world: World, name: str) -> Workload:
+    """Something a user may want."""
+    draw = world.random
+    options: dict[str, object] = {"name": name, "image": "busybox", "cmd": ["job"]}
+    if draw.random() < 0.75:
+        options["gpus"] = str(draw.choice((1, 1, 1, 2, 2, 4)))
+        if draw.random() < 0.5:
+            options["gpu_models"] = draw.choice(([V100], [RTX], [V100, RTX]))
+    else:
+        options["cpus"] = draw.choice(("1", "2", "500m"))
+    if draw.random() < 0.3:
+        options["memory"] = draw.choice(("256M", "2G", "6G"))
+    if draw.random() < 0.3:
+        options["replicas"] = draw.choice((2, 3))
+    if draw.random() < 0.2:
+        options["restart"] = "Always"
+    if draw.random() < 0.2:
+        options["time"] = draw.choice(("20s", "60s"))
+    if draw.random() < 0.15:
+        options["ports"] = [f"{draw.choice((25000, 25001))}:80"]
+    if draw.random() < 0.1:
+        options["nodes"] = [draw.choice(("n1", "n3"))]
+    return document(**options)
+
+
+def submit(world: World) -> None:
+    """A user submits."""
+    context, draw = world.daemon.context, world.random
+    who = world.caller(draw.choice(world.users()))
+    new, _ = context.intake.admit(who, wish(world, f"j{draw.randrange(10**6)}"))
+    context.submissions.submit(new).result(20)
+
+
+def apply(world: World) -> None:
+    """A user applies a document under one of a few names, again and again."""
+    draw = world.random
+    who = world.caller(draw.choice(world.users()))
+    document = wish(world, draw.choice(("red", "blue")))
+    if draw.random() < 0.5:
+        live = [w for w in world.live() if w.name == document.name]
+        if live:
+            document = scaled(live[0].spec_json, document, draw.choice((0, 1, 2, 4)))
+    world.daemon.context.applier.apply(who, document)
+
+
+def scaled(spec_json: str, document: Workload, count: int) -> Workload:
+    """The stored spec with another number of replicas."""
+    spec = type(document.spec).model_validate_json(spec_json)
+    replica = document.spec.replica.model_copy(update={"count": count})
+    spec = spec.model_copy(update={"replica": replica})
+    return document.model_copy(update={"spec": spec})
+
+
+def cancel_one(world: World) -> None:
+    """A user, or the admin, cancels something."""
+    live = world.live()
+    if not live:
+        return
+    chosen = world.random.choice(live)
+    who = world.caller(chosen.submitter if world.random.random() < 0.8 else ROOT)
+    services, keepers = world.services, world.daemon.context.keepers
+    wanted = Selection(refs=(str(chosen.workload_id),))
+    cancel(services, keepers, who, selected(services, who, wanted))
+
+
+def job_ends(world: World) -> None:
+    """A job ends by itself; often somebody hears of it at once."""
+    running = world.running()
+    if not running:
+        return
+    draw = world.random
+    node, name = draw.choice(running)
+    labels = node.containers[name].facts.labels
+    oom = draw.random() < 0.1
+    code = 137 if oom else draw.choice((0, 0, 0, 1, 3))
+    world.end_job(node, name, code, oom=oom)
+    if draw.random() < 0.6:
+        for keeper in world.keepers():
+            if keeper.driver is node:
+                keeper.saw_end(labels)
+
+
+def turn(world: World) -> None:
+    """The cycle's beat."""
+    world.daemon.turn()
+
+
+def look(world: World) -> None:
+    """A keeper looks at its node."""
+    world.random.choice(world.keepers()).look()
+
+
+def work(world: World) -> None:
+    """One of the duties that wait is done; which, the seed says."""
+    waiting = [k for k in world.keepers() if k.work.waiting]
+    if not waiting:
+        return
+    keeper = world.random.choice(waiting)
+    index = world.random.randrange(len(keeper.work.waiting))
+    keeper.work.waiting.pop(index)()
+
+
+def time_passes(world: World) -> None:
+    """From an instant to a minute."""
+    world.clock.advance(world.random.choice((0.1, 1, 1, 5, 5, 15, 60)))
+
+
+def call_fails(world: World) -> None:
+    """One of the next calls to a node fails, before or after its effect."""
+    draw = world.random
+    node = draw.choice(list(world.nodes.values()))
+    kinds: tuple[Callable[[str], DorabatchError], ...] = (
+        NodeUnreachable,
+        NodeUnreachable,
+        NodeError,
+        StartFailed,
+    )
+    error = draw.choice(kinds)(f"node {node.name}: as the seed wants it")
+    node.fail_call(draw.randint(1, 8), error, after=draw.random() < 0.5)
+
+
+def node_vanishes(world: World) -> None:
+    """Nobody can reach a node; what runs there runs on."""
+    world.random.choice(list(world.nodes.values())).cut()
+
+
+def node_returns(world: World) -> None:
+    """All nodes can be reached again."""
+    for node in world.nodes.values():
+        node.mend()
+
+
+def node_reboots(world: World) -> None:
+    """A node starts anew: nothing runs there any more, and its link is lost."""
+    node = world.random.choice(list(world.nodes.values()))
+    node.reboot()
+    for keeper in world.keepers():
+        if keeper.driver is node:
+            keeper.link_lost()
+
+
+def container_taken(world: World) -> None:
+    """Somebody removes a container behind the daemon's back."""
+    node = world.random.choice(list(world.nodes.values()))
+    if node.containers:
+        node.containers.pop(world.random.choice(sorted(node.containers)))
+
+
+def cordon(world: World) -> None:
+    """A node takes nothing new, or is in use again."""
+    draw = world.random
+    world.daemon.context.nodes.change(
+        world.caller(ROOT),
+        draw.choice(sorted(world.nodes)),
+        scheduling_disabled=draw.random() < 0.4,
+    )
+
+
+def doom(world: World) -> None:
+    """The daemon will be killed at one of the next writes or steps."""
+    world.doom(world.random.randint(1, 12))
+
+
+def restart(world: World) -> None:
+    """The daemon is killed while it does nothing."""
+    world.kill()
+
+
+DEEDS: tuple[tuple[Deed, int], ...] = (
+    (submit, 12),
+    (apply, 4),
+    (cancel_one, 4),
+    (job_ends, 14),
+    (turn, 16),
+    (look, 18),
+    (work, 34),
+    (time_passes, 10),
+    (call_fails, 4),
+    (node_vanishes, 1),
+    (node_returns, 3),
+    (node_reboots, 1),
+    (container_taken, 1),
+    (cordon, 2),
+    (doom, 2),
+    (restart, 1),
+)
+MEANWHILE: tuple[Deed, ...] = (
+    cancel_one,
+    job_ends,
+    job_ends,
+    submit,
+    apply,
+    node_vanishes,
+    time_passes,
+)
+"""What others may do between two steps of one duty."""
+
+
+def interfere(world: World) -> None:
+    """Somebody does something at this very moment."""
+    deed = world.random.choice(MEANWHILE)
+    world.trail.append(f"  meanwhile {deed.__name__}")
+    _do(world, deed)
+
+
+def step(world: World) -> None:
+    """One deed, as the seed wants it."""
+    deeds, weights = zip(*DEEDS, strict=True)
+    deed = world.random.choices(deeds, weights)[0]
+    world.trail.append(deed.__name__)
+    world.attempt(lambda: _do(world, deed))
+
+
+def _do(world: World, deed: Deed) -> None:
+    try:
+        deed(world)
+    except InvariantError:
+        raise
+    except DorabatchError as refusal:
+        world.trail.append(f"  refused: {refusal.message}")

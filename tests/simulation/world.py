@@ -1,0 +1,319 @@
+"""A whole daemon on a fake clock and fake nodes, driven by a seed.
+
+The services, the writer, the board, the cycle, the keepers and the launcher are the
+real ones, on a real SQLite file. Only threads are missing: whatever they would do is
+done on call, in an order that the seed decides, and the daemon may be killed at any
+write or step and put together again from its database.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+
+from sqlalchemy import Connection, select, text
+
+from dorabatch.clock import FakeClock
+from dorabatch.config import Settings
+from dorabatch.daemon.cancel import cancel
+from dorabatch.daemon.keeper import Keepers
+from dorabatch.daemon.main import compose
+from dorabatch.daemon.rights import Caller
+from dorabatch.daemon.service import Daemon
+from dorabatch.daemon.services import Services
+from dorabatch.db import Tx
+from dorabatch.node.facts import ContainerState, NodeFacts
+from dorabatch.node.fake import FakeNode
+from dorabatch.node.identity import parse_identity
+from dorabatch.queue import store
+from dorabatch.queue.records import (
+    Container,
+    ContainerId,
+    Run,
+    Submitter,
+    Workload,
+    WorkloadId,
+)
+from dorabatch.queue.states import State
+from dorabatch.queue.tables import CONTAINERS, RUNS
+from dorabatch.resources.cluster import NodeSpec
+from tests import checkers
+from tests.makers import ALICE, BOB, RTX, START, V100, ZONE, facts, gpus
+from tests.simulation.killing import Killed, tell_moments
+from tests.simulation.work import SteppedKeeper
+
+ROOT = Submitter(user="root", uid=0, gid=0)
+DRAIN_ROUNDS_MAX = 400
+DRAIN_SECONDS = 7.0
+_HISTORY = (
+    "CREATE TABLE seen_states (container_id INTEGER, state TEXT)",
+    "CREATE TRIGGER seen_new AFTER INSERT ON containers "
+    "BEGIN INSERT INTO seen_states VALUES (NEW.id, NEW.state); END",
+    "CREATE TRIGGER seen_move AFTER UPDATE OF state ON containers "
+    "BEGIN INSERT INTO seen_states VALUES (NEW.id, NEW.state); END",
+)
+
+
+def machines() -> dict[str, NodeFacts]:
+    """Four V100; two RTX; two of each; no GPU."""
+    mixed = (*gpus(2, V100, "GPU-V"), *gpus(2, RTX, "GPU-R"))
+    return {
+        "n1": facts(hostname="n1"),
+        "n2": facts(hostname="n2", gpus=gpus(2, RTX)),
+        "n3": facts(hostname="n3", gpus=mixed, cores=tuple(range(12))),
+        "n4": facts(hostname="n4", gpus=(), memory_mib=8192),
+    }
+
+
+class World:
+    """One zone, its nodes and its users."""
+
+    def __init__(self, seed: int, folder: Path) -> None:
+        self.random = Random(seed)
+        self.clock = FakeClock(START)
+        self.settings = Settings(
+            zone=ZONE, state_dir=folder, socket=folder / "dorad.sock"
+        )
+        self.nodes = {
+            name: FakeNode(name, now=self.clock.now, facts=has)
+            for name, has in machines().items()
+        }
+        self.trail: list[str] = []
+        self.exits: dict[tuple[int, int, int], int] = {}
+        self.kills = 0
+        self.is_quiet = True
+        self.interfere: Callable[[], None] = _nothing
+        self._moments = 0
+        self._dies_at = 0
+        self._is_interfering = False
+        self._boot()
+        with self.services.engine.begin() as connection:
+            for statement in _HISTORY:
+                connection.execute(text(statement))
+        for number, name in enumerate(self.nodes):
+            key = "SHA256:" + str(number) * 43
+            spec = NodeSpec.model_validate(
+                {"endpoint": f"ssh://root@{name}:22", "hostKey": key}
+            )
+            self.daemon.context.nodes.save(self.caller(ROOT), name, spec)
+        for keeper in self.keepers():
+            keeper.look()
+
+    @property
+    def services(self) -> Services:
+        """What the present daemon's parts share."""
+        return self.daemon.context.services
+
+    def caller(self, who: Submitter) -> Caller:
+        """Somebody at the socket; root is an admin."""
+        return Caller(submitter=who, is_admin=who is ROOT)
+
+    def users(self) -> tuple[Submitter, ...]:
+        """Who submits."""
+        return ALICE, BOB
+
+    def keepers(self) -> list[SteppedKeeper]:
+        """The present daemon's keepers, by node."""
+        found = (self.daemon.context.keepers.get(name) for name in sorted(self.nodes))
+        return [one for one in found if isinstance(one, SteppedKeeper)]
+
+    def live(self) -> list[Workload]:
+        """Workloads that have not ended, oldest first."""
+        board = self.services.board
+        return [w for _, w in sorted(board.workloads.items()) if w.ended_at is None]
+
+    def running(self) -> list[tuple[FakeNode, str]]:
+        """Every job that runs on a node."""
+        return [
+            (node, name)
+            for node in self.nodes.values()
+            for name, one in node.containers.items()
+            if one.facts.state is ContainerState.RUNNING
+        ]
+
+    # -- life and death --------------------------------------------------------
+
+    def attempt(self, action: Callable[[], None]) -> None:
+        """Do something; where it kills the daemon, a new one takes over."""
+        self._dies_at = self._dies_at if self._dies_at > self._moments else 0
+        try:
+            action()
+        except Killed as killed:
+            self.trail.append(f"killed at {killed}")
+            self.kill()
+
+    def doom(self, moments: int) -> None:
+        """Let the daemon be killed at the n-th moment from here."""
+        self._dies_at = self._moments + moments
+
+    def kill(self) -> None:
+        """End the daemon as kill -9 does, and start another one."""
+        self.kills += 1
+        self._dies_at = 0
+        self.services.writer.stop()
+        self.services.engine.dispose()
+        self._boot()
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self.services.writer.stop()
+        self.services.engine.dispose()
+
+    def _boot(self) -> None:
+        services = compose(self.settings, self.clock)
+        services.open_driver = lambda node: self.nodes[node.name]
+        tell_moments(services, self._moment)
+        self.daemon = Daemon(services, Keepers(services, make=SteppedKeeper))
+        # A daemon may also die while it starts; that is the same as dying after.
+        was_quiet, self.is_quiet = self.is_quiet, True
+        self.daemon.load()
+        self.is_quiet = was_quiet
+
+    def _moment(self, name: str) -> None:
+        if self.is_quiet:
+            return
+        self._moments += 1
+        if self._moments == self._dies_at:
+            raise Killed(name)
+        if self._is_interfering or self.random.random() > 0.06:
+            return
+        self._is_interfering = True
+        try:
+            self.interfere()
+        finally:
+            self._is_interfering = False
+
+    # -- what must hold --------------------------------------------------------
+
+    def broken(self) -> list[str]:
+        """Every law that does not hold now."""
+        with self.services.engine.connect() as connection:
+            containers = list(all_containers(connection))
+            histories = seen_states(connection)
+        attempts = self.attempts()
+        has = {name: node.facts for name, node in self.nodes.items()}
+        return [
+            *checkers.broken_laws(containers, has),
+            *checkers.illegal_moves(histories),
+            *checkers.containers_without_hold(containers, attempts),
+            *checkers.replicas_running_twice(attempts),
+            *checkers.differences_in_memory(self.services.board.containers, containers),
+            *(text for node in self.nodes.values() for text in node.violations),
+        ]
+
+    def attempts(self) -> dict[str, list[tuple[int, int, int]]]:
+        """What runs on each node: (workload, replica, attempt)."""
+        found: dict[str, list[tuple[int, int, int]]] = {}
+        for node, name in self.running():
+            identity = parse_identity(node.containers[name].facts.labels)
+            assert identity is not None
+            found.setdefault(node.name, []).append(
+                (identity.workload_id, identity.replica, identity.attempt)
+            )
+        return found
+
+    def end_job(self, node: FakeNode, name: str, code: int, *, oom: bool) -> None:
+        """A job ends by itself; remembered, to compare with what is recorded."""
+        identity = parse_identity(node.containers[name].facts.labels)
+        assert identity is not None
+        key = (identity.workload_id, identity.replica, identity.attempt)
+        self.exits[key] = code
+        node.exit(name, code, oom=oom)
+
+    # -- the end -----------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Heal everything, let every job end, and go on until nothing is left."""
+        self.is_quiet = True
+        for node in self.nodes.values():
+            node.mend()
+        for name in self.nodes:
+            self.daemon.context.nodes.change(
+                self.caller(ROOT), name, scheduling_disabled=False
+            )
+        for _ in range(DRAIN_ROUNDS_MAX):
+            self._round()
+            self._end_what_never_ends()
+            is_empty = not any(node.containers for node in self.nodes.values())
+            if is_empty and not self.live():
+                return
+        plan = self.services.last_plan.plan
+        why = [one.sentence for one in plan.explanations] if plan else []
+        left = [f"{w.workload_id} {w.name} {w.spec_json}" for w in self.live()]
+        there = {n: list(node.containers) for n, node in self.nodes.items()}
+        raise AssertionError(f"never ends: {left}, {why}, on nodes: {there}")
+
+    def _end_what_never_ends(self) -> None:
+        """Cancel what is scaled to nothing, restarted for ever, or fit for no node."""
+        plan = self.services.last_plan.plan
+        board = self.services.board
+        never = {
+            board.containers[ContainerId(key)].workload_id
+            for key, index in (plan.waiting.items() if plan else ())
+            if plan is not None and plan.explanations[index].never
+        }
+        endless = [
+            one
+            for one in self.live()
+            if not one.replicas
+            or '"Always"' in one.spec_json
+            or one.workload_id in never
+        ]
+        keepers = self.daemon.context.keepers
+        cancel(self.services, keepers, self.caller(ROOT), endless)
+
+    def _round(self) -> None:
+        self.clock.advance(DRAIN_SECONDS)
+        for keeper in self.keepers():
+            keeper.look()
+            self.work_off(keeper)
+        for node, name in self.running():
+            self.end_job(node, name, 0, oom=False)
+        self.daemon.turn()
+
+    def work_off(self, keeper: SteppedKeeper) -> None:
+        """Do all the work that waits at a node."""
+        while keeper.work.waiting:
+            keeper.work.waiting.pop(0)()
+
+    def broken_at_end(self) -> list[str]:
+        """Every law of a drained world that does not hold."""
+        with self.services.engine.connect() as connection:
+            containers = list(all_containers(connection))
+            numbers = {c.container_id: (c.workload_id, c.replica) for c in containers}
+            results = [
+                (*numbers[run.container_id], run.attempt, run)
+                for run in all_runs(connection)
+            ]
+        return [
+            *self.broken(),
+            *checkers.unfinished(containers),
+            *checkers.made_up_results(results, self.exits),
+        ]
+
+
+def all_containers(connection: Connection) -> Iterator[Container]:
+    """Every container on disk."""
+    ids = sorted(set(connection.execute(select(CONTAINERS.c.workload_id)).scalars()))
+    for workload_id in ids:
+        yield from store.containers_of(Tx(connection), WorkloadId(workload_id))
+
+
+def all_runs(connection: Connection) -> list[Run]:
+    """Every attempt on disk."""
+    ids = sorted(set(connection.execute(select(RUNS.c.container_id)).scalars()))
+    return store.runs_of(connection, ids)
+
+
+def seen_states(connection: Connection) -> dict[int, list[State]]:
+    """The states of each container in the order in which they were written."""
+    found: dict[int, list[State]] = {}
+    rows = connection.execute(
+        text("SELECT container_id, state FROM seen_states ORDER BY rowid")
+    )
+    for container_id, state in rows:
+        found.setdefault(container_id, []).append(State(state))
+    return found
+
+
+def _nothing() -> None:
+    """Nobody interferes."""
