@@ -41,6 +41,16 @@ def dnode() -> int:
     return full("dnode", sys.argv[1:])
 
 
+def dshare() -> int:
+    """Look at shares and change the policy."""
+    return full("dshare", sys.argv[1:])
+
+
+def dprio() -> int:
+    """Show why the queue is in this order."""
+    return full("dprio", sys.argv[1:])
+
+
 def dora() -> int:
     """Work with documents of all kinds."""
     return full("dora", sys.argv[1:])

@@ -9,6 +9,8 @@ import click
 
 from dorabatch.cmds.dnode import dnode
 from dorabatch.cmds.dora import dora
+from dorabatch.cmds.dprio import dprio
+from dorabatch.cmds.dshare import dshare
 from dorabatch.cmds.generated import TableCommand
 from dorabatch.cmds.options import COMMANDS
 from dorabatch.cmds.suggest import near
@@ -20,7 +22,12 @@ EXIT_INTERRUPTED = 130
 
 def click_command(name: str) -> click.Command:
     """The click command of a name."""
-    groups: dict[str, click.Command] = {"dnode": dnode, "dora": dora}
+    groups: dict[str, click.Command] = {
+        "dnode": dnode,
+        "dora": dora,
+        "dprio": dprio,
+        "dshare": dshare,
+    }
     command = groups.get(name) or TableCommand(COMMANDS[name])
     if not any(param.name == "version" for param in command.params):
         command.params.append(_version_option(name))

@@ -21,7 +21,7 @@ from dorabatch.cmds.helptext import (
 )
 from dorabatch.cmds.terminal import say
 
-NAMES = ("dsub", "dstat", "dcancel", "dlog", "dnode", "dora")
+NAMES = ("dsub", "dstat", "dcancel", "dlog", "dnode", "dshare", "dprio", "dora")
 INTRODUCTION = """# Commands
 
 Made from the commands themselves by `python -m dorabatch.cmds.manual

@@ -116,6 +116,13 @@ DSUB = Command(
         ),
         Option("--notify", FLAG, "Send mail when it starts, ends or fails."),
         Option(
+            "--nice",
+            TEXT,
+            "Let others go first: taken off the priority. Below 0: administrators.",
+            metavar="N",
+        ),
+        Option("--qos", TEXT, "A QOS of the site, see dshare settings.", metavar="QOS"),
+        Option(
             "--wait",
             FLAG,
             "Wait for the end; exit with the exit code of the workload.",
@@ -188,7 +195,7 @@ DSTAT = Command(
         Option(
             "-o --format",
             TEXT,
-            "Columns to show, separated by commas.",
+            "Columns to show, separated by commas: id, name, rank, prio, ...",
             metavar="COLUMNS",
             scope=COMMAND,
         ),

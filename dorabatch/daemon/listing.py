@@ -14,10 +14,12 @@ from dorabatch.daemon import rows
 from dorabatch.daemon.kept_rows import KeptRows, Listed
 from dorabatch.daemon.services import Services
 from dorabatch.daemon.summary import containers_of, find_workload
+from dorabatch.daemon.turns import places_by_workload, take_turns
 from dorabatch.errors import UserError
 from dorabatch.queue.records import Workload
 from dorabatch.queue.states import parse_state_filter
 
+TURN_FIELDS = frozenset({"rank", "prio"})
 RENDERS = ("table", "json", "noheader", "wide")
 
 
@@ -101,13 +103,34 @@ def _rows(
     services: Services, question: Question, found: list[Listed]
 ) -> list[rows.Row]:
     if not question.by_container:
-        return [one.row for one in found]
+        return _with_turns(services, question, found)
     now, last = services.clock.now(), services.last_plan
     return [
         rows.container_row(last, one.workload, container, now)
         for one in found
         for container in one.containers
     ]
+
+
+def _with_turns(
+    services: Services, question: Question, found: list[Listed]
+) -> list[rows.Row]:
+    """The rows; with place and priority of what waits where somebody looks at them."""
+    shown = TURN_FIELDS.intersection(question.columns)
+    if not shown and question.render not in ("json", "wide"):
+        return [one.row for one in found]
+    turns = take_turns(services, services.clock.now())
+    order = {key: number for number, (key, _) in enumerate(places_by_workload(turns))}
+    filled = []
+    for one in found:
+        row, key = one.row, one.workload.workload_id
+        place = order.get(key)
+        if place is not None:
+            at = turns.row_at(turns.first[key])
+            priority = int(turns.ranked.ranking.priority[at])
+            row = {**row, "rank": place + 1, "priority": priority}
+        filled.append(row)
+    return filled
 
 
 def _matching(

@@ -56,6 +56,10 @@ def workload_row(
         "ended_at": _iso(workload.ended_at),
         "seconds": run_seconds(summary.started_at, workload.ended_at, now),
         "version": workload.version,
+        "nice": spec.priority.nice,
+        "qos": spec.priority.qos,
+        "rank": None,
+        "priority": None,
     }
 
 
@@ -223,6 +227,10 @@ WORKLOAD_CELLS: dict[str, tuple[str, Cell]] = {
     "ended": ("ENDED", _text("ended_at")),
     "version": ("VERSION", _text("version")),
     "zone": ("ZONE", _text("zone")),
+    "rank": ("RANK", _text("rank")),
+    "prio": ("PRIO", _text("priority")),
+    "nice": ("NICE", _text("nice")),
+    "qos": ("QOS", _text("qos")),
 }
 WORKLOAD_COLUMNS = (
     "id", "workspace", "name", "user", "st", "replicas", "gpus", "time", "where",

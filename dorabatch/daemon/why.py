@@ -10,6 +10,7 @@ from dorabatch.daemon.summary import (
     waiting_reason,
     workload_label,
 )
+from dorabatch.daemon.turns import turn_lines
 from dorabatch.queue.records import Container, Workload
 from dorabatch.queue.states import State
 
@@ -33,6 +34,8 @@ def why_text(services: Services, workload: Workload, *, has_placement: bool) -> 
     if has_placement:
         lines += [_line(services, workload, one) for one in containers]
         lines += _counts(services, waiting)
+        if waiting:
+            lines += turn_lines(services, workload, services.clock.now())
     return "\n".join(lines) + "\n"
 
 

@@ -31,7 +31,7 @@ def with_account(
         if row.name == new.name:
             raise UserError(
                 f"{kind} {new.name!r}: there is {kind_of(row)} {row.name!r} already; "
-                f"change it with dshare {kind_of(row)} set, or take another name"
+                "change that one, or take another name"
             )
     if not new.is_user and new.name in known_users:
         raise UserError(
@@ -81,7 +81,7 @@ def find_row(rows: Sequence[Account], name: str, *, is_user: bool) -> Account:
     known = ", ".join(r.name for r in rows if r.is_user == is_user) or "none"
     raise NotFound(
         f"there is no {wanted} {name!r} in the share tree (known: {known}); "
-        f"add it with dshare {wanted} add"
+        "see dshare tree"
     )
 
 

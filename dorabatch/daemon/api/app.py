@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 
-from dorabatch.daemon.api import kinds, logs, nodes, workloads
+from dorabatch.daemon.api import kinds, logs, nodes, shares, workloads
 from dorabatch.daemon.api.context import Context, Handler, guarded, json_answer
 from dorabatch.daemon.fleet import NodeState
 from dorabatch.daemon.server import caller_of
@@ -137,6 +137,41 @@ ROUTES = (
     Route(
         method="POST", path="/v1/nodes/{name}/{verb}", handler=nodes.verb,
         summary="cordon, uncordon or probe a node",
+    ),
+    Route(
+        method="GET", path="/v1/shares", handler=shares.tree,
+        summary="The share tree", query=("name", "render"),
+    ),
+    Route(
+        method="GET", path="/v1/shares/compare", handler=shares.compare,
+        summary="Where two of the tree first differ",
+        query=("first", "second", "render"),
+    ),
+    Route(
+        method="POST", path="/v1/shares/rebuild", handler=shares.rebuild,
+        summary="Make the cache of use anew from the runs",
+    ),
+    Route(
+        method="POST", path="/v1/shares/{kind}", handler=shares.change_row,
+        summary="Add, change or remove an account or a user",
+        body=("action", "name", "parent", "shares", "reason"),
+    ),
+    Route(
+        method="GET", path="/v1/policy", handler=shares.settings,
+        summary="The policy's settings in force", query=("render",),
+    ),
+    Route(
+        method="POST", path="/v1/policy", handler=shares.change_settings,
+        summary="Change the policy's settings", body=("set", "unset", "reason"),
+    ),
+    Route(
+        method="GET", path="/v1/policy/log", handler=shares.history,
+        summary="Who changed what", query=("limit", "render"),
+    ),
+    Route(
+        method="GET", path="/v1/priorities", handler=shares.priorities,
+        summary="The terms of every waiting workload's priority",
+        query=("refs", "render"),
     ),
     Route(
         method="GET", path="/v1/status", handler=status,

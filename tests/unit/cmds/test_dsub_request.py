@@ -47,6 +47,7 @@ def test_the_names_that_the_daemon_knows():
         "name", "image", "gpus", "gpu_models", "gpu_share", "cpus", "memory",
         "replicas", "affinity", "restart", "pull", "shm_size", "env", "workdir",
         "time", "nodes", "zone", "workspace", "network", "ports", "volumes", "notify",
+            "nice", "qos",
     }  # fmt: skip
     assert len(job_options(given)) == sum(o.scope == JOB for o in DSUB.options)
 
