@@ -19,6 +19,7 @@ from sqlalchemy import Engine, bindparam, insert, select, update
 from dorabatch import log
 from dorabatch.clock import Clock, SystemClock
 from dorabatch.config import Settings, read_settings
+from dorabatch.daemon.claim_book import ClaimBook
 from dorabatch.daemon.fleet import Fleet, NodeSettings
 from dorabatch.daemon.notices import Notifier
 from dorabatch.daemon.outbox import Mail, Outbox
@@ -189,6 +190,7 @@ def compose(settings: Settings, clock: Clock | None = None) -> Services:
         policy=policy,
         usage=usage,
         history=history,
+        claims=ClaimBook(policy, history),
     )
 
 

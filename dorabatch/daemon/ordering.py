@@ -3,7 +3,6 @@
 The sums and the order are `fairshare.ranking`'s; writes nothing but who came back.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -52,8 +51,7 @@ def rank_pending(services: Services, pending: PendingArrays, now: datetime) -> R
         group=pending.group,
         replica=pending.replica,
     )
-    present = np.bincount(pending.claim, minlength=len(pending.claims)) > 0
-    terms = claim_terms(services, pending.claims, present, standings, fair)
+    terms = claim_terms(services, pending.claims, standings, fair)
     formula = formula_of(settings)
     now_us = microseconds_of(now)
     return Ranked(
@@ -74,38 +72,24 @@ def formula_of(settings: PolicySettings) -> Formula:
 
 
 def claim_terms(
-    services: Services,
-    claims: Sequence[Claim],
-    present: np.ndarray,
-    standings: Standings,
-    fair: FairTree,
+    services: Services, claims: tuple[Claim, ...], standings: Standings, fair: FairTree
 ) -> ClaimTerms:
-    """What each claim is worth; those not present[claim] count nothing."""
-    settings = services.policy.settings
-    count = len(claims)
-    fair_share, run = np.zeros(count), np.zeros(count)
-    gpus = np.zeros(count)
-    points = np.zeros(count, dtype=np.int64)
-    nice = np.zeros(count, dtype=np.int64)
-    for at in np.flatnonzero(present).tolist():
-        claim = claims[at]
-        node = standings.node.get(claim.user)
-        # Somebody whose first workload came this very moment has used nothing.
-        fair_share[at] = 1.0 if node is None else fair.factor[node]
-        run[at] = services.history.predicted(claim)
-        gpus[at] = claim.gpu_count * claim.gpu_milli / MILLI
-        points[at] = settings.qos.get(claim.qos, 0) + settings.queues.get(
-            claim.workspace, 0
-        )
-        nice[at] = claim.nice
+    """What each claim is worth."""
+    columns = services.claims.columns(claims)
+    # Somebody whose first workload came this very moment has used nothing.
+    factors = [
+        1.0 if node is None else float(fair.factor[node])
+        for node in map(standings.node.get, columns.users)
+    ]
+    fair_share = np.array(factors, dtype=np.float64)[columns.user]
     return ClaimTerms(
         fair_share=fair_share,
-        credit=np.zeros(count),
-        run_seconds=run,
-        area=run * gpus,
-        points=points,
-        nice=nice,
-        tier=np.zeros(count, dtype=np.int64),
+        credit=np.zeros_like(fair_share),
+        run_seconds=columns.run_seconds,
+        area=columns.run_seconds * columns.gpus,
+        points=columns.points,
+        nice=columns.nice,
+        tier=np.zeros_like(columns.nice),
     )
 
 

@@ -6,7 +6,7 @@ Reads the latest runs at the start and takes over each that ends. Decides nothin
 
 import math
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from sqlalchemy import Connection
 
@@ -27,6 +27,8 @@ class RunHistory:
     def __init__(self) -> None:
         self._history = History()
         self._lock = threading.Lock()
+        self._revision = 0
+        self._changed_at: dict[str, int] = {}
 
     def load(self, connection: Connection, zone: str) -> None:
         """Read the latest runs."""
@@ -39,6 +41,20 @@ class RunHistory:
             for change in changes:
                 if isinstance(change, PastRun) and change.outcome in _BY_THEMSELVES:
                     self._add(change)
+
+    def changed_since(self, revision: int) -> tuple[int, Callable[[str], bool]]:
+        """(revision now, whether a user's guesses may differ since the one given).
+
+        Who never ran anything is guessed by what all others ran.
+        """
+        with self._lock:
+            changed_at = dict(self._changed_at)
+            now = self._revision
+
+        def is_changed(user: str) -> bool:
+            return changed_at.get(user, now) > revision
+
+        return now, is_changed
 
     def predicted(self, claim: Claim) -> float:
         """Seconds that a run of this claim will take, by its user's latest runs."""
@@ -68,6 +84,8 @@ class RunHistory:
 
     def _add(self, run: PastRun) -> None:
         spec = spec_of_text(run.spec_json)
+        self._revision += 1
+        self._changed_at[run.user] = self._revision
         self._history.add(
             user=run.user,
             gpus=spec.gpu_count,

@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 
 from dorabatch.clock import Clock
 from dorabatch.config import Settings
+from dorabatch.daemon.claim_book import ClaimBook
 from dorabatch.daemon.fleet import Fleet, NodeSettings
 from dorabatch.daemon.known_nodes import KnownNodes
 from dorabatch.daemon.outbox import Outbox
@@ -60,6 +61,7 @@ class Services:
     policy: PolicyDesk
     usage: UsageBook
     history: RunHistory
+    claims: ClaimBook
     cycle_wanted: threading.Event = field(default_factory=threading.Event)
     mail_wanted: threading.Event = field(default_factory=threading.Event)
     last_plan: LastPlan = field(default_factory=LastPlan)

@@ -213,7 +213,7 @@ class UsageBook:
 
     def _tree(self, rows: dict[str, UsageRow], active: Sequence[str]) -> AccountTree:
         shares = self._policy.rows
-        accounts = {row.name for row in shares if not row.is_user}
+        accounts = self._accounts()
         used = [n for n, row in rows.items() if row.used > _FORGOTTEN]
         users = {*active, *(_user_of(name, accounts) for name in used)} - {""}
         key = (shares, frozenset(users))
@@ -314,10 +314,9 @@ def _nodes(tree: AccountTree, accounts: frozenset[str]) -> dict[str, int]:
     }
 
 
-def _user_of(name: str, accounts: Iterable[str]) -> str:
+def _user_of(name: str, accounts: frozenset[str]) -> str:
     """The user whose seat has this name; empty for an account."""
-    known = set(accounts)
-    if name in known:
+    if name in accounts:
         return ""
     user = name.removesuffix(" (user)")
-    return user if user != name and user in known else name
+    return user if user != name and user in accounts else name

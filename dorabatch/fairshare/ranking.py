@@ -22,6 +22,7 @@ from dorabatch.fairshare.factor import (
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
+_INT_MAX = 2**62
 TERMS = ("fair_share", "credit", "age", "slow_down")
 
 
@@ -136,22 +137,41 @@ def _sorted(
     span = int(priority.max()) - int(priority.min()) + 1
     # Tier and priority as one number: a lower tier always stands before.
     code = tier * span - priority
-    order = np.argsort(code)
-    ranked = code[order]
-    same = ranked[1:] == ranked[:-1]
-    if not same.any():
-        return order.astype(np.int64)
-    in_tie = np.zeros(len(order), dtype=np.bool_)
-    in_tie[1:] |= same
-    in_tie[:-1] |= same
-    place = np.flatnonzero(in_tie)
-    tied = order[place]
-    keys = (
-        rows.replica[tied],
-        rows.group[tied],
-        rows.submitted_us[tied],
-        terms.area[rows.claim[tied]],
-        ranked[place],
-    )
-    order[place] = tied[np.lexsort(keys)]
-    return order.astype(np.int64)
+    order = np.argsort(code).astype(np.int64)
+    place, tie = np.arange(len(order)), _tie_numbers(code[order])
+    area = np.unique(terms.area, return_inverse=True)[1]
+    for key in (area[rows.claim], rows.submitted_us, rows.group, rows.replica):
+        tied = _is_tied(tie)
+        place, tie = place[tied], tie[tied]
+        if len(place) == 0:
+            break
+        order[place], tie = _refined(order[place], tie, key)
+    return order
+
+
+def _refined(
+    order: IntArray, tie: IntArray, key: IntArray
+) -> tuple[IntArray, IntArray]:
+    """Tied rows sorted by a further key, and the number of the tie each is in now."""
+    value = key[order] - key[order].min()
+    group = _tie_numbers(tie)
+    if (int(group[-1]) + 1) * (int(value.max()) + 1) > _INT_MAX:
+        value = np.unique(value, return_inverse=True)[1]
+    code = group * (int(value.max()) + 1) + value
+    again = np.argsort(code)
+    return order[again], _tie_numbers(code[again])
+
+
+def _tie_numbers(ordered: IntArray) -> IntArray:
+    """number[place]: equal for equal neighbours, growing by one at each step."""
+    steps = np.zeros(len(ordered), dtype=np.int64)
+    np.cumsum(ordered[1:] != ordered[:-1], out=steps[1:])
+    return steps
+
+
+def _is_tied(tie: IntArray) -> npt.NDArray[np.bool_]:
+    same = tie[1:] == tie[:-1]
+    tied = np.zeros(len(tie), dtype=np.bool_)
+    tied[1:] |= same
+    tied[:-1] |= same
+    return tied

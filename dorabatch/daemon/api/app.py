@@ -65,6 +65,7 @@ _LIST = (
     "view", "render", "header",
 )  # fmt: skip
 _SCOPE = ("zone", "workspace", "render")
+_SHARE_ROW = ("action", "name", "parent", "shares", "reason")
 _WORKLOAD = "/v1/workloads/{ref:path}"
 
 ROUTES = (
@@ -152,9 +153,12 @@ ROUTES = (
         summary="Make the cache of use anew from the runs",
     ),
     Route(
-        method="POST", path="/v1/shares/{kind}", handler=shares.change_row,
-        summary="Add, change or remove an account or a user",
-        body=("action", "name", "parent", "shares", "reason"),
+        method="POST", path="/v1/shares/account", handler=shares.change_account,
+        summary="Add, change or remove an account", body=_SHARE_ROW,
+    ),
+    Route(
+        method="POST", path="/v1/shares/user", handler=shares.change_user,
+        summary="Put a user into an account, or take them out", body=_SHARE_ROW,
     ),
     Route(
         method="GET", path="/v1/policy", handler=shares.settings,

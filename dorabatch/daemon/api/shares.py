@@ -25,7 +25,7 @@ from dorabatch.daemon.rights import check_admin
 from dorabatch.daemon.rows import Cell, render_table
 from dorabatch.daemon.services import Services
 from dorabatch.daemon.summary import find_workload
-from dorabatch.errors import NotFound, UserError
+from dorabatch.errors import UserError
 from dorabatch.fairshare import share_store
 from dorabatch.fairshare.settings import about, parse_assignments
 from dorabatch.fairshare.share_store import Change
@@ -35,7 +35,6 @@ from dorabatch.units import microseconds_of, moment_of
 
 _SET_KEYS = frozenset({"set", "unset", "reason"})
 _ROW_KEYS = frozenset({"action", "name", "parent", "shares", "reason"})
-_KINDS = ("account", "user")
 _ACTIONS = ("add", "set", "remove")
 _TOP = ("", "-", "/")
 _CHANGES_SHOWN = 50
@@ -107,13 +106,21 @@ async def change_settings(context: Context, request: Request) -> Response:
     return json_answer(_changed(changes))
 
 
-async def change_row(context: Context, request: Request) -> Response:
-    """POST /v1/shares/{kind}: add, set or remove an account or a user."""
+async def change_account(context: Context, request: Request) -> Response:
+    """POST /v1/shares/account: add, set or remove an account."""
+    return await _row_changed(context, request, is_user=False)
+
+
+async def change_user(context: Context, request: Request) -> Response:
+    """POST /v1/shares/user: set or remove a user's row."""
+    return await _row_changed(context, request, is_user=True)
+
+
+async def _row_changed(
+    context: Context, request: Request, *, is_user: bool
+) -> Response:
     caller = context.caller(request)
     check_admin(caller, "changing the share tree")
-    kind = request.path_params["kind"]
-    if kind not in _KINDS:
-        raise NotFound(f"{kind!r} is not in the tree (allowed: {', '.join(_KINDS)})")
     body = await read_body(context, request)
     known_keys(body, _ROW_KEYS)
     action = text_field(body, "action")
@@ -121,7 +128,7 @@ async def change_row(context: Context, request: Request) -> Response:
         raise UserError(f"action: {action!r} (allowed: {', '.join(_ACTIONS)})")
     edit = _edit(context, caller.user, text_field(body, "reason"))
     changes = await run_in_threadpool(
-        _change_row, context.services, edit, action, kind == "user", body
+        _change_row, context.services, edit, action, is_user, body
     )
     context.services.cycle_wanted.set()
     return json_answer(_changed(changes))
