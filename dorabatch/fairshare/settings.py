@@ -53,7 +53,6 @@ class PolicySettings:
     qos: Mapping[str, int]
     queues: Mapping[str, int]
     lane: LaneRule
-    reservations: int
     texts: Mapping[str, str]
 
 
@@ -164,11 +163,6 @@ SETTINGS: dict[str, Setting] = {
         read=_whole(0, 100),
         about="trials on idle GPUs that may be stopped for others",
     ),
-    "reservations": Setting(
-        default="1",
-        read=_whole(0, 1000),
-        about="how many of the first that wait get a reservation",
-    ),
 }
 """Every fixed key."""
 
@@ -237,7 +231,6 @@ def policy_settings(*layers: Mapping[str, str]) -> PolicySettings:
             trial_seconds=_float(values["lane.trial"]),
             stops_max=_int(values["lane.stops_max"]),
         ),
-        reservations=_int(values["reservations"]),
         texts=texts,
     )
 

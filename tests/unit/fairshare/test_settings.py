@@ -67,7 +67,7 @@ def test_words_become_assignments() -> None:
         ("lane.fraction=0.6", "allowed are 0 to 0.5"),
         ("nice_max=1.5", "a whole number"),
         ("qos.high=1001", "allowed are -1000 to 1000"),
-        ("reservations=-1", "allowed are 0 to 1000"),
+        ("lane.stops_max=-1", "allowed are 0 to 100"),
     ],
 )
 def test_what_is_not_allowed_is_refused(word: str, said: str) -> None:
