@@ -55,7 +55,7 @@ MODELS = {
 GPUS_ASKED = (0, 1, 1, 1, 1, 2, 4, 8)
 STAGES = {
     "snapshot": "take_snapshot",
-    "order": "_order",
+    "order": "_gate",
     "ends": "take_times",
     "place": "place_reserved",
     "commit": "_commit",

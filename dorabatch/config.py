@@ -7,9 +7,10 @@ never looks at the database or a node.
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zoneinfo import available_timezones
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from dorabatch.errors import ConfigError
 
@@ -22,6 +23,12 @@ Count = Annotated[int, Field(ge=1)]
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _check_time_zone(name: str) -> str:
+    if name not in available_timezones():
+        raise ValueError("no such time zone; write one such as Europe/Rome")
+    return name
 
 
 class SshSettings(_Section):
@@ -100,6 +107,28 @@ class MailSettings(_Section):
     waiting_max: Count = 10_000
 
 
+class ResetSettings(_Section):
+    """The local moment at which a week of credits begins."""
+
+    weekday: Literal[
+        "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"
+    ] = "monday"
+    hour: Annotated[int, Field(ge=0, le=23)] = 0
+    time_zone: Annotated[str, AfterValidator(_check_time_zone)] = "UTC"
+
+
+class CreditSettings(_Section):
+    """Charging, and what happens at the limit."""
+
+    tick_seconds: Seconds = 300.0
+    lock_prices: bool = True
+    on_exhaust: Literal["demote", "hold", "stop"] = "stop"
+    rollover: Annotated[float, Field(ge=0, le=1)] = 0.0
+    grace_seconds: Annotated[float, Field(ge=0, le=3600)] = 300.0
+    refund_lost_runs: bool = True
+    reset: ResetSettings = ResetSettings()
+
+
 class Settings(_Section):
     """All settings of one daemon."""
 
@@ -121,6 +150,7 @@ class Settings(_Section):
     cycle: CycleSettings = CycleSettings()
     mail: MailSettings = MailSettings()
     policy: dict[str, Any] = {}
+    credits: CreditSettings = CreditSettings()
 
     @property
     def database_url(self) -> str:

@@ -15,6 +15,7 @@ MicroCredits = NewType("MicroCredits", int)
 """Millionths of one credit."""
 
 CREDIT = MicroCredits(1_000_000)
+FREE = MicroCredits(0)
 WHOLE_GPU_MILLI = 1000
 MICROSECOND = timedelta(microseconds=1)
 MICROSECONDS_PER_HOUR = 3_600_000_000
@@ -39,6 +40,12 @@ def render_credits(amount: int) -> str:
     whole, rest = divmod(abs(amount), CREDIT)
     tail = f".{rest:06d}".rstrip("0") if rest else ""
     return f"{'-' if amount < 0 else ''}{whole}{tail}"
+
+
+def credits_number(amount: int) -> int | float:
+    """The amount in credits as a number that prints without an error."""
+    whole, rest = divmod(amount, CREDIT)
+    return amount / CREDIT if rest else whole
 
 
 def microseconds_of(moment: datetime) -> int:

@@ -7,7 +7,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from dorabatch.daemon.fleet import NodeSettings, NodeState, NodeView
+from dorabatch.config import CreditSettings
+from dorabatch.daemon.billing import Asks, Billing
+from dorabatch.daemon.credit_desk import CreditDesk
+from dorabatch.daemon.fleet import Fleet, NodeSettings, NodeState, NodeView
+from dorabatch.daemon.people import People
+from dorabatch.daemon.wish import demand_of, seconds_max
 from dorabatch.node.facts import GpuFacts, NodeFacts
 from dorabatch.placer.arrays import SHARE
 from dorabatch.queue.pending import Demand, Restriction
@@ -166,3 +171,10 @@ def view(name: str = "n1", **changes: Any) -> NodeView:
         "facts": facts(hostname=name),
     }
     return NodeView(**{**values, **changes})
+
+
+def no_billing() -> Billing:
+    """Billing where nothing has a price and nobody is limited."""
+    settings = CreditSettings()
+    asks = Asks(demand_of=demand_of, seconds_max=seconds_max)
+    return Billing(CreditDesk(ZONE, settings, People(settings)), Fleet(), asks)

@@ -12,6 +12,9 @@ KINDS = {
     "Node": ("node", "nodes"),
     "Zone": ("zone", "zones", "z"),
     "Workspace": ("workspace", "workspaces", "ws", "group", "groups"),
+    "User": ("user", "users"),
+    "Resourcecredit": ("resourcecredit", "resourcecredits", "price", "prices"),
+    "Usercredit": ("usercredit", "usercredits"),
 }
 _BY_ALIAS = {alias: kind for kind, names in KINDS.items() for alias in names}
 

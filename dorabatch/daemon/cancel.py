@@ -78,7 +78,8 @@ def cancel(
 def _by_ref(
     services: Services, caller: Caller, ref: str, wanted: Selection
 ) -> Workload:
-    workload = find_workload(services, ref, wanted.workspace or caller.user)
+    home = services.people.default_workspace(caller.user)
+    workload = find_workload(services, ref, wanted.workspace or home)
     check_owner(caller, workload.submitter.user, f"workload {workload_label(workload)}")
     if workload.ended_at is not None:
         code = summarize(services.board, workload).code

@@ -4,15 +4,18 @@ Picks the devices of each placement. A placement that no longer matches is left 
 the next cycle; nothing here talks to a node.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from dorabatch.daemon.billing import Billing, Placing
+from dorabatch.daemon.credit_desk import run_name
 from dorabatch.daemon.fleet import NodeView
+from dorabatch.daemon.holding import amounts
 from dorabatch.daemon.snapshot import FreeDevices, Snapshot
 from dorabatch.db import Tx
 from dorabatch.errors import LeaseLost
-from dorabatch.placer.arrays import SHARE, Placement, Plan
+from dorabatch.placer.arrays import Placement, Plan
 from dorabatch.queue import store
 from dorabatch.queue.board import Board
 from dorabatch.queue.demand import Demand
@@ -25,18 +28,23 @@ MILLI = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Committed:
-    """What came of a plan: placed containers, and how many were stale."""
+    """What came of a plan: placed containers, and how many were stale.
+
+    `refused[container]` says why credit does not let it start.
+    """
 
     placed: tuple[Container, ...]
     stale: int
+    refused: Mapping[int, str]
 
 
 class PlanCommitter:
     """Turns placements into holds on the devices that are free right now."""
 
-    def __init__(self, board: Board, snapshot: Snapshot) -> None:
+    def __init__(self, board: Board, snapshot: Snapshot, billing: Billing) -> None:
         self._board = board
         self._snapshot = snapshot
+        self._billing = billing
         self._devices: dict[str, FreeDevices] = {}
 
     def commit(self, tx: Tx, plan: Plan, now: datetime) -> Committed:
@@ -46,13 +54,25 @@ class PlanCommitter:
             pair = self._pair(placement)
             if pair is not None:
                 changed.append(pair)
-        done = _save(tx, changed)
+        admission = self._billing.admit(
+            tx, [self._placing(after) for _, after in changed], now
+        )
+        refused = admission.refused
+        done = _save(
+            tx, [pair for pair in changed if pair[0].container_id not in refused]
+        )
+        self._billing.open(tx, admission, {run_name(after) for _, after in done}, now)
         store.insert_runs(tx, [new_run(after, now) for _, after in done])
         store.insert_events(tx, [_placed_event(after, now) for _, after in done])
         return Committed(
             placed=tuple(after for _, after in done),
-            stale=len(plan.placements) - len(done),
+            stale=len(plan.placements) - len(done) - len(refused),
+            refused=refused,
         )
+
+    def _placing(self, container: Container) -> Placing:
+        workload = self._board.workloads[container.workload_id]
+        return Placing(container=container, workload=workload)
 
     def _pair(self, placement: Placement) -> tuple[Container, Container] | None:
         container = self._board.containers.get(ContainerId(placement.key))
@@ -111,25 +131,6 @@ class PlanCommitter:
             devices = FreeDevices(view, holds)
             self._devices[view.name] = devices
         return devices
-
-
-def amounts(demand: Demand, view: NodeView) -> tuple[int, int]:
-    """(CPU in thousandths, memory in MiB) on this node, slices resolved.
-
-    The same integer rule as the placer's SHARE: a GPU request's slice is the node's
-    total // its GPUs x GPUs asked; a CPU request's memory follows its CPU part.
-    """
-    facts = view.facts
-    assert facts is not None
-    total_milli, gpus = len(facts.cores) * MILLI, len(facts.gpus)
-    cpu, memory = demand.cpu_milli, demand.memory_mib
-    if cpu == SHARE:
-        cpu = total_milli // max(gpus, 1) * demand.gpu_count
-    if memory == SHARE and demand.gpu_count:
-        memory = facts.memory_mib // max(gpus, 1) * demand.gpu_count
-    elif memory == SHARE:
-        memory = facts.memory_mib * cpu // max(total_milli, 1)
-    return cpu, memory
 
 
 def _save(

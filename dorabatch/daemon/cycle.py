@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from dorabatch import log
 from dorabatch.daemon.commit import Committed, PlanCommitter
+from dorabatch.daemon.credit_gate import Gate, credit_gate
 from dorabatch.daemon.ends import take_times
 from dorabatch.daemon.keeper import Keepers
 from dorabatch.daemon.ordering import notice_returns, rank_pending
@@ -19,7 +20,6 @@ from dorabatch.daemon.steps import Step
 from dorabatch.placer.arrays import Plan, Reservation
 from dorabatch.placer.policy import PlacementPolicy
 from dorabatch.placer.reserved import place_reserved
-from dorabatch.queue.demand import IntArray
 from dorabatch.units import microseconds_of
 
 
@@ -41,11 +41,11 @@ def run_cycle(services: Services, keepers: Keepers) -> CycleResult:
     snapshot = take_snapshot(
         services.board, services.fleet.views(), services.known_nodes
     )
-    order = _order(services, snapshot, now)
+    gate = _gate(services, snapshot, now)
     kept = _kept(services)
-    times = take_times(snapshot, order, microseconds_of(now), kept=kept)
+    times = take_times(snapshot, gate.order, microseconds_of(now), kept=kept)
     policy = placement_policy(services)
-    requests = snapshot.requests(order)
+    requests = snapshot.requests(gate.order)
     plan = place_reserved(requests, snapshot.cluster, times, policy)
     committed = _commit(services, snapshot, plan)
     for container in committed.placed:
@@ -58,7 +58,11 @@ def run_cycle(services: Services, keepers: Keepers) -> CycleResult:
         reserved=reserved,
         seconds=seconds,
         cycles=services.last_plan.cycles + 1,
+        held={**gate.held, **committed.refused},
     )
+    if committed.refused:
+        # What credit refused took places that others may have.
+        services.cycle_wanted.set()
     return CycleResult(
         pending=len(snapshot.pending),
         placed=len(committed.placed),
@@ -96,17 +100,24 @@ def notice_silence(services: Services) -> None:
         log.warning("node-silent", node=name)
 
 
-def _order(services: Services, snapshot: Snapshot, now: datetime) -> IntArray:
+def _gate(services: Services, snapshot: Snapshot, now: datetime) -> Gate:
     notice_returns(services, now)
     order = rank_pending(services, snapshot.pending, now).ranking.order
     is_ready = snapshot.pending.ready_us[order] <= microseconds_of(now)
-    return order[is_ready]
+    return credit_gate(
+        services.credits,
+        services.billing,
+        services.board,
+        snapshot.pending,
+        order[is_ready],
+        now,
+    )
 
 
 def _commit(services: Services, snapshot: Snapshot, plan: Plan) -> Committed:
     if not plan.placements:
-        return Committed(placed=(), stale=0)
-    committer = PlanCommitter(services.board, snapshot)
+        return Committed(placed=(), stale=0, refused={})
+    committer = PlanCommitter(services.board, snapshot, services.billing)
     now = services.clock.now()
     committed = services.writer.do(lambda tx: committer.commit(tx, plan, now))
     services.steps.reach(Step.PLACE_COMMITTED)

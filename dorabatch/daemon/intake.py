@@ -55,13 +55,15 @@ class Intake:
 
     def place_of(self, caller: Caller, document: Workload) -> tuple[str, str]:
         """(zone, workspace) the document means, rights checked."""
-        zone = document.zone or self._services.settings.zone
+        people = self._services.people
+        zone = document.zone or people.default_zone(caller.user)
+        zone = zone or self._services.settings.zone
         if zone != self._services.settings.zone:
             raise Refused(
                 f"metadata.zone: {zone!r} is not served by this daemon (it serves "
                 f"{self._services.settings.zone!r})"
             )
-        workspace = document.workspace or caller.user
+        workspace = document.workspace or people.default_workspace(caller.user)
         check_workspace(caller, workspace, self.owner_of(workspace))
         if workspace != caller.user and workspace not in self._workspaces:
             raise Refused(

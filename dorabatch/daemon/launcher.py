@@ -287,7 +287,7 @@ class Launcher:
         current = self._services.board.containers[container.container_id]
 
         def write(tx: Tx) -> None:
-            settle_gone(tx, current, now)
+            settle_gone(tx, self._services.billing, current, now)
             self._services.usage.count_end(tx, current, now)
 
         self._services.writer.do(write)

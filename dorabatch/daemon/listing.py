@@ -157,7 +157,8 @@ def _matching(
 
 def _candidates(services: Services, question: Question) -> list[Workload]:
     if question.refs:
-        place = question.workspace or question.caller
+        home = services.people.default_workspace(question.caller)
+        place = question.workspace or home
         return [find_workload(services, ref, place) for ref in question.refs]
     known = list(services.board.workloads.values())
     if not question.shows_ended:

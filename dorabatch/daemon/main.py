@@ -8,9 +8,10 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
-from typing import TextIO
+from typing import Protocol, TextIO
 from uuid import uuid4
 
 import click
@@ -19,10 +20,13 @@ from sqlalchemy import Engine, bindparam, insert, select, update
 from dorabatch import log
 from dorabatch.clock import Clock, SystemClock
 from dorabatch.config import Settings, read_settings
+from dorabatch.daemon.billing import Asks, Billing
 from dorabatch.daemon.claim_book import ClaimBook
+from dorabatch.daemon.credit_desk import CreditDesk
 from dorabatch.daemon.fleet import Fleet, NodeSettings
 from dorabatch.daemon.notices import Notifier
 from dorabatch.daemon.outbox import Mail, Outbox
+from dorabatch.daemon.people import People
 from dorabatch.daemon.policy_desk import PolicyDesk
 from dorabatch.daemon.run_history import RunHistory
 from dorabatch.daemon.schema import migrate, require_current
@@ -30,10 +34,9 @@ from dorabatch.daemon.service import Daemon
 from dorabatch.daemon.services import Services
 from dorabatch.daemon.steps import Step, Steps
 from dorabatch.daemon.usage_book import UsageBook
-from dorabatch.daemon.wish import claim_of, demand_of
+from dorabatch.daemon.wish import claim_of, demand_of, seconds_max
 from dorabatch.db import Tx, Writer, is_in_transaction, open_engine, transaction
 from dorabatch.errors import ConfigError, DorabatchError, LeaseLost, invariant
-from dorabatch.fairshare.price import PriceBook
 from dorabatch.node.docker_driver import open_node
 from dorabatch.node.docker_link import DriverLimits
 from dorabatch.node.driver import NodeDriver
@@ -146,7 +149,9 @@ def compose(settings: Settings, clock: Clock | None = None) -> Services:
         claim_of=claim_of,
     )
     policy = PolicyDesk(settings.zone, settings.policy)
-    usage = UsageBook(settings.zone, policy, board, lambda: PriceBook([]))
+    people = People(settings.credits)
+    desk = CreditDesk(settings.zone, settings.credits, people)
+    usage = UsageBook(settings.zone, policy, board, lambda: desk.prices)
     history = RunHistory()
     with transaction(engine) as tx:
         policy.load(tx.connection, microseconds_of(clock.now()))
@@ -154,22 +159,19 @@ def compose(settings: Settings, clock: Clock | None = None) -> Services:
         ended = settings.limits.ended_kept_in_memory
         board.apply(store.load_ended(connection, settings.zone, ended))
         live = list(store.load_live(connection, settings.zone))
+        board.apply(live)
         usage.load(connection)
         history.load(connection, settings.zone)
-    board.apply(live)
+        people.load(connection)
+        held = [c for node in board.nodes_in_use() for c in board.on_node(node)]
+        desk.load(connection, held, clock.now())
     usage.apply(live)
-    outbox, mail_wanted = Outbox(settings.mail), threading.Event()
-
-    def take_over_changes(changes: list[object]) -> None:
-        board.apply(changes)
-        usage.apply(changes)
-        history.apply(changes)
-        if any(isinstance(change, Mail) for change in changes):
-            mail_wanted.set()
+    asks = Asks(demand_of=demand_of, seconds_max=seconds_max)
+    outbox, mail_wanted, fleet = Outbox(settings.mail), threading.Event(), Fleet()
 
     writer = Writer(
         engine,
-        on_commit=take_over_changes,
+        on_commit=_listener((board, usage, history, people, desk), mail_wanted),
         guard=lambda tx: refuse_when_overtaken(tx, settings.zone, epoch),
         before_commit=Notifier(outbox),
     )
@@ -179,9 +181,12 @@ def compose(settings: Settings, clock: Clock | None = None) -> Services:
         engine=engine,
         writer=writer,
         board=board,
-        fleet=Fleet(),
+        fleet=fleet,
         clock=clock,
         steps=Steps(_crash_step()),
+        people=people,
+        credits=desk,
+        billing=Billing(desk, fleet, asks),
         cluster_id=cluster_id,
         epoch=epoch,
         open_driver=lambda node: open_driver(settings, node),
@@ -192,6 +197,25 @@ def compose(settings: Settings, clock: Clock | None = None) -> Services:
         history=history,
         claims=ClaimBook(policy, history),
     )
+
+
+class _Memory(Protocol):
+    """What is kept in memory, equal to the database after each commit."""
+
+    def apply(self, changes: Iterable[object]) -> None:
+        """Take over what a commit changed."""
+
+
+def _listener(
+    memories: Iterable[_Memory], mail_wanted: threading.Event
+) -> Callable[[list[object]], None]:
+    def take_over_changes(changes: list[object]) -> None:
+        for memory in memories:
+            memory.apply(changes)
+        if any(isinstance(change, Mail) for change in changes):
+            mail_wanted.set()
+
+    return take_over_changes
 
 
 def take_over(engine: Engine, zone: str, now: datetime) -> tuple[int, str]:
@@ -214,7 +238,12 @@ def take_over(engine: Engine, zone: str, now: datetime) -> tuple[int, str]:
         return epoch, str(found.cluster_id)
 
 
-_EPOCH_OF = select(DAEMONS.c.epoch).where(DAEMONS.c.zone == bindparam("in_zone"))
+# Locked on PostgreSQL: a takeover waits for the transaction that checked before it.
+_EPOCH_OF = (
+    select(DAEMONS.c.epoch)
+    .where(DAEMONS.c.zone == bindparam("in_zone"))
+    .with_for_update(read=True)
+)
 
 
 def refuse_when_overtaken(tx: Tx, zone: str, epoch: int) -> None:

@@ -3,6 +3,7 @@
 The sums and the order are `fairshare.ranking`'s; writes nothing but who came back.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from dorabatch.daemon.services import Services
 from dorabatch.daemon.usage_book import Standings
-from dorabatch.fairshare.factor import FairTree, fair_tree
+from dorabatch.fairshare.factor import FairTree, credit_factor, fair_tree
 from dorabatch.fairshare.ranking import (
     ClaimTerms,
     Formula,
@@ -51,7 +52,7 @@ def rank_pending(services: Services, pending: PendingArrays, now: datetime) -> R
         group=pending.group,
         replica=pending.replica,
     )
-    terms = claim_terms(services, pending.claims, standings, fair)
+    terms = claim_terms(services, pending.claims, standings, fair, now)
     formula = formula_of(settings)
     now_us = microseconds_of(now)
     return Ranked(
@@ -72,7 +73,11 @@ def formula_of(settings: PolicySettings) -> Formula:
 
 
 def claim_terms(
-    services: Services, claims: tuple[Claim, ...], standings: Standings, fair: FairTree
+    services: Services,
+    claims: tuple[Claim, ...],
+    standings: Standings,
+    fair: FairTree,
+    now: datetime,
 ) -> ClaimTerms:
     """What each claim is worth."""
     columns = services.claims.columns(claims)
@@ -82,15 +87,37 @@ def claim_terms(
         for node in map(standings.node.get, columns.users)
     ]
     fair_share = np.array(factors, dtype=np.float64)[columns.user]
+    credit, tier = credit_terms(services, columns.users, now)
     return ClaimTerms(
         fair_share=fair_share,
-        credit=np.zeros_like(fair_share),
+        credit=credit[columns.user],
         run_seconds=columns.run_seconds,
         area=columns.run_seconds * columns.gpus,
         points=columns.points,
         nice=columns.nice,
-        tier=np.zeros_like(columns.nice),
+        tier=tier[columns.user],
     )
+
+
+def credit_terms(
+    services: Services, users: Sequence[str], now: datetime
+) -> tuple[np.ndarray, np.ndarray]:
+    """(C, tier) of each user; who has no allocation is on pace and paid.
+
+    Where nobody has one, credit counts nothing.
+    """
+    desk, count = services.credits, len(users)
+    available, budget = np.full(count, 1.0), np.full(count, 2.0)
+    time_left, tier = np.full(count, 0.5), np.zeros(count, dtype=np.int64)
+    if not desk.has_limits:
+        return np.zeros(count), tier
+    for at, user in enumerate(users):
+        standing = desk.standing(user, now)
+        if standing.available is not None:
+            available[at] = max(0, standing.available)
+            budget[at], time_left[at] = standing.budget, float(standing.time_left)
+            tier[at] = standing.tier()
+    return credit_factor(available, budget, time_left), tier
 
 
 def notice_returns(services: Services, now: datetime) -> None:

@@ -20,7 +20,10 @@ class Verb(StrEnum):
 
 
 ADMIN_KINDS = frozenset({"Node", "Zone", "Storage", "Role", "User", "Resourcecredit"})
-READABLE_BY_ALL = frozenset({"Node", "Zone", "Workspace", "Workload", "Container"})
+READABLE_BY_ALL = frozenset(
+    {"Node", "Zone", "Workspace", "Workload", "Container", "Resourcecredit", "User"}
+)
+"""Of users and accounts, everybody sees their own only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,16 +11,22 @@ from dorabatch.daemon.api.app import make_app
 from dorabatch.daemon.api.context import Context
 from dorabatch.daemon.applying import WorkloadApplier
 from dorabatch.daemon.catalog import list_objects
+from dorabatch.daemon.credit_beat import CreditBeat
 from dorabatch.daemon.cycle import run_cycle
 from dorabatch.daemon.intake import Intake
 from dorabatch.daemon.keeper import Keepers
 from dorabatch.daemon.limits import end_overdue
 from dorabatch.daemon.mail import MailSender
 from dorabatch.daemon.nodes import Nodes
+from dorabatch.daemon.outbox import Letter
 from dorabatch.daemon.server import ApiServer
 from dorabatch.daemon.services import Services
 from dorabatch.daemon.submissions import Submissions
+from dorabatch.daemon.summary import workload_label
+from dorabatch.db import Tx
 from dorabatch.errors import DorabatchError, InvariantError
+from dorabatch.queue import store
+from dorabatch.queue.records import Container, Happening
 
 _LIMITS_SECONDS = 1.0
 
@@ -47,6 +53,7 @@ class Daemon:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="cycle", daemon=True)
         self._limits_at = 0.0
+        self._credit = CreditBeat(services)
 
     def load(self) -> None:
         """Read what was declared, and begin to look after the nodes."""
@@ -121,6 +128,35 @@ class Daemon:
         if now - self._limits_at >= _LIMITS_SECONDS:
             self._limits_at = now
             end_overdue(self._services, self._keepers)
+            self._tend_credit()
+
+    def _tend_credit(self) -> None:
+        for container in self._credit.beat(self._services.clock.now(), self._warn):
+            self._keepers.conclude(container)
+
+    def _warn(self, container: Container, key: str, text: str) -> None:
+        """Tell the user before credit stops a container: an event and a mail."""
+        services = self._services
+        workload = services.board.workloads[container.workload_id]
+        now, label = services.clock.now(), workload_label(workload)
+        happening = Happening(
+            workload_id=container.workload_id,
+            at=now,
+            replica=container.replica,
+            kind="credit",
+            text=text,
+        )
+        letter = Letter(
+            to=workload.submitter.user,
+            subject=f"[dorabatch] {label}: credit runs out",
+            text=f"{label}, container {container.replica}:\n{text}\n",
+        )
+
+        def write(tx: Tx) -> None:
+            store.insert_events(tx, [happening])
+            services.outbox.enqueue(tx, key, letter, now=now)
+
+        services.writer.do(write)
 
     def _patience(self) -> float:
         """Seconds to the next beat when nothing happens: back-offs and limits end."""

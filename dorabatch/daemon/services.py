@@ -13,10 +13,13 @@ from sqlalchemy import Engine
 
 from dorabatch.clock import Clock
 from dorabatch.config import Settings
+from dorabatch.daemon.billing import Billing
 from dorabatch.daemon.claim_book import ClaimBook
+from dorabatch.daemon.credit_desk import CreditDesk
 from dorabatch.daemon.fleet import Fleet, NodeSettings
 from dorabatch.daemon.known_nodes import KnownNodes
 from dorabatch.daemon.outbox import Outbox
+from dorabatch.daemon.people import People
 from dorabatch.daemon.policy_desk import PolicyDesk
 from dorabatch.daemon.run_history import RunHistory
 from dorabatch.daemon.snapshot import Snapshot
@@ -33,7 +36,7 @@ class LastPlan:
     """The explanations of the latest cycle.
 
     `snapshot` is what it was planned on, `reserved` the words for each container that
-    has a place kept.
+    has a place kept, `held` why containers wait for credit.
     """
 
     plan: Plan | None = None
@@ -41,6 +44,7 @@ class LastPlan:
     reserved: Mapping[int, str] = field(default_factory=dict)
     seconds: float = 0.0
     cycles: int = 0
+    held: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -54,6 +58,9 @@ class Services:
     fleet: Fleet
     clock: Clock
     steps: Steps
+    people: People
+    credits: CreditDesk
+    billing: Billing
     cluster_id: str
     epoch: int
     open_driver: Callable[[NodeSettings], NodeDriver]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from dorabatch.daemon.billing import Billing
 from dorabatch.db import Tx
 from dorabatch.queue import store
 from dorabatch.queue.records import Container, Happening, WorkloadId
@@ -20,12 +21,15 @@ from dorabatch.queue.transitions import (
 )
 
 
-def settle_gone(tx: Tx, container: Container, now: datetime) -> Container:
+def settle_gone(
+    tx: Tx, billing: Billing, container: Container, now: datetime
+) -> Container:
     """The stopped attempt is confirmed gone: release what it held, or go again."""
     if container.ended_at is None:
         container = replace(container, ended_at=now)
     store.save_run_end(tx, container)
-    after = _next(container, now)
+    billing.settle(tx, container, now)
+    after = _next(tx, billing, container, now)
     store.save_containers(tx, [(container, after)])
     if after.state is State.PLACED:
         store.insert_runs(tx, [new_run(after, now)])
@@ -35,9 +39,16 @@ def settle_gone(tx: Tx, container: Container, now: datetime) -> Container:
     return after
 
 
-def _next(container: Container, now: datetime) -> Container:
+def _next(tx: Tx, billing: Billing, container: Container, now: datetime) -> Container:
     if container.after_stop is AfterStop.RESTART:
-        return restarted(container)
+        after, workload = (
+            restarted(container),
+            store.get_workload(tx, container.workload_id),
+        )
+        assert workload is not None
+        if billing.admit_again(tx, after, workload, now):
+            return after
+        return requeued(container, now)
     if container.after_stop is AfterStop.REQUEUE:
         return requeued(container, now)
     return finished(container, now)

@@ -25,6 +25,12 @@ class Step(StrEnum):
     LOG_SAVED = "log-saved"
     REMOVED = "removed"
     END_CONFIRMED = "end-confirmed"
+    CREDIT_POSTED = "credit-posted"
+    CREDIT_COMMITTED = "credit-committed"
+
+
+CREDIT_STEPS = (Step.CREDIT_POSTED, Step.CREDIT_COMMITTED)
+"""Reached where something is charged while it runs, the first inside a transaction."""
 
 
 class Steps:

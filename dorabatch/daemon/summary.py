@@ -81,6 +81,9 @@ def summarize_containers(containers: Iterable[Container]) -> Summary:
 
 def waiting_reason(last: LastPlan, container: Container) -> tuple[str, str]:
     """(code, sentence) why a queued container waits."""
+    held = last.held.get(container.container_id)
+    if held is not None:
+        return "OutOfCredit", held
     plan = last.plan
     index = plan.waiting.get(container.container_id) if plan else None
     if plan is not None and index is not None:

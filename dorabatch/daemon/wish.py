@@ -30,6 +30,11 @@ def spec_of(workload: Workload) -> WorkloadSpec:
     return spec_of_text(workload.spec_json)
 
 
+def seconds_max(workload: Workload) -> int | None:
+    """How long each run of a workload may take; None is open-ended."""
+    return spec_of(workload).config.run_seconds_max
+
+
 def demand_of(workload: Workload, replica: int) -> Demand:
     """What one replica asks for, in the placer's units."""
     return demand_of_spec(spec_of(workload), replica)

@@ -74,23 +74,39 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """Whether it was booked, and how much moved; a refusal says why."""
+    """What was booked, and how much moved; a refusal says why.
+
+    `entry` is None when nothing was booked.
+    """
 
     moved: int = 0
     repeated: bool = False
     refused: str = ""
     short_by: int = 0
+    entry: Entry | None = None
 
 
 @dataclass(slots=True, kw_only=True)
 class Book:
-    """Balances of the accounts and runs that a batch touches."""
+    """Balances of the accounts and runs that a batch touches.
+
+    `runs[run][what, slot]` is what a run has in liens, charges or refunds.
+    """
 
     allocations: dict[str, Allocation] = field(default_factory=dict)
+    owned: dict[tuple[str, str], list[Allocation]] = field(default_factory=dict)
     balances: dict[Slot, int] = field(default_factory=dict)
-    runs: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    runs: dict[str, dict[tuple[str, str], int]] = field(default_factory=dict)
     keys: set[str] = field(default_factory=set)
-    entries: list[Entry] = field(default_factory=list)
+
+    def open(self, row: Allocation) -> None:
+        """Know an allocation; one that is known already is left."""
+        if row.id in self.allocations:
+            return
+        self.allocations[row.id] = row
+        rows = self.owned.setdefault((row.zone, row.account), [])
+        rows.append(row)
+        rows.sort(key=lambda r: (r.valid_to, r.kind != "rolled", r.id))
 
     def post(self, posting: Posting) -> Outcome:
         """Book one posting, or say why not."""
@@ -111,12 +127,7 @@ class Book:
 
     def budgeted(self, zone: str, account: str) -> list[Allocation]:
         """The account's allocations, the one to spend first in front."""
-        mine = [
-            row
-            for row in self.allocations.values()
-            if (row.zone, row.account) == (zone, account)
-        ]
-        return sorted(mine, key=lambda r: (r.valid_to, r.kind != "rolled", r.id))
+        return self.owned.get((zone, account), [])
 
     def available(self, zone: str, account: str, at: int) -> int | None:
         """What may still be spent; None: the account has no budget, no limit."""
@@ -133,18 +144,14 @@ class Book:
 
     def run_total(self, run: str, what: str) -> int:
         """What a run has in liens, charges or refunds."""
-        return sum(
-            ucr
-            for (name, kind, _), ucr in self.runs.items()
-            if (name, kind) == (run, what)
-        )
+        return sum(self.run_slots(run, what).values())
 
     def run_slots(self, run: str, what: str) -> dict[str, int]:
         """The same by slot."""
         return {
             slot: ucr
-            for (name, kind, slot), ucr in self.runs.items()
-            if (name, kind) == (run, what) and ucr
+            for (kind, slot), ucr in self.runs.get(run, {}).items()
+            if kind == what and ucr
         }
 
     def book(self, posting: Posting, legs: Iterable[Leg], moved: int) -> Outcome:
@@ -154,14 +161,21 @@ class Book:
             sum(leg.ucr for leg in kept) == 0,
             f"legs of {posting.key!r} do not sum to zero",
         )
-        for leg in kept:
+        entry = Entry(posting=posting, legs=kept)
+        self.absorb(entry)
+        return Outcome(moved=moved, entry=entry)
+
+    def absorb(self, entry: Entry) -> None:
+        """Take over what an entry moved."""
+        posting = entry.posting
+        for leg in entry.legs:
             slot = (leg.ledger_account, leg.allocation_id)
             self.balances[slot] = self.balances.get(slot, 0) + leg.ucr
-            for name, ucr in run_changes(posting, leg):
-                self.runs[name] = self.runs.get(name, 0) + ucr
+            change = run_change(posting, leg)
+            if change is not None:
+                totals = self.runs.setdefault(posting.run, {})
+                totals[change] = totals.get(change, 0) + run_share(posting, leg)
         self.keys.add(posting.key)
-        self.entries.append(Entry(posting=posting, legs=kept))
-        return Outcome(moved=moved)
 
     def draw(self, zone: str, account: str, amount: int, at: int) -> list[Leg]:
         """Take from what is valid, earliest expiry first; the last may go below 0."""
@@ -179,19 +193,23 @@ class Book:
         return legs
 
 
-def run_changes(posting: Posting, leg: Leg) -> list[tuple[tuple[str, str, str], int]]:
-    """What a leg means for the run's own totals; one rule for booking and rebuild."""
+def run_change(posting: Posting, leg: Leg) -> tuple[str, str] | None:
+    """The run's total that a leg changes; one rule for booking and rebuild."""
     if not posting.run:
-        return []
+        return None
     side, _, rest = leg.ledger_account.partition(":")
     if side == "lien":
-        slot = f"{leg.ledger_account}|{leg.allocation_id}"
-        return [((posting.run, "lien", slot), leg.ucr)]
+        return "lien", f"{leg.ledger_account}|{leg.allocation_id}"
     if side == "revenue" and posting.kind == "charge":
-        return [((posting.run, "charged", f"{posting.segment}|{rest}"), leg.ucr)]
+        return "charged", f"{posting.segment}|{rest}"
     if side == "revenue" and posting.kind == "refund":
-        return [((posting.run, "refunded", rest), -leg.ucr)]
-    return []
+        return "refunded", rest
+    return None
+
+
+def run_share(posting: Posting, leg: Leg) -> int:
+    """By how much; a refund takes from revenue what it adds to the run's refunds."""
+    return -leg.ucr if posting.kind == "refund" else leg.ucr
 
 
 def _deposit(book: Book, posting: Posting) -> Outcome:
@@ -225,13 +243,16 @@ def _lien(book: Book, posting: Posting) -> Outcome:
                     ucr=-taken.ucr,
                 ),
             ]
+    if not legs:
+        return Outcome()
     return book.book(posting, legs, posting.amount)
 
 
 def _charge(book: Book, posting: Posting) -> Outcome:
     """Bring the segment's posted total up to `amount`; an older total moves nothing."""
     slot = f"{posting.segment}|{posting.zone}:{posting.model}"
-    due = posting.amount - book.runs.get((posting.run, "charged", slot), 0)
+    posted = book.runs.get(posting.run, {}).get(("charged", slot), 0)
+    due = posting.amount - posted
     if due <= 0:
         return Outcome()
     legs: list[Leg] = []
@@ -277,6 +298,8 @@ def _release(book: Book, posting: Posting) -> Outcome:
         ]
         if side == f"lien:{posting.zone}:{posting.chain[0]}":
             moved += held
+    if not legs:
+        return Outcome()
     return book.book(posting, legs, moved)
 
 
@@ -321,9 +344,12 @@ def _revenue_back(book: Book, posting: Posting, amount: int) -> list[Leg]:
 
 
 def _expire(book: Book, posting: Posting) -> Outcome:
-    """Move what an ended allocation has left; liens on it stay with their runs."""
+    """Move what an allocation has left; liens on it stay with their runs.
+
+    One that is still valid needs a reason.
+    """
     row = _allocation(book, posting.allocation_id, posting)
-    if posting.at < row.valid_to:
+    if posting.at < row.valid_to and not posting.reason:
         return Outcome(refused=f"allocation {row.id!r} is still valid")
     side = f"avail:{row.zone}:{row.account}"
     left = book.balances.get((side, row.id), 0)

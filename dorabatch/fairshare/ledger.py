@@ -12,7 +12,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Table, and_, delete, func, insert, select
+from sqlalchemy import (
+    Connection,
+    Table,
+    and_,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from dorabatch.errors import UserError
@@ -23,7 +33,8 @@ from dorabatch.fairshare.book import (
     Leg,
     Outcome,
     Posting,
-    run_changes,
+    run_change,
+    run_share,
 )
 from dorabatch.fairshare.tables import (
     ALLOCATIONS,
@@ -52,8 +63,13 @@ class Balance:
         return self.available + self.liens
 
 
-def open_allocations(connection: Connection, allocations: Sequence[Allocation]) -> None:
-    """Add allocations; one that is there already, with the same terms, is left."""
+def open_allocations(
+    connection: Connection, allocations: Sequence[Allocation]
+) -> list[Allocation]:
+    """Add allocations and return the new ones.
+
+    One that is there already with the same terms is left.
+    """
     wanted = {row.id: row for row in allocations}
     for found in _load_by(connection, ALLOCATIONS, "id", list(wanted)):
         present = Allocation(**found)
@@ -63,6 +79,7 @@ def open_allocations(connection: Connection, allocations: Sequence[Allocation]) 
             )
     if wanted:
         connection.execute(insert(ALLOCATIONS), [asdict(r) for r in wanted.values()])
+    return list(wanted.values())
 
 
 def post(connection: Connection, postings: Sequence[Posting]) -> list[Outcome]:
@@ -71,9 +88,9 @@ def post(connection: Connection, postings: Sequence[Posting]) -> list[Outcome]:
         # The chain has one head, so writers take turns; SQLite has one writer anyway.
         connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
     book = load_book(connection, postings)
-    before_balances, before_runs = dict(book.balances), dict(book.runs)
+    before_balances, before_runs = dict(book.balances), _flat(book)
     outcomes = [book.post(posting) for posting in postings]
-    _append(connection, book.entries)
+    _append(connection, [one.entry for one in outcomes if one.entry])
     _save(
         connection,
         BALANCES,
@@ -88,7 +105,7 @@ def post(connection: Connection, postings: Sequence[Posting]) -> list[Outcome]:
         RUN_CREDITS,
         [
             {"run": run, "what": what, "slot": slot, "ucr": ucr}
-            for (run, what, slot), ucr in book.runs.items()
+            for (run, what, slot), ucr in _flat(book).items()
             if before_runs.get((run, what, slot)) != ucr
         ],
     )
@@ -100,9 +117,13 @@ def load_book(connection: Connection, postings: Sequence[Posting]) -> Book:
     book = Book()
     named = [p.allocation_id for p in postings] + [p.target_id for p in postings]
     accounts = [name for p in postings for name in p.chain]
-    rows = _load_by(connection, ALLOCATIONS, "id", named)
-    rows += _load_by(connection, ALLOCATIONS, "account", accounts)
-    book.allocations = {row["id"]: Allocation(**row) for row in rows}
+    at = min((p.at for p in postings), default=0)
+    for row in _load_by(connection, ALLOCATIONS, "id", named):
+        book.open(Allocation(**row))
+    for allocation in live_allocations(
+        connection, [p.zone for p in postings], accounts, at=at
+    ):
+        book.open(allocation)
     owners = {(p.zone, name) for p in postings for name in p.chain}
     owners |= {(row.zone, row.account) for row in book.allocations.values()}
     sides = [f"{side}:{z}:{name}" for z, name in owners for side in ("avail", "lien")]
@@ -110,15 +131,55 @@ def load_book(connection: Connection, postings: Sequence[Posting]) -> Book:
     sides += [f"revenue:{p.zone}:{p.model}" for p in postings]
     sides += ["mint", "expired"]
     runs = [p.run for p in postings]
-    for row in _load_by(connection, RUN_CREDITS, "run", runs):
-        book.runs[row["run"], row["what"], row["slot"]] = row["ucr"]
-        if row["what"] == "charged":
-            sides.append("revenue:" + row["slot"].partition("|")[2])
+    load_runs(connection, book, runs)
+    sides += [
+        "revenue:" + slot.partition("|")[2]
+        for totals in book.runs.values()
+        for what, slot in totals
+        if what == "charged"
+    ]
     for row in _load_by(connection, BALANCES, "ledger_account", sides):
         book.balances[row["ledger_account"], row["allocation_id"]] = row["ucr"]
     keys = _load_by(connection, TXNS, "idem_key", [p.key for p in postings])
     book.keys = {row["idem_key"] for row in keys}
     return book
+
+
+def live_allocations(
+    connection: Connection, zones: Iterable[str], accounts: Iterable[str], *, at: int
+) -> list[Allocation]:
+    """The allocations of accounts that still matter at a moment.
+
+    Those that have not ended, those that hold or owe something, and of an account
+    with none of them the latest: having had credit, it is limited for good.
+    """
+    wanted, found = sorted(set(accounts)), []
+    table, owner = ALLOCATIONS.c, ALLOCATIONS.c.zone + ":" + ALLOCATIONS.c.account
+    holds = exists().where(
+        BALANCES.c.ledger_account.in_(["avail:" + owner, "lien:" + owner]),
+        BALANCES.c.allocation_id == table.id,
+        BALANCES.c.ucr != 0,
+    )
+    for first in range(0, len(wanted), _CHUNK):
+        chunk = wanted[first : first + _CHUNK]
+        mine = select(ALLOCATIONS).where(table.zone.in_(sorted(set(zones))))
+        live = mine.where(table.account.in_(chunk), or_(table.valid_to > at, holds))
+        rows = [Allocation(**row._mapping) for row in connection.execute(live)]
+        others = sorted(set(chunk) - {row.account for row in rows})
+        past = mine.where(table.account.in_(others)).order_by(table.valid_to)
+        latest = {
+            (row.zone, row.account): Allocation(**row._mapping)
+            for row in connection.execute(past)
+        }
+        found += [*rows, *latest.values()]
+    return found
+
+
+def load_runs(connection: Connection, book: Book, runs: Iterable[str]) -> None:
+    """Add to a book what runs have in liens, charges and refunds."""
+    for row in _load_by(connection, RUN_CREDITS, "run", runs):
+        totals = book.runs.setdefault(row["run"], {})
+        totals[row["what"], row["slot"]] = row["ucr"]
 
 
 def balances(
@@ -173,8 +234,7 @@ def check_ledger(connection: Connection) -> list[str]:
         previous, expected_id = txn["hash"], txn["id"] + 1
         for leg in legs:
             balance[leg.ledger_account, leg.allocation_id] += leg.ucr
-            for key, ucr in run_changes(_posting(txn), leg):
-                runs[key] += ucr
+            _count_run(runs, _posting(txn), leg)
     faults += _cache_faults(connection, BALANCES, balance)
     faults += _cache_faults(connection, RUN_CREDITS, runs)
     return faults
@@ -187,8 +247,7 @@ def rebuild(connection: Connection) -> None:
     for entry in entries(connection):
         for leg in entry.legs:
             balance[leg.ledger_account, leg.allocation_id] += leg.ucr
-            for key, ucr in run_changes(entry.posting, leg):
-                runs[key] += ucr
+            _count_run(runs, entry.posting, leg)
     connection.execute(delete(BALANCES))
     connection.execute(delete(RUN_CREDITS))
     for table, values in ((BALANCES, balance), (RUN_CREDITS, runs)):
@@ -198,6 +257,22 @@ def rebuild(connection: Connection) -> None:
             table,
             [dict(zip(names, (*key, ucr), strict=True)) for key, ucr in values.items()],
         )
+
+
+def _count_run(
+    runs: dict[tuple[str, str, str], int], posting: Posting, leg: Leg
+) -> None:
+    change = run_change(posting, leg)
+    if change is not None:
+        runs[posting.run, *change] += run_share(posting, leg)
+
+
+def _flat(book: Book) -> dict[tuple[str, str, str], int]:
+    return {
+        (run, what, slot): ucr
+        for run, totals in book.runs.items()
+        for (what, slot), ucr in totals.items()
+    }
 
 
 def _append(connection: Connection, new: Sequence[Entry]) -> None:

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from dorabatch.errors import UserError
-from dorabatch.units import MicroCredits
+from dorabatch.units import FREE, MicroCredits
 
 ANY_ZONE = ""
-FREE = MicroCredits(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

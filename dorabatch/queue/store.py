@@ -221,6 +221,16 @@ def containers_of(tx: Tx, workload_id: WorkloadId) -> list[Container]:
     return [_container(row) for row in tx.connection.execute(statement)]
 
 
+def running_in(tx: Tx, zone: str) -> list[Container]:
+    """All containers of a zone that run, as they stand in this transaction."""
+    statement = (
+        select(CONTAINERS)
+        .join(WORKLOADS)
+        .where(CONTAINERS.c.state == State.RUNNING, WORKLOADS.c.zone == zone)
+    )
+    return [_container(row) for row in tx.connection.execute(statement)]
+
+
 def get_workload(tx: Tx, workload_id: WorkloadId) -> Workload | None:
     """One workload as it stands in this transaction."""
     statement = select(WORKLOADS).where(WORKLOADS.c.id == workload_id)

@@ -3,7 +3,7 @@
 Only the shape of what is stored; every statement is in a store module.
 """
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -24,6 +24,8 @@ from sqlalchemy import (
     text,
 )
 
+from dorabatch.units import microseconds_of, moment_of
+
 METADATA = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -33,8 +35,6 @@ METADATA = MetaData(
     }
 )
 
-_MICROSECONDS = 1_000_000
-
 
 class Moment(TypeDecorator[datetime]):
     """An aware UTC datetime, stored as whole microseconds since 1970."""
@@ -43,19 +43,10 @@ class Moment(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
-        if value is None:
-            return None
-        seconds = int(value.replace(microsecond=0).timestamp())
-        return seconds * _MICROSECONDS + value.microsecond
+        return None if value is None else microseconds_of(value)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        return None if value is None else moment_from_microseconds(value)
-
-
-def moment_from_microseconds(value: int) -> datetime:
-    """The moment so many microseconds after 1970 began, UTC."""
-    seconds, micro = divmod(value, _MICROSECONDS)
-    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=micro)
+        return None if value is None else moment_of(value)
 
 
 IDS = Table(

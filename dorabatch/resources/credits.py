@@ -4,13 +4,19 @@ Decides how a price is written; amounts are exact integers of micro-credits.
 It never charges anyone.
 """
 
+from datetime import datetime
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PlainSerializer, PlainValidator
 
 from dorabatch.resources.document import Document, EmptySpec, Part, ZonedMetadata
 from dorabatch.resources.names import ModelName
-from dorabatch.resources.quantity import read_microcredits, write_microcredits
+from dorabatch.resources.quantity import (
+    read_microcredits,
+    read_moment,
+    write_microcredits,
+    write_moment,
+)
 
 
 class PriceMetadata(ZonedMetadata):
@@ -43,9 +49,18 @@ class Annotations(Part):
 
 
 class ResourcecreditSpec(Part):
-    """A product and its price; no product_name means metadata.name."""
+    """A product and its price; no product_name means metadata.name.
+
+    `valid_from`: from when on it holds; absent is at once.
+    """
 
     product_name: ModelName | None = None
+    valid_from: Annotated[
+        datetime | None,
+        PlainValidator(read_moment),
+        PlainSerializer(write_moment),
+        Field(alias="validFrom"),
+    ] = None
     credit: Credit
     annotations: Annotations | None = None
 

@@ -149,6 +149,10 @@ class WeeklyCredits(Part):
         PlainSerializer(write_microcredits),
         Field(alias="weekly"),
     ]
+    on_exhaust: Annotated[
+        Literal["demote", "hold", "stop"] | None, Field(alias="onExhaust")
+    ] = None
+    rollover: Annotated[float | None, Field(ge=0, le=1, strict=False)] = None
 
 
 def _check_zones(limits: tuple[WeeklyCredits, ...]) -> tuple[WeeklyCredits, ...]:

@@ -7,9 +7,10 @@ It never rounds: what does not fit the unit exactly is refused.
 
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from decimal import Decimal
 
-from dorabatch.resources.names import show
+from dorabatch.resources.names import quoted, show
 
 MICROCREDITS_PER_CREDIT = 1_000_000
 CREDITS_MAX = 1_000_000_000
@@ -167,3 +168,23 @@ def write_microcredits(micro: int) -> str:
     """The text that read_microcredits reads back to the same number."""
     whole, rest = divmod(micro, MICROCREDITS_PER_CREDIT)
     return f"{whole}.{rest:06d}".rstrip("0").rstrip(".")
+
+
+def read_moment(value: object) -> datetime:
+    """A moment with its time zone, such as 2026-07-01T00:00:00+02:00."""
+    text = value.isoformat() if isinstance(value, datetime) else value
+    example = "write it like 2026-07-01T00:00:00+02:00"
+    if not isinstance(text, str):
+        raise ValueError(f"must be a moment, not {show(value)}; {example}")
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ValueError(f"{quoted(text)} is no moment; {example}") from error
+    if moment.tzinfo is None:
+        raise ValueError(f"{quoted(text)} names no time zone; {example}")
+    return moment.astimezone(UTC)
+
+
+def write_moment(moment: datetime | None) -> str | None:
+    """The text that read_moment reads back to the same moment."""
+    return None if moment is None else moment.isoformat()

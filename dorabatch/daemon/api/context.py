@@ -63,6 +63,10 @@ class Context:
         """Who asks, from the socket."""
         return caller_of(request.state, self.services.settings)
 
+    def home(self, caller: Caller) -> str:
+        """The workspace that is meant when a request names none."""
+        return self.services.people.default_workspace(caller.user)
+
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 Handler = Callable[[Context, Request], Awaitable[Response]]

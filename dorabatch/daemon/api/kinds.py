@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dorabatch.daemon import rows
+from dorabatch.daemon import credit_kinds, rows
 from dorabatch.daemon.api.context import (
     Context,
     json_answer,
@@ -20,6 +20,7 @@ from dorabatch.daemon.api.context import (
     text_field,
 )
 from dorabatch.daemon.applying import Applied
+from dorabatch.daemon.credit_kinds import CreditKinds
 from dorabatch.daemon.describe import (
     describe_object,
     describe_workload,
@@ -36,7 +37,7 @@ from dorabatch.resources.manifest import parse_manifest
 from dorabatch.resources.people import Workspace
 from dorabatch.resources.workload import Workload
 
-SERVED = ("Workload", "Container", "Node", "Zone", "Workspace")
+SERVED = ("Workload", "Container", "Node", "Zone", "Workspace", *credit_kinds.KINDS)
 _APPLY_KEYS = frozenset({"manifest", "path", "accept_keys"})
 
 
@@ -73,7 +74,7 @@ async def delete_documents(context: Context, request: Request) -> Response:
     caller = context.caller(request)
     results = []
     for document in reversed(manifest.documents):
-        place = document.workspace or caller.user
+        place = document.workspace or context.home(caller)
         try:
             result, message = await run_in_threadpool(
                 _delete, context, caller, document.kind, document.name, place
@@ -103,11 +104,18 @@ async def list_kind(context: Context, request: Request) -> Response:
         if is_json:
             return json_answer(found)
         return text_answer(rows.render_table(found, rows.NODE_CELLS, rows.NODE_COLUMNS))
-    plain = PlainKinds(context.services, context.intake)
-    found = await run_in_threadpool(plain.records, kind)
-    if is_json:
-        return json_answer(found)
-    return text_answer(plain.table(kind, found))
+    plain, credits = (
+        PlainKinds(context.services, context.intake),
+        CreditKinds(context.services),
+    )
+    if kind in credit_kinds.KINDS:
+        caller = context.caller(request)
+        found = await run_in_threadpool(credits.records, caller, kind)
+        table = credits.table
+    else:
+        found = await run_in_threadpool(plain.records, kind)
+        table = plain.table
+    return json_answer(found) if is_json else text_answer(table(kind, found))
 
 
 async def describe(context: Context, request: Request) -> Response:
@@ -116,8 +124,12 @@ async def describe(context: Context, request: Request) -> Response:
     caller = context.caller(request)
     check_kind(caller, Verb.GET, kind)
     is_json = request.query_params.get("render") == "json"
-    place = request.query_params.get("workspace") or caller.user
-    record = await run_in_threadpool(_record, context, kind, name, place)
+    place = request.query_params.get("workspace") or context.home(caller)
+    if kind in credit_kinds.KINDS:
+        credits = CreditKinds(context.services)
+        record = await run_in_threadpool(credits.record, caller, kind, name)
+    else:
+        record = await run_in_threadpool(_record, context, kind, name, place)
     if kind in ("Workload", "Container"):
         check_owner(caller, record["user"], f"{kind.lower()} {name}")
     if is_json:
@@ -131,7 +143,7 @@ async def delete_one(context: Context, request: Request) -> Response:
     """DELETE /v1/kinds/{kind}/{name}."""
     kind, name = _kind(request), request.path_params["name"]
     caller = context.caller(request)
-    place = request.query_params.get("workspace") or caller.user
+    place = request.query_params.get("workspace") or context.home(caller)
     result, message = await run_in_threadpool(
         _delete, context, caller, kind, name, place
     )
@@ -169,6 +181,12 @@ class _Application:
             return done
         if isinstance(document, Node):
             return self._apply_node(document)
+        if document.kind in credit_kinds.KINDS:
+            done, more = CreditKinds(self._context.services).apply(
+                self._caller, document
+            )
+            self.warnings += more
+            return done
         if isinstance(document, Zone | Workspace):
             plain = PlainKinds(self._context.services, self._context.intake)
             return plain.apply(self._caller, document)
@@ -246,6 +264,8 @@ def _delete(
     if kind == "Node":
         context.nodes.remove(name)
         return "deleted", f"node {name} removed"
+    if kind in credit_kinds.KINDS:
+        return CreditKinds(context.services).delete(caller, kind, name)
     return PlainKinds(context.services, context.intake).delete(caller, kind, name)
 
 

@@ -29,7 +29,7 @@ async def log(context: Context, request: Request) -> Response:
     """GET /v1/workloads/{ref}/log."""
     query = request.query_params
     caller = context.caller(request)
-    place = query.get("workspace") or caller.user
+    place = query.get("workspace") or context.home(caller)
     workload = find_workload(context.services, request.path_params["ref"], place)
     check_owner(caller, workload.submitter.user, f"the log of {workload.name}")
     reading = Reading(context, workload, query)

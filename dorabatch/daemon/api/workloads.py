@@ -201,5 +201,6 @@ def _texts(body: dict[str, Any], name: str) -> tuple[str, ...]:
 
 def _find(context: Context, request: Request) -> WorkloadRecord:
     ref = request.path_params["ref"]
-    place = request.query_params.get("workspace") or context.caller(request).user
+    caller = context.caller(request)
+    place = request.query_params.get("workspace") or context.home(caller)
     return find_workload(context.services, ref, place)

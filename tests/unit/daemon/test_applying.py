@@ -35,7 +35,9 @@ def delete(parts: Parts) -> str:
 def gone(parts: Parts, replica: int = 1) -> None:
     """A stopping replica of workload 1 is confirmed gone."""
     one, now = parts.container(1, replica), parts.clock.now()
-    parts.services.writer.do(lambda tx: settle_gone(tx, one, now))
+    parts.services.writer.do(
+        lambda tx: settle_gone(tx, parts.services.billing, one, now)
+    )
 
 
 def test_created_then_not_changed(parts: Parts) -> None:

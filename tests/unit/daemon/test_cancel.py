@@ -90,5 +90,7 @@ def test_scaled_away_and_cancelled_while_it_stops_ends_when_it_is_gone(
     assert parts.states(1) == [State.STOPPING]
     assert cancel_all(parts, "1") == 0
     one, now = parts.container(1), parts.clock.now()
-    parts.services.writer.do(lambda tx: settle_gone(tx, one, now))
+    parts.services.writer.do(
+        lambda tx: settle_gone(tx, parts.services.billing, one, now)
+    )
     assert parts.services.board.workloads[1].ended_at == now

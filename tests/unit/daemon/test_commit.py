@@ -32,7 +32,7 @@ def commit(
         waiting={},
         explanations=(),
     )
-    committer = PlanCommitter(parts.services.board, snapshot)
+    committer = PlanCommitter(parts.services.board, snapshot, parts.services.billing)
     now = parts.clock.now()
     done = parts.services.writer.do(lambda tx: committer.commit(tx, plan, now))
     board = parts.services.board
@@ -117,7 +117,7 @@ def test_cancelled_in_the_same_transaction_is_stale_alone(parts: Parts) -> None:
         waiting={},
         explanations=(),
     )
-    committer = PlanCommitter(parts.services.board, snapshot)
+    committer = PlanCommitter(parts.services.board, snapshot, parts.services.billing)
     second = parts.container(1, 2)
 
     def both(tx: store.Tx) -> Committed:

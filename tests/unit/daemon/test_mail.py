@@ -240,7 +240,9 @@ def test_start_and_end_are_told_when_asked_for(
     ended = parts.change(
         stopping, lambda c: to.exited(c, exit_code=3, started_at=None, ended_at=now)
     )
-    parts.services.writer.do(lambda tx: settle_gone(tx, ended, now))
+    parts.services.writer.do(
+        lambda tx: settle_gone(tx, parts.services.billing, ended, now)
+    )
     assert told()[1:] == ["[dorabatch] 1 alice/loud ended: failed (exit code 3)"]
     assert "container 1: exit code 3" in sink.mails[-1].get_content()
 

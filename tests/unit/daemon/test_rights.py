@@ -4,6 +4,7 @@ import pytest
 
 from dorabatch.daemon.rights import (
     ADMIN_KINDS,
+    READABLE_BY_ALL,
     Verb,
     check_admin,
     check_kind,
@@ -25,7 +26,7 @@ KINDS = sorted(ADMIN_KINDS | {"Workload", "Container", "Workspace"})
 def test_kinds(kind: str, verb: Verb) -> None:
     check_kind(ADMIN, verb, kind)
     is_allowed = kind not in ADMIN_KINDS or (
-        verb is Verb.GET and kind in ("Node", "Zone")
+        verb is Verb.GET and kind in READABLE_BY_ALL
     )
     if is_allowed:
         check_kind(USER, verb, kind)

@@ -17,7 +17,9 @@ def stop(parts: Parts, one: Container, after: AfterStop, outcome: Outcome) -> Co
 def settle(parts: Parts, one: Container) -> Container:
     """Its attempt is confirmed gone."""
     now = parts.clock.now()
-    return parts.services.writer.do(lambda tx: settle_gone(tx, one, now))
+    return parts.services.writer.do(
+        lambda tx: settle_gone(tx, parts.services.billing, one, now)
+    )
 
 
 def end_of(parts: Parts, workload_id: int) -> object:

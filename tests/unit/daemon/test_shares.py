@@ -47,7 +47,7 @@ def end(parts: Parts, one: Container) -> None:
     )
 
     def write(tx: Tx) -> None:
-        settle_gone(tx, stopped, now)
+        settle_gone(tx, parts.services.billing, stopped, now)
         parts.services.usage.count_end(tx, stopped, now)
 
     parts.services.writer.do(write)

@@ -16,7 +16,16 @@ from dorabatch.queue.board import Board
 from dorabatch.queue.records import Container
 from dorabatch.queue.states import AfterStop, Outcome, State
 from tests.checkers import illegal_moves, misplaced_holds
-from tests.makers import START, ZONE, container, hold, later, new_workload, workload
+from tests.makers import (
+    START,
+    ZONE,
+    container,
+    hold,
+    later,
+    new_workload,
+    no_billing,
+    workload,
+)
 from tests.unit.queue.test_pending import rows_of
 
 ENDED_MAX = 1000
@@ -119,7 +128,7 @@ class Play:
     def _step(self, tx: Tx, one: Container) -> None:
         now = later(self._seconds)
         if one.state is State.STOPPING:
-            settle_gone(tx, one, now)
+            settle_gone(tx, no_billing(), one, now)
             return
         if one.state is State.QUEUED:
             where = hold(node=f"n{self._random.randint(1, 3)}")

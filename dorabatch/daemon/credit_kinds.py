@@ -1,0 +1,326 @@
+"""The kinds for credits: Resourcecredit (a price), User, Usercredit (an account).
+
+Stores what is declared and brings prices and weekly credit into force in the same
+transaction. Charges nobody and takes nothing back that was given.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from dorabatch.daemon.applying import Applied
+from dorabatch.daemon.catalog import (
+    StoredObject,
+    delete_object,
+    get_object,
+    list_objects,
+    save_object,
+)
+from dorabatch.daemon.credit_week import open_weeks
+from dorabatch.daemon.people import weekly_credit
+from dorabatch.daemon.rights import Caller
+from dorabatch.daemon.rows import Cell, Row, render_table
+from dorabatch.daemon.services import Services
+from dorabatch.db import Tx
+from dorabatch.errors import NotAllowed, NotFound, UserError
+from dorabatch.fairshare import accounts, terms
+from dorabatch.fairshare.price import Price
+from dorabatch.resources.credits import Resourcecredit, ResourcecreditSpec
+from dorabatch.resources.document import Document
+from dorabatch.resources.people import User, UserSpec
+from dorabatch.units import FREE, MicroCredits, credits_number, microseconds_of
+
+KINDS = ("Resourcecredit", "User", "Usercredit")
+_COLUMNS: dict[str, tuple[str, ...]] = {
+    "Resourcecredit": ("name", "zone", "product_name", "per_hour", "price_unit"),
+    "User": ("name", "workspace", "zone", "credits"),
+    "Usercredit": (
+        "name", "zone", "weekly", "used_this_week", "used", "available", "held",
+        "on_exhaust", "resets_at",
+    ),
+}  # fmt: skip
+
+
+class CreditKinds:
+    """Prices, users and their accounts in one zone."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._zone = services.settings.zone
+
+    def apply(
+        self, caller: Caller, document: Document
+    ) -> tuple[Applied, tuple[str, ...]]:
+        """Bring a price or a user into force; also warnings."""
+        if isinstance(document, Resourcecredit):
+            return self._apply_price(caller, document), ()
+        if isinstance(document, User):
+            return self._apply_user(caller, document)
+        raise UserError(
+            "Usercredit is kept by the daemon and never applied; set spec.credits of "
+            "a User, or use dcredit grant"
+        )
+
+    def delete(self, caller: Caller, kind: str, name: str) -> tuple[str, str]:
+        """Make a product free again, or forget a user; what was posted stays."""
+        if kind == "Usercredit":
+            raise UserError(
+                "Usercredit is kept by the daemon and cannot be deleted; dcredit "
+                "expire ends what an account has left"
+            )
+        if kind == "Resourcecredit":
+            self._delete_price(caller, name)
+            return "deleted", f"{name} is free from now on"
+        if not self._services.writer.do(
+            lambda tx: delete_object(tx, "User", "", "", name)
+        ):
+            raise self._unknown(kind, name, caller)
+        return "deleted", f"user {name} removed; credit that was given stays"
+
+    def records(self, caller: Caller, kind: str) -> list[Row]:
+        """All of a kind that the caller may see: others' accounts are an admin's."""
+        if kind == "Resourcecredit":
+            return self._prices()
+        if kind == "User":
+            with self._services.engine.connect() as connection:
+                users = [_user(one) for one in list_objects(connection, kind)]
+        else:
+            users = self._accounts()
+        return [one for one in users if caller.is_admin or one["name"] == caller.user]
+
+    def record(self, caller: Caller, kind: str, name: str) -> Row:
+        """One of a kind."""
+        if kind != "Resourcecredit" and not caller.is_admin and name != caller.user:
+            raise NotAllowed(
+                f"{kind.lower()} {name!r}: {caller.user} may see only their own "
+                f"({caller.user})"
+            )
+        for one in self.records(caller, kind):
+            if one["name"] == name:
+                return one
+        raise self._unknown(kind, name, caller)
+
+    def table(self, kind: str, records: list[Row]) -> str:
+        """Records as text."""
+        columns = _COLUMNS[kind]
+        cells: dict[str, tuple[str, Cell]] = {
+            name: (kind.upper() if name == "name" else name.upper(), _cell(name))
+            for name in columns
+        }
+        return render_table(records, cells, columns)
+
+    def _apply_price(self, caller: Caller, document: Resourcecredit) -> Applied:
+        zone = document.zone or self._zone
+        if zone != self._zone:
+            raise UserError(
+                f"metadata.zone: {zone!r} is not served by this daemon (it serves "
+                f"{self._zone!r})"
+            )
+        now = self._services.clock.now()
+        valid_from = document.spec.valid_from or now
+        if valid_from < now:
+            raise UserError(
+                f"spec.validFrom: {valid_from.isoformat()} is past; a price holds from "
+                "now on (leave validFrom out) or later"
+            )
+        price = Price(
+            zone=zone,
+            model=document.product_name,
+            per_hour=MicroCredits(document.microcredits_per_hour),
+            valid_from=valid_from,
+        )
+        text = document.spec.model_dump_json(by_alias=True, exclude_none=True)
+        wanted = self._stored(caller, "Resourcecredit", zone, document.name, text, now)
+
+        def write(tx: Tx) -> str:
+            result = save_object(tx, wanted)
+            present = self._services.credits.prices
+            is_new = price.per_hour != present.price_at(zone, price.model, valid_from)
+            if is_new or not present.is_priced(zone, price.model):
+                terms.add_price(tx.connection, price, caller.user)
+                tx.note(price)
+                return "created" if result == "created" else "updated"
+            return result
+
+        result = self._services.writer.do(write)
+        self._services.cycle_wanted.set()
+        return Applied(
+            kind="Resourcecredit", name=document.name, result=result, message=""
+        )
+
+    def _delete_price(self, caller: Caller, name: str) -> None:
+        now = self._services.clock.now()
+
+        def write(tx: Tx) -> None:
+            found = get_object(tx.connection, "Resourcecredit", self._zone, "", name)
+            if found is None:
+                raise self._unknown("Resourcecredit", name, caller)
+            delete_object(tx, "Resourcecredit", self._zone, "", name)
+            spec = ResourcecreditSpec.model_validate_json(found.spec)
+            product = spec.product_name or name
+            later = [
+                one.valid_from
+                for one in self._services.credits.price_list()
+                if one.model == product and one.valid_from > now
+            ]
+            for moment in (now, *later):
+                free = Price(
+                    zone=self._zone, model=product, per_hour=FREE, valid_from=moment
+                )
+                terms.add_price(tx.connection, free, caller.user)
+                tx.note(free)
+
+        self._services.writer.do(write)
+
+    def _apply_user(
+        self, caller: Caller, document: User
+    ) -> tuple[Applied, tuple[str, ...]]:
+        spec, warnings = document.spec, []
+        if spec.resources:
+            warnings.append(
+                "spec.resources: this daemon serves no roles; they were left out"
+            )
+            spec = spec.model_copy(update={"resources": ()})
+        now = self._services.clock.now()
+        text = spec.model_dump_json(by_alias=True, exclude_none=True)
+        wanted = self._stored(caller, "User", "", document.name, text, now)
+        settings = self._services.settings.credits
+        weekly = weekly_credit(spec, self._zone, document.name, settings)
+
+        def write(tx: Tx) -> str:
+            result = save_object(tx, wanted)
+            if weekly is not None:
+                services = self._services
+                open_weeks(services.credits, services.billing, tx, [weekly], now)
+            return result
+
+        result = self._services.writer.do(write)
+        self._services.cycle_wanted.set()
+        done = Applied(kind="User", name=document.name, result=result, message="")
+        return done, tuple(warnings)
+
+    def _stored(
+        self, caller: Caller, kind: str, zone: str, name: str, spec: str, now: datetime
+    ) -> StoredObject:
+        return StoredObject(
+            kind=kind,
+            zone=zone,
+            workspace="",
+            name=name,
+            spec=spec,
+            owner=caller.user,
+            created_at=now,
+            changed_at=now,
+        )
+
+    def _prices(self) -> list[Row]:
+        desk, now = self._services.credits, self._services.clock.now()
+        with self._services.engine.connect() as connection:
+            stored = list_objects(connection, "Resourcecredit", self._zone)
+        found = []
+        for one in stored:
+            spec = ResourcecreditSpec.model_validate_json(one.spec)
+            product = spec.product_name or one.name
+            rows = [row for row in desk.price_list() if row.model == product]
+            price = desk.prices.price_at(self._zone, product, now)
+            found.append(
+                {
+                    "kind": one.kind,
+                    "name": one.name,
+                    "zone": one.zone,
+                    "product_name": product,
+                    "per_hour": credits_number(price),
+                    "price_unit": spec.annotations.price_unit
+                    if spec.annotations
+                    else None,
+                    "history": [
+                        {
+                            "from": row.valid_from.isoformat(),
+                            "per_hour": credits_number(row.per_hour),
+                        }
+                        for row in rows
+                    ],
+                    "owner": one.owner,
+                    "changed_at": one.changed_at.isoformat(timespec="seconds"),
+                }
+            )
+        return found
+
+    def _accounts(self) -> list[Row]:
+        services, desk = self._services, self._services.credits
+        now = services.clock.now()
+        week = desk.period(now)
+        with services.engine.connect() as connection:
+            start = microseconds_of(week.start)
+            this_week = accounts.used_since(connection, self._zone, start=start)
+            used = accounts.used_in_all(connection, self._zone)
+        return [
+            account_row(services, name, used[name], this_week.get(name, 0), now)
+            for name in sorted(used)
+        ]
+
+    def _unknown(self, kind: str, name: str, caller: Caller) -> NotFound:
+        names = ", ".join(one["name"] for one in self.records(caller, kind)) or "none"
+        return NotFound(f"no {kind.lower()} {name!r} (known: {names})")
+
+
+def account_row(
+    services: Services, account: str, used: int, used_this_week: int, now: datetime
+) -> Row:
+    """One account as a flat record, amounts in credits."""
+    desk = services.credits
+    standing = desk.standing_of(account, now)
+    weekly = desk.people.weekly_of(desk.zone, account)
+    available = standing.available
+    return {
+        "kind": "Usercredit",
+        "name": account,
+        "zone": desk.zone,
+        "weekly": None if weekly is None else credits_number(weekly.amount),
+        "used_this_week": credits_number(used_this_week),
+        "used": credits_number(used),
+        "available": None if available is None else credits_number(available),
+        "held": credits_number(standing.liens),
+        "balance": None if available is None else credits_number(standing.balance),
+        "on_exhaust": standing.on_exhaust if standing.is_limited else None,
+        "resets_at": standing.resets_at.isoformat() if standing.resets_at else None,
+        "reset_text": standing.when() if standing.resets_at else None,
+        "week_began_at": desk.period(now).start.isoformat(),
+    }
+
+
+def _user(one: StoredObject) -> Row:
+    spec = UserSpec.model_validate_json(one.spec)
+    return {
+        "kind": one.kind,
+        "name": one.name,
+        "workspace": spec.default.workspace,
+        "zone": spec.default.zone,
+        "mail": spec.mail,
+        "credits": [
+            {
+                "zone": credit.zone,
+                "weekly": credits_number(credit.weekly_microcredits),
+                "on_exhaust": credit.on_exhaust,
+                "rollover": credit.rollover,
+            }
+            for credit in spec.credits
+        ],
+        "owner": one.owner,
+        "created_at": one.created_at.isoformat(timespec="seconds"),
+        "changed_at": one.changed_at.isoformat(timespec="seconds"),
+    }
+
+
+def _cell(name: str) -> Cell:
+    def cell(row: Row) -> str:
+        value = row[name]
+        if name == "credits":
+            return _weekly_text(value)
+        return "-" if value is None or value == "" else str(value)
+
+    return cell
+
+
+def _weekly_text(credits: Iterable[Mapping[str, Any]]) -> str:
+    return ", ".join(f"{one['weekly']} in {one['zone']}" for one in credits) or "-"

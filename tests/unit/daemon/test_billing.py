@@ -1,0 +1,356 @@
+"""Charging in the daemon: liens, ticks, ends, refunds, what happens at the limit."""
+
+import pytest
+
+from dorabatch.config import CreditSettings
+from dorabatch.queue.states import AfterStop, Outcome, State
+from dorabatch.units import render_credits
+from tests.makers import RTX, V100, gpus
+from tests.unit.daemon.conftest import Parts
+from tests.unit.daemon.credits import Site, site_of
+
+CREDIT = 1_000_000
+HOUR = 3600
+
+
+@pytest.fixture
+def site(parts: Parts) -> Site:
+    """A site where a V100 costs 2.5 an hour."""
+    made = site_of(parts)
+    made.price(2.5)
+    return made
+
+
+def test_without_prices_and_limits_nothing_is_posted(parts: Parts) -> None:
+    site = site_of(parts)
+    key = site.run("a")
+    site.wait(HOUR)
+    site.end(key)
+    assert site.entries() == []
+    assert parts.services.credits.meters == {}
+
+
+def test_who_has_no_allocation_is_charged_and_not_limited(site: Site) -> None:
+    key = site.run("a", options={"gpus": "2"})
+    site.wait(HOUR)
+    site.end(key)
+    assert site.charged() == 5 * CREDIT
+    assert not site.standing().is_limited
+
+
+def test_the_lien_table(site: Site) -> None:
+    site.weekly(500 * 7)  # joins on Monday noon: 6.5 of 7 days are left
+    before = site.standing().available
+    key = site.run("a", options={"gpus": "2", "time": "4h"})
+    now = site.standing()
+    assert (now.available, now.liens) == (before - 20 * CREDIT, 20 * CREDIT)
+    site.wait(HOUR)
+    now = site.standing()
+    assert (now.available, now.liens) == (before - 20 * CREDIT, 15 * CREDIT)
+    site.wait(HOUR / 2)
+    site.end(key)
+    now = site.standing()
+    assert (now.available, now.liens) == (before - 7_500_000, 0)
+
+
+@pytest.mark.parametrize("tick", [1, 7, 30, 300, 1000])
+def test_no_tick_length_changes_the_bill(parts: Parts, tick: int) -> None:
+    site = site_of(parts)
+    site.price("1.1")
+    site.beat._settings = CreditSettings(tick_seconds=tick)
+    key = site.run("a", options={"gpus": "3"})
+    for _ in range(1000 // tick):
+        site.wait(tick)
+    site.wait(1000 % tick)
+    site.end(key)
+    assert site.charged() == 916_666
+
+
+def test_waiting_and_starting_cost_nothing(site: Site) -> None:
+    done = site.parts.submit("a")
+    site.wait(HOUR)
+    site.cycle()
+    site.wait(HOUR)
+    site.start(done.workload_id)
+    site.wait(60)
+    site.end(done.workload_id)
+    assert site.charged() == 2_500_000 // 60
+
+
+def test_time_past_the_end_that_was_charged_is_given_back(site: Site) -> None:
+    key = site.run("a")
+    site.wait(HOUR)
+    site.end(key, at=HOUR / 2)
+    assert site.charged() == 1_250_000
+    assert site.entries("refund")[0].posting.reason == "past its end"
+
+
+def test_a_price_is_locked_at_the_start(site: Site) -> None:
+    key = site.run("a", options={"gpus": "2"})
+    site.wait(HOUR / 2)
+    site.price(3)
+    site.wait(HOUR / 2)
+    site.end(key)
+    assert site.charged() == 5 * CREDIT
+
+
+def test_a_site_may_reprice_what_runs(site: Site) -> None:
+    site.parts.services.credits.settings = CreditSettings(lock_prices=False)
+    key = site.run("a", options={"gpus": "2"})
+    site.wait(HOUR / 2)
+    site.price(3)
+    site.wait(HOUR / 2)
+    site.end(key)
+    assert site.charged() == 5_500_000
+
+
+def test_the_dearest_model_has_to_be_covered_and_the_placed_one_is_held(
+    parts: Parts,
+) -> None:
+    site = site_of(parts)
+    site.price(2.5, V100)
+    site.price(1.1, RTX)
+    site.gpus = gpus(4, RTX)
+    site.seen()
+    site.weekly(10)
+    models = {"gpus": "2", "time": "2h", "gpu_models": [RTX, V100]}
+    done = parts.submit("a", options=models)
+    site.cycle()
+    site.start(done.workload_id)
+    assert site.standing().liens == 4_400_000
+
+
+def test_what_is_not_covered_waits_with_a_sentence(site: Site) -> None:
+    site.weekly(10, "hold")
+    first = site.parts.submit("a", options={"gpus": "2", "time": "3h"})
+    site.cycle()
+    one = site.parts.container(first.workload_id)
+    assert one.state is State.QUEUED
+    have = render_credits(site.standing().available)
+    assert site.reason(one) == (
+        f"out of credit: account alice: needs 15, has {have}, resets Monday 00:00 "
+        "UTC (2026-01-12)"
+    )
+    second = site.parts.submit("b", options={"gpus": "2", "time": "1h"})
+    site.cycle()
+    assert site.parts.container(second.workload_id).state is State.PLACED
+
+
+def test_two_that_are_covered_alone_but_not_together(site: Site) -> None:
+    site.weekly(10, "hold")
+    first = site.parts.submit("a", options={"gpus": "2", "time": "1h"})
+    second = site.parts.submit("b", options={"gpus": "2", "time": "1h"})
+    site.cycle()
+    states = [site.parts.container(one.workload_id).state for one in (first, second)]
+    assert states == [State.PLACED, State.QUEUED]
+    waits = site.parts.container(second.workload_id)
+    assert "needs 5" in site.reason(waits)
+    site.cycle()
+    assert "needs 5" in site.reason(waits)
+
+
+def spend_all(site: Site, mode: str) -> int:
+    """An open-ended workload of 2 V100 that has 9000 s of credit: 12.5."""
+    site.weekly(12.5, mode)
+    # The rest of the week is paid in full.
+    week = site.parts.services.credits.period(site.parts.clock.now())
+    part = (week.end - site.parts.clock.now()) / week.length
+    assert site.standing().available == int(12_500_000 * part)
+    return site.run("a", options={"gpus": "2"})
+
+
+def test_stop_ends_at_the_last_paid_second_and_goes_on_after_the_reset(
+    site: Site,
+) -> None:
+    key = spend_all(site, "stop")
+    have = site.standing().balance
+    last = int(have / (5 * CREDIT) * HOUR)
+    stopped = []
+    for _ in range(5):
+        stopped += site.wait(last // 5 - 1)
+    assert stopped == []
+    assert len(site.warned) == 1
+    (one,) = site.wait(60)
+    assert one.after_stop is AfterStop.REQUEUE
+    assert "out of credit" in one.reason
+    site.end(key)
+    now = site.standing()
+    # A microsecond's worth may be left.
+    assert 0 <= now.available <= 1
+    assert now.liens == 0
+    assert abs(site.charged() - have) <= 1
+    site.cycle()
+    again = site.parts.container(key)
+    assert again.state is State.QUEUED
+    assert "out of credit" in site.reason(again)
+    site.wait(7 * 24 * HOUR)
+    assert site.standing().available == 12_500_000
+    site.cycle()
+    site.start(key)
+
+
+def test_demote_runs_on_free_and_is_charged_again_after_the_reset(site: Site) -> None:
+    key = spend_all(site, "demote")
+    have = site.standing().balance
+    site.wait(6 * HOUR)
+    one = site.parts.container(key)
+    assert one.state is State.RUNNING
+    assert site.parts.services.credits.is_scavenger(one)
+    assert abs(site.charged() - have) <= 1
+    other = site.parts.submit("b")
+    site.cycle()
+    assert site.parts.services.credits.is_scavenger(site.start(other.workload_id))
+    site.end(other.workload_id)
+    assert abs(site.charged() - have) <= 1
+    site.wait(7 * 24 * HOUR)
+    site.tend()
+    assert not site.parts.services.credits.is_scavenger(one)
+    spent = site.charged()
+    site.wait(HOUR)
+    assert site.charged() == spent + 5 * CREDIT
+
+
+def test_hold_lets_what_runs_go_on_into_debt(site: Site) -> None:
+    key = spend_all(site, "hold")
+    have = site.standing().balance
+    assert site.wait(4 * HOUR) == []
+    assert site.parts.container(key).state is State.RUNNING
+    assert site.standing().balance == have - 20 * CREDIT
+    other = site.parts.submit("b")
+    site.cycle()
+    assert site.parts.container(other.workload_id).state is State.QUEUED
+    site.end(key)
+    site.wait(7 * 24 * HOUR)
+    # The debt is paid from the next week.
+    assert site.standing().available == 12_500_000 + have - 20 * CREDIT
+
+
+def test_all_that_draws_on_one_credit_ends_at_the_same_moment(site: Site) -> None:
+    site.weekly(20)
+    first = site.run("a", options={"gpus": "1"})
+    site.wait(HOUR)
+    second = site.run("b", options={"gpus": "2"})
+    stopped = []
+    for _ in range(40):
+        stopped += site.wait(HOUR / 4)
+    assert {one.workload_id for one in stopped} == {first, second}
+    for key in (first, second):
+        site.end(key)
+    assert 0 <= site.standing().available <= 1
+
+
+def test_a_run_that_its_node_lost_costs_nothing(site: Site) -> None:
+    site.weekly(1000)
+    before = site.standing().available
+    key = site.run("a")
+    site.wait(10 * HOUR)
+    assert site.charged() == 25 * CREDIT
+    site.end(key, outcome=Outcome.NODE_LOST, after=AfterStop.REQUEUE)
+    assert site.charged() == 0
+    assert site.standing().available == before
+    assert site.entries("refund")[0].posting.reason == "x"
+
+
+def test_a_site_may_keep_what_a_lost_run_cost_before_the_loss(site: Site) -> None:
+    site.parts.services.credits.settings = CreditSettings(refund_lost_runs=False)
+    key = site.run("a")
+    site.wait(10 * HOUR)
+    site.parts.clock.advance(HOUR)
+    site.tend()
+    site.end(key, outcome=Outcome.NODE_LOST, after=AfterStop.REQUEUE)
+    assert site.charged() == 25 * CREDIT + 2_500_000
+
+
+def test_while_a_node_is_silent_nothing_is_charged(site: Site) -> None:
+    key = site.run("a")
+    site.wait(HOUR)
+    site.parts.clock.advance(13)
+    site.parts.services.fleet.silent(site.parts.clock.now(), site.beat._probe * 0)
+    site.parts.clock.advance(HOUR)
+    site.tend()
+    assert site.charged() == 2_500_000
+    site.wait(0)
+    site.wait(300)
+    site.end(key)
+    assert site.charged() == 2_500_000 * (2 * HOUR + 313) // HOUR
+
+
+def test_a_lost_gpu_is_not_billed(site: Site) -> None:
+    key = site.run("a", options={"gpus": "4"})
+    site.wait(HOUR)
+    site.gpus = gpus(4)[:3]
+    site.wait(HOUR)
+    site.wait(HOUR, beat=False)
+    site.end(key)
+    # Four GPUs up to the probe before the loss was seen, three afterwards.
+    full = 2 * HOUR - 60
+    assert site.charged() == 2_500_000 * (4 * full + 3 * (HOUR + 60)) // HOUR
+
+
+def test_cores_are_charged_where_they_have_a_price(site: Site) -> None:
+    site.price("0.1", "CPU")
+    key = site.run("a", options={"cpus": "4"})
+    site.wait(HOUR)
+    site.end(key)
+    assert site.charged() == 400_000
+
+
+def test_a_restart_takes_a_new_lien(site: Site) -> None:
+    site.weekly(100)
+    key = site.run("a", options={"time": "1h"})
+    site.wait(HOUR / 2)
+    site.end(key, after=AfterStop.RESTART)
+    assert site.standing().liens == 2_500_000
+    assert site.charged() == 1_250_000
+    site.start(key)
+    site.wait(HOUR / 2)
+    site.end(key)
+    assert site.charged() == 2_500_000
+    assert site.standing().liens == 0
+
+
+def test_what_is_cancelled_before_its_start_gives_its_lien_back(site: Site) -> None:
+    site.weekly(100)
+    before = site.standing().available
+    done = site.parts.submit("a", options={"time": "1h"})
+    site.cycle()
+    assert site.standing().liens == 2_500_000
+    site.cancel(done.workload_id)
+    site.end(done.workload_id)
+    assert site.standing().available == before
+    assert site.charged() == 0
+
+
+def test_ancestors_pay_too(site: Site) -> None:
+    credits = site.parts.services.credits
+    credits.chain_of = lambda user: (user, "lab")
+    site.weekly(100)
+    site.weekly(10, "hold", "lab")
+    key = site.run("a", options={"gpus": "2", "time": "1h"})
+    assert site.standing("lab").liens == 5 * CREDIT
+    other = site.parts.submit("b", options={"gpus": "2", "time": "1h"})
+    site.cycle()
+    waits = site.parts.container(other.workload_id)
+    assert "account lab: needs 5" in site.reason(waits)
+    site.wait(HOUR)
+    site.end(key)
+    assert site.charged() == 5 * CREDIT
+    assert site.standing("lab").liens == 0
+
+
+def test_memory_is_what_a_new_daemon_reads(site: Site) -> None:
+    site.weekly(100)
+    site.run("a", options={"gpus": "2"})
+    site.wait(HOUR)
+    services = site.parts.services
+    fresh = type(services.credits)(
+        services.settings.zone, services.settings.credits, services.people
+    )
+    with services.engine.connect() as connection:
+        held = services.board.on_node("n1")
+        fresh.load(connection, held, site.parts.clock.now())
+    known = services.credits
+    assert fresh.meters == known.meters
+    assert fresh.credited == known.credited
+    assert fresh.book.runs == known.book.runs
+    assert fresh.standing_of("alice", site.parts.clock.now()) == site.standing()

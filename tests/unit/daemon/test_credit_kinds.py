@@ -1,0 +1,220 @@
+"""Resourcecredit, User and Usercredit: what is stored, refused and shown to whom."""
+
+import pytest
+
+from dorabatch.daemon.credit_kinds import CreditKinds
+from dorabatch.errors import NotAllowed, NotFound, UserError
+from dorabatch.resources.manifest import parse_manifest
+from tests.makers import BOB, V100, ZONE, later
+from tests.unit.daemon.conftest import Parts, caller
+from tests.unit.daemon.credits import PRICE, Site, site_of
+
+HOUR = 3600
+CREDIT = 1_000_000
+WEEK = 7 * 24 * HOUR
+
+
+@pytest.fixture
+def site(parts: Parts) -> Site:
+    """A site without prices."""
+    return site_of(parts)
+
+
+def shown(site: Site, kind: str, name: str):
+    """A record as an admin sees it."""
+    kinds = CreditKinds(site.parts.services)
+    return kinds.record(caller(is_admin=True), kind, name)
+
+
+@pytest.mark.parametrize(
+    ("hour", "sentence"),
+    [
+        (-1, "must be a number of 0 or more"),
+        ("cheap", "must be a number of 0 or more"),
+        ("0.0000001", "six decimals"),
+        ("true", "must be a number"),
+    ],
+)
+def test_a_price_that_is_none_is_refused(hour: object, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        parse_manifest(PRICE.format(name=V100, hour=hour), path="x.yaml")
+
+
+@pytest.mark.parametrize(
+    ("moment", "sentence"),
+    [("soon", "no moment"), ("2026-07-01T00:00:00", "names no time zone")],
+)
+def test_a_moment_that_is_none_is_refused(moment: str, sentence: str) -> None:
+    text = PRICE.format(name=V100, hour=1) + f"  validFrom: '{moment}'\n"
+    with pytest.raises(UserError, match=sentence):
+        parse_manifest(text, path="x.yaml")
+
+
+def test_a_price_of_the_past_is_refused(site: Site) -> None:
+    text = PRICE.format(name=V100, hour=1) + "  validFrom: '2020-01-01T00:00:00Z'\n"
+    with pytest.raises(UserError, match="is past; a price holds from now on"):
+        site.apply(text)
+
+
+def test_prices_have_a_history_and_a_unit(site: Site) -> None:
+    unit = "  annotations:\n    priceUnit: EUR\n"
+    assert site.apply(PRICE.format(name=V100, hour=2.5) + unit)[0].result == "created"
+    assert site.apply(PRICE.format(name=V100, hour=2.5) + unit)[0].result == (
+        "not changed"
+    )
+    soon = later(HOUR).isoformat()
+    text = PRICE.format(name=V100, hour=3) + unit + f"  validFrom: '{soon}'\n"
+    assert site.apply(text)[0].result == "updated"
+    record = shown(site, "Resourcecredit", V100)
+    assert (record["per_hour"], record["price_unit"]) == (2.5, "EUR")
+    assert [row["per_hour"] for row in record["history"]] == [2.5, 3]
+    site.wait(HOUR)
+    assert shown(site, "Resourcecredit", V100)["per_hour"] == 3
+    CreditKinds(site.parts.services).delete(
+        caller(is_admin=True), "Resourcecredit", V100
+    )
+    key = site.run("a")
+    site.wait(HOUR)
+    site.end(key)
+    assert site.charged() == 0
+    with pytest.raises(NotFound, match=r"no resourcecredit .*known: none"):
+        shown(site, "Resourcecredit", V100)
+
+
+def test_another_zone_is_refused(site: Site) -> None:
+    with pytest.raises(UserError, match="'dc-two' is not served"):
+        site.apply(PRICE.format(name=V100, hour=1).replace(ZONE, "dc-two"))
+
+
+def test_weekly_and_total_are_those_of_the_ledger(site: Site) -> None:
+    site.price(2.5)
+    site.weekly(5000)
+    key = site.run("a", options={"gpus": "2"})
+    site.wait(HOUR)
+    record = shown(site, "Usercredit", "alice")
+    assert (record["weekly"], record["used_this_week"], record["used"]) == (5000, 5, 5)
+    site.wait(WEEK - HOUR)
+    site.end(key)
+    used = site.charged() / CREDIT
+    record = shown(site, "Usercredit", "alice")
+    assert (record["used"], record["weekly"]) == (used, 5000)
+    assert record["used_this_week"] == pytest.approx(5 * 12, abs=1e-3)
+    assert record["resets_at"] == "2026-01-19T00:00:00+00:00"
+
+
+def test_an_account_appears_at_its_first_use(site: Site) -> None:
+    site.price(2.5)
+    with pytest.raises(NotFound, match="known: none"):
+        shown(site, "Usercredit", "alice")
+    key = site.run("a")
+    site.wait(60)
+    site.end(key)
+    record = shown(site, "Usercredit", "alice")
+    assert (record["available"], record["used"]) == (None, 2_500_000 // 60 / CREDIT)
+
+
+def test_others_accounts_are_an_admins(site: Site) -> None:
+    site.weekly(500)
+    site.weekly(300, name="bob")
+    kinds = CreditKinds(site.parts.services)
+    for kind in ("User", "Usercredit"):
+        (mine,) = kinds.records(caller(BOB), kind)
+        assert mine["name"] == "bob"
+        with pytest.raises(NotAllowed, match=r"'alice': bob may see only their own"):
+            kinds.record(caller(BOB), kind, "alice")
+        assert len(kinds.records(caller(is_admin=True), kind)) == 2
+        assert "bob" in kinds.table(kind, [mine])
+
+
+def test_accounts_are_not_applied_or_deleted(site: Site) -> None:
+    text = "apiVersion: v1\nkind: Usercredit\nmetadata:\n  name: alice\n"
+    with pytest.raises(UserError, match="never applied"):
+        site.apply(text)
+    with pytest.raises(UserError, match="cannot be deleted"):
+        CreditKinds(site.parts.services).delete(
+            caller(is_admin=True), "Usercredit", "alice"
+        )
+
+
+def test_roles_are_left_out_with_a_word(site: Site) -> None:
+    text = (
+        "apiVersion: v1\nkind: User\nmetadata:\n  name: alice\nspec:\n  resources:\n"
+        "  - kind: All\n    zone: All\n    workspace: alice\n    role: user\n"
+    )
+    done, warnings = site.apply(text)
+    assert done.result == "created"
+    assert "left out" in warnings[0]
+
+
+def test_a_users_default_workspace_is_meant(site: Site) -> None:
+    text = (
+        "apiVersion: v1\nkind: User\nmetadata:\n  name: alice\nspec:\n  default:\n"
+        "    workspace: alice.paper\n    zone: dc-rov-01\n"
+    )
+    site.apply(text)
+    people = site.parts.services.people
+    assert people.default_workspace("alice") == "alice.paper"
+    assert people.default_zone("alice") == ZONE
+    assert people.default_workspace("bob") == "bob"
+
+
+def test_a_raise_holds_at_once_and_less_from_the_next_week(site: Site) -> None:
+    site.wait(WEEK - 12 * HOUR, beat=False)
+    site.weekly(100)
+    before = site.standing().available
+    site.weekly(200)
+    after = site.standing().available
+    # Each amount is rounded down by itself.
+    assert 0 <= after - 2 * before <= 1
+    site.weekly(50)
+    site.weekly(200)
+    assert site.standing().available == after
+    site.weekly(50)
+    site.wait(WEEK)
+    assert site.standing().available == 50 * CREDIT
+
+
+def test_weeks_begin_once_whatever_the_downtime(site: Site) -> None:
+    site.weekly(500)
+    site.wait(3 * WEEK)
+    site.tend()
+    assert site.standing().available == 500 * CREDIT
+    assert len(site.entries("deposit")) == 2
+    site.parts.clock.advance(-2 * WEEK)
+    site.tend()
+    assert len(site.entries("deposit")) == 2
+
+
+def test_what_is_left_is_rolled_over_up_to_the_cap(site: Site) -> None:
+    site.price(2.5)
+    text = (
+        "apiVersion: v1\nkind: User\nmetadata:\n  name: alice\nspec:\n  credits:\n"
+        "  - zone: dc-rov-01\n    weekly: 500\n    rollover: 0.5\n"
+    )
+    site.apply(text)
+    site.wait(WEEK)
+    assert site.standing().available == 750 * CREDIT
+    key = site.run("a", options={"gpus": "2"})
+    site.wait(40 * HOUR)
+    site.end(key)
+    site.wait(WEEK - 41 * HOUR)
+    # 550 are left: 50 of the rolled 250 end with the week, 250 of 500 live on.
+    assert site.standing().available == 750 * CREDIT
+    site.wait(WEEK)
+    assert site.standing().available == 750 * CREDIT
+
+
+def test_what_ran_before_the_reset_is_paid_by_the_old_week(site: Site) -> None:
+    site.price(2.5)
+    site.weekly(1000)
+    site.wait(WEEK)
+    site.tend()
+    key = site.run("a", options={"gpus": "2"})
+    ends = site.parts.services.credits.period(site.parts.clock.now()).end
+    site.wait((ends - site.parts.clock.now()).total_seconds() + HOUR)
+    site.tend()
+    site.end(key)
+    # An hour of the new week, less what the lien of the old one paid.
+    assert site.standing().available >= 995 * CREDIT
+    expired = sum(leg.ucr for e in site.entries("expire") for leg in e.legs[1:])
+    assert expired > 0
