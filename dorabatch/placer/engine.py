@@ -90,6 +90,12 @@ class Engine:
         self.state.give_back(hold)
         self.touch(hold.bin)
 
+    def forget(self) -> None:
+        """Many bins changed: score all anew."""
+        self._rows.clear()
+        self._seen.clear()
+        self._log.clear()
+
     def touch(self, bin_: int) -> None:
         """Note that a bin changed."""
         self._log.append(bin_)

@@ -16,6 +16,9 @@ CENTRE = 0.15
 STEP_PART = 0.95
 GAP_ENOUGH = 1e-5
 
+EVEN = 0.05
+"""Weight of even slack: what the last of a resource on a shape costs (log barrier)."""
+
 
 def fluid_plan(
     demand: FloatArray, need: FloatArray, room: FloatArray, dislike: FloatArray
@@ -36,20 +39,23 @@ def fluid_plan(
     slack = np.maximum(room * 0.5, 1e-3)
     load = np.zeros_like(room) - 1.0
     served = np.zeros_like(demand)
+    # GPUs may be used up; of CPUs and memory each shape keeps a like part.
+    even = EVEN * room
+    even[:, 0] = 0.0
     for _ in range(STEPS):
         zx = price - served[:, None] - (clean * load[None]).sum(axis=2)
         zx = np.maximum(zx, 1e-9)
         zu = np.maximum(worth - served, 1e-9)
         zs = np.maximum(-load, 1e-9)
         count = x.size + unserved.size + slack.size
-        gap = (x * zx).sum() + (unserved * zu).sum() + (slack * zs).sum()
+        gap = (x * zx).sum() + (unserved * zu).sum() + np.abs(slack * zs - even).sum()
         target = CENTRE * gap / count
         missing = demand - x.sum(axis=1) - unserved
         over = room - (x[:, :, None] * clean).sum(axis=0) - slack
         if gap < GAP_ENOUGH * max(float((worth * demand).sum()), 1e-9):
             break
         dx_free, du_free = target / zx - x, target / zu - unserved
-        ds_free = target / zs - slack
+        ds_free = np.maximum(target, even) / zs - slack
         weight = (x / zx, unserved / zu, slack / zs)
         goal = (
             missing - dx_free.sum(axis=1) - du_free,

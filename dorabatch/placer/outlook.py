@@ -19,6 +19,9 @@ MARGIN = 1.05
 SUIT = 0.1
 """Weight of suiting shapes against a GPU left unserved (1)."""
 
+CPU_ONLY_SUIT = 0.3
+"""The same for requests without GPUs, as a part of SUIT."""
+
 CPU_ONLY_WORTH = 0.02
 """Worth of a CPU in GPUs: GPUs are the scarce resource, CPU requests still count."""
 
@@ -43,16 +46,14 @@ class Outlook:
     kept: BoolArray
 
 
-def look_ahead(state: State, counts: IntArray) -> Outlook:
-    """Plan counts[class] as the demand's mix, scaled to the free GPUs."""
+def look_ahead(state: State, queued: IntArray, counts: IntArray) -> Outlook:
+    """Plan queued[class] as they are, and counts[class] as the mix of what follows."""
     shape, first = _shapes(state)
     need, room = _needs_and_room(state, shape, first)
     gpu = state.classes.gpu_count * state.classes.gpu_milli / WHOLE_GPU_MILLI
     cpu = np.array([float(n.mean()) for n in state.ground.cpu_need]) / 1000.0
-    asked = float((counts * gpu).sum())
     free = float(room[:, 0].sum())
-    scale = free / asked if asked > 0 else 1.0
-    demand = counts * scale + 1e-9
+    demand = _demand(gpu, queued, counts, free)
     worth = np.maximum(gpu, CPU_ONLY_WORTH * cpu) + 1e-6
     # One unit of x is one GPU's worth, so that all numbers are of like size.
     plan = fluid_plan(
@@ -74,6 +75,20 @@ def look_ahead(state: State, counts: IntArray) -> Outlook:
     )
 
 
+def _demand(
+    gpu: FloatArray, queued: IntArray, counts: IntArray, free: float
+) -> FloatArray:
+    """demand[class]: the queue, and its like for the room beyond it."""
+    now = float((queued * gpu).sum())
+    part = min(1.0, free / now) if now > 0 else 1.0
+    later = counts - queued
+    if not (later * gpu).sum() > 0:
+        later = counts
+    asked = float((later * gpu).sum())
+    more = (free - now * part) / asked if asked > 0 else 1.0
+    return np.asarray(queued * part + later * more + 1e-9, dtype=np.float64)
+
+
 def _dislike(
     state: State, first: IntArray, gpu: FloatArray, cpu: FloatArray
 ) -> FloatArray:
@@ -82,8 +97,10 @@ def _dislike(
     owned = total[:, 1] / 1000.0 / np.maximum(total[:, 0], 0.5)
     owned = np.maximum(owned, 0.1)
     asked = np.maximum(cpu / np.maximum(gpu, 1e-3), 0.1)
-    asked = np.where(gpu > 0, asked, owned.max(initial=0.1))
     distance = np.abs(np.log(asked[:, None] / owned[None, :]))
+    # Requests without GPUs go where CPUs are plenty.
+    rich = np.abs(np.log(owned.max(initial=0.1) / owned))
+    distance = np.where(gpu[:, None] > 0, distance, CPU_ONLY_SUIT * rich[None, :])
     return np.asarray(SUIT * distance, dtype=np.float64)
 
 

@@ -17,8 +17,9 @@ from dorabatch.placer.arrays import (
     Plan,
     RequestArrays,
 )
+from dorabatch.placer.booked import Booked
 from dorabatch.placer.classes import Classes, classes_of
-from dorabatch.placer.ground import Ground, Hold, State, lay_ground
+from dorabatch.placer.ground import Ground, State, lay_ground
 from dorabatch.placer.policy import PlacementPolicy
 from dorabatch.placer.rank_order import in_rank_order
 from dorabatch.placer.verdict import refuse_bad_amounts
@@ -48,11 +49,11 @@ def place(
     classes = classes_of(requests if recent is None else joined(requests, recent))
     ground = lay_ground(classes, cluster)
     state = State(ground, classes, cluster)
-    holds = in_rank_order(requests, state, cluster, policy)
+    booked = in_rank_order(requests, state, cluster, policy)
     after = cluster_after(cluster, state)
-    waiting, explanations = _explain(requests, classes, holds, after)
+    waiting, explanations = _explain(requests, classes, booked, after)
     return Plan(
-        placements=_placements(requests, ground, holds, cluster),
+        placements=_placements(requests, ground, booked, cluster),
         waiting=waiting,
         explanations=explanations,
         left=left,
@@ -93,44 +94,49 @@ def cluster_after(cluster: ClusterArrays, state: State) -> ClusterArrays:
 def _placements(
     requests: RequestArrays,
     ground: Ground,
-    holds: dict[int, Hold],
+    booked: Booked,
     cluster: ClusterArrays,
 ) -> tuple[Placement, ...]:
-    keys, nodes = requests.key.tolist(), ground.node.tolist()
-    models = ground.model.tolist()
-    tuples: dict[tuple[tuple[int, int], ...], tuple[int, ...]] = {}
-
-    def by_model(gpus: tuple[tuple[int, int], ...]) -> tuple[int, ...]:
-        short = tuple((models[bin_], count) for bin_, count in gpus)
-        if short not in tuples:
-            row = [0] * len(cluster.models)
-            for model, count in short:
-                if count:
-                    row[model] += count
-            tuples[short] = tuple(row)
-        return tuples[short]
-
-    return tuple(
-        Placement(
-            key=keys[row],
-            node=nodes[hold.bin],
-            gpus=by_model(hold.gpus),
-            slot=hold.slot,
+    rows = np.flatnonzero(booked.bin >= 0)
+    bins = booked.bin[rows]
+    of = booked.state.classes.of[rows]
+    counts = booked.state.classes.gpu_count[of]
+    # One tuple for every (model, count): most placements share a few.
+    span = int(counts.max(initial=0)) + 1
+    kinds, kind = np.unique(ground.model[bins] * span + counts, return_inverse=True)
+    width = len(cluster.models)
+    tuples = [_by_model(k // span, k % span, width) for k in kinds.tolist()]
+    made = [
+        Placement(key=key, node=node, gpus=tuples[which], slot=slot)
+        for key, node, which, slot in zip(
+            requests.key[rows].tolist(),
+            ground.node[bins].tolist(),
+            kind.ravel().tolist(),
+            booked.slot[rows].tolist(),
+            strict=True,
         )
-        for row, hold in sorted(holds.items())
-    )
+    ]
+    for row, hold in booked.mixed.items():
+        gpus = np.zeros(width, dtype=np.int64)
+        for bin_, count in hold.gpus:
+            gpus[ground.model[bin_]] += count
+        at = int(np.searchsorted(rows, row))
+        made[at] = replace(made[at], gpus=tuple(gpus.tolist()))
+    return tuple(made)
+
+
+def _by_model(model: int, count: int, models: int) -> tuple[int, ...]:
+    return tuple(count if at == model else 0 for at in range(models))
 
 
 def _explain(
     requests: RequestArrays,
     classes: Classes,
-    holds: dict[int, Hold],
+    booked: Booked,
     cluster: ClusterArrays,
 ) -> tuple[dict[int, int], tuple[Explanation, ...]]:
     """One explanation per class that waits, and one per gang size of it."""
-    placed = np.zeros(len(requests), dtype=bool)
-    placed[list(holds)] = True
-    rows = np.flatnonzero(~placed)
+    rows = np.flatnonzero(booked.bin < 0)
     of = classes.of[rows]
     gang = requests.gang[rows]
     members = np.zeros(len(rows), dtype=np.int64)

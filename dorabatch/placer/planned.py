@@ -26,6 +26,12 @@ SPREAD = 0.55
 FRESH = 0.05
 """What it costs, in GPUs, to open another GPU for a share."""
 
+BESIDE = 0.4
+"""What it costs, in steps, to put a CPU request beside free GPUs."""
+
+TIGHT = 1e-6
+"""What a milli-CPU left over costs a CPU request, in steps: it decides ties only."""
+
 KEPT = 1000.0
 """What it costs, in steps, to break a node kept for a request that needs it all."""
 
@@ -33,11 +39,24 @@ KEPT = 1000.0
 class Planned:
     """Costs by expected waste, and the turn of each class among shapes."""
 
-    __slots__ = ("_bins", "_by_cpu", "_by_memory", "_credit", "outlook")
+    __slots__ = (
+        "_bins",
+        "_by_cpu",
+        "_by_memory",
+        "_credit",
+        "cpu_only",
+        "has_shares",
+        "outlook",
+    )
 
     def __init__(self, outlook: Outlook, state: State) -> None:
         self.outlook = outlook
-        gpus, cpus, memory = state.ground.total.max(axis=0).tolist()
+        self.has_shares = bool(outlook.share_below[-1] > 0) and bool(
+            (state.classes.gpu_milli < WHOLE_GPU_MILLI).any()
+        )
+        self.cpu_only = state.classes.gpu_count == 0
+        most, cpus, memory = state.ground.total.max(axis=0).tolist()
+        gpus = most + state.rest.shape[1]
         self._by_cpu = _loss_table(
             outlook.cpu_mean,
             outlook.cpu_spread,
@@ -56,6 +75,9 @@ class Planned:
 
     def pick(self, index: int, row: FloatArray) -> int:
         """The bin for one more request of class `index`, or -1."""
+        if self.cpu_only[index]:
+            bin_ = int(row.argmin())
+            return bin_ if row[bin_] < np.inf else -1
         credit = self._credit[index]
         credit += self.outlook.share[index]
         for shape in np.argsort(-credit, kind="stable").tolist():
@@ -79,6 +101,8 @@ class Planned:
     def _steps(self, state: State, index: int, bins: IntArray) -> FloatArray:
         free, cpu, memory = state.free[bins], state.cpu[bins], state.memory[bins]
         shape = self.outlook.shape[bins]
+        if self.has_shares:
+            free = free + self._usable_rests(state, bins)
         before = self._stranded(shape, free, cpu, memory)
         count = int(state.classes.gpu_count[index])
         cpu_left = cpu - state.ground.cpu_need[index][bins]
@@ -89,8 +113,11 @@ class Planned:
             taken, slots = self._slots(state, index, bins)
         after = self._stranded(shape, free - taken, cpu_left, memory_left)
         steps = np.rint((after - before + slots) / UNIT)
+        if count == 0:
+            # What GPUs leave over is used up first, the smallest rest that is enough.
+            return np.asarray(steps + BESIDE * (free > 0) + cpu_left * TIGHT)
         total = state.ground.total[bins, 0]
-        untouched = free == total
+        untouched = state.free[bins] == total
         steps = steps + OPENING * (untouched & (count < total))
         # What needs more than half a node goes to the kept ones, all else elsewhere.
         toll = np.where(2 * count > total, -KEPT, KEPT)
@@ -120,6 +147,12 @@ class Planned:
         fresh = self._idle_rest(np.array([WHOLE_GPU_MILLI - milli]))[0]
         grown = np.where(found, growth[each, best], fresh + FRESH)
         return np.where(found, 0, 1), grown
+
+    def _usable_rests(self, state: State, bins: IntArray) -> IntArray:
+        """GPUs' worth of opened GPUs that shares to come are expected to use."""
+        rests = np.maximum(state.rest[bins], 0)
+        useful = rests * self.outlook.share_below[rests]
+        return np.asarray(-(-useful.sum(axis=1) // WHOLE_GPU_MILLI), dtype=np.int64)
 
     def _idle_rest(self, rest: IntArray) -> FloatArray:
         rest = np.clip(rest, 0, WHOLE_GPU_MILLI)

@@ -6,13 +6,22 @@ shrinks during the walk. It scores nothing itself.
 """
 
 from collections import defaultdict
+from heapq import heappop, heappush
 
 import numpy as np
 
-from dorabatch.placer.arrays import Affinity, ClusterArrays, IntArray, RequestArrays
+from dorabatch.placer.arrays import (
+    WHOLE_GPU_MILLI,
+    Affinity,
+    ClusterArrays,
+    IntArray,
+    RequestArrays,
+)
+from dorabatch.placer.booked import Booked
 from dorabatch.placer.choose import choose, draw_for
 from dorabatch.placer.engine import Engine
 from dorabatch.placer.ground import Hold, State
+from dorabatch.placer.joint import place_jointly
 from dorabatch.placer.outlook import look_ahead
 from dorabatch.placer.planned import Planned
 from dorabatch.placer.policy import PlacementPolicy
@@ -20,20 +29,23 @@ from dorabatch.placer.score import cost_for
 
 REPLANS_MAX = 3
 
+JOINT_MIN = 24
+"""Fewer requests than this are placed one by one."""
+
+FILL_PART = 0.97
+"""Of the free GPUs, what is filled jointly; the rest goes one by one."""
+
 
 def in_rank_order(
     requests: RequestArrays,
     state: State,
     cluster: ClusterArrays,
     policy: PlacementPolicy,
-) -> dict[int, Hold]:
-    """Book every request that finds room in `state`; return row -> Hold."""
+) -> Booked:
+    """Book every request that finds room in `state`; return what was booked."""
     walk = _Walk(requests, state, cluster, policy)
-    # A long queue is planned a few times, not thousands of times.
-    step = max(policy.window, -(-len(requests) // REPLANS_MAX))
-    for start in range(0, len(requests), step):
-        walk.rows(start, min(start + step, len(requests)))
-    return walk.holds
+    walk.all()
+    return walk.booked
 
 
 class _Walk:
@@ -52,7 +64,7 @@ class _Walk:
         self.of = state.classes.of.tolist()
         self.engine = Engine(state, cost_for(policy.name))
         self.plans = policy.name == "default" and len(state.free) > 0
-        self.holds: dict[int, Hold] = {}
+        self.booked = Booked(state, len(requests))
         self.dead: set[int] = set()
         self.affinity = requests.affinity.copy()
         if policy.name == "random":
@@ -65,23 +77,99 @@ class _Walk:
         for row in np.flatnonzero(requests.gang).tolist():
             self.gangs[int(requests.group[row])].append(row)
 
-    def rows(self, start: int, end: int) -> None:
-        """Walk rows start..end; the demand is planned anew against what is left."""
-        live = self._live(start, end)
-        if len(live) and self.plans:
-            counts = np.bincount(self.state.classes.of, minlength=self._classes())
-            planned = Planned(look_ahead(self.state, counts), self.state)
-            self.engine = Engine(self.state, planned.cost, planned.pick)
-        special = self.special
-        for row in live.tolist():
+    def all(self) -> None:
+        """Walk the whole queue, jointly where many come together."""
+        start, count = 0, len(self.requests)
+        plans = 0
+        while start < count:
+            live = self._live(start, count)
+            if len(live) == 0:
+                return
+            if self.plans and plans < REPLANS_MAX:
+                self._plan(live)
+                plans += 1
+            end = self._segment(live) if self.plans else count
+            if self.plans and plans <= REPLANS_MAX and end - start >= JOINT_MIN:
+                self._jointly(live[live < end], end)
+                start = end
+            else:
+                for row in live.tolist():
+                    self._one(row)
+                return
+
+    def _plan(self, live: IntArray) -> None:
+        classes = self._classes()
+        counts = np.bincount(self.state.classes.of, minlength=classes)
+        queued = np.bincount(self.state.classes.of[live], minlength=classes)
+        self.outlook = look_ahead(self.state, queued, counts)
+        planned = Planned(self.outlook, self.state)
+        self.engine = Engine(self.state, planned.cost, planned.pick)
+
+    def _segment(self, live: IntArray) -> int:
+        """The end of the rows that may be placed jointly: what surely finds room."""
+        of = self.state.classes.of[live]
+        milli = self.state.classes.gpu_count * self.state.classes.gpu_milli
+        asked = np.cumsum(milli[of])
+        free = self.state.free.sum() * WHOLE_GPU_MILLI
+        free += int(np.maximum(self.state.rest, 0).sum())
+        end = int(np.searchsorted(asked, free * FILL_PART))
+        gangs = np.flatnonzero(self.requests.gang[live[:end]])
+        if len(gangs):
+            end = int(gangs[0])
+        if end >= len(live):
+            return len(self.requests)
+        return int(live[end])
+
+    def _jointly(self, live: IntArray, end: int) -> None:
+        """Place rows together; then, in rank order, what found no room so."""
+        plain = live[~self.special[live]]
+        joint = place_jointly(self.state, self.outlook, plain)
+        done = joint.bin >= 0
+        self.booked.put_many(plain[done], joint.bin[done], joint.slot[done])
+        self.engine.forget()
+        left = live[self.booked.bin[live] < 0].tolist()
+        while left:
+            row = heappop(left)
             if self.of[row] in self.dead:
                 continue
-            if not special[row]:
-                self._single(row)
-            elif self.requests.gang[row]:
-                self._gang(self.gangs.pop(int(self.requests.group[row]), []))
-            else:
-                self._single(row)
+            if not self._single(row):
+                for moved in self._claim(row, end):
+                    heappush(left, moved)
+
+    def _claim(self, row: int, end: int) -> list[int]:
+        """Give `row` room that rows of lower rank took; return those that lost it."""
+        index = self.of[row]
+        for bin_ in self._claimable(row, end):
+            taken: list[tuple[int, Hold]] = []
+            for other in self.booked.lower_on(bin_, row, end):
+                taken.append((other, self._unbook(other)))
+                if self.state.fits(index, np.array([bin_]))[0]:
+                    self.dead.discard(index)
+                    self._book(row, self.engine.put(index, bin_))
+                    return [moved for moved, _ in taken]
+            for other, hold in reversed(taken):
+                self.engine.take(hold)
+                self._book(other, hold)
+        return []
+
+    def _claimable(self, row: int, end: int) -> list[int]:
+        """Bins where `row` may fit once rows of lower rank are gone."""
+        index, state = self.of[row], self.state
+        gpus, cpu, memory = self.booked.gpus_lower(row, end)
+        classes, ground = state.classes, state.ground
+        good = ground.allowed[index] & (gpus + cpu > 0)
+        good &= state.cpu + cpu >= ground.cpu_need[index]
+        good &= state.memory + memory >= ground.memory_need[index]
+        good &= state.free + gpus >= classes.gpu_count[index]
+        return [int(bin_) for bin_ in np.flatnonzero(good)]
+
+    def _one(self, row: int) -> None:
+        if self.of[row] in self.dead:
+            return
+        if self.requests.gang[row]:
+            self._gang(self.gangs.pop(int(self.requests.group[row]), []))
+        else:
+            self._single(row)
 
     def _classes(self) -> int:
         return len(self.state.classes)
@@ -103,9 +191,12 @@ class _Walk:
         if bin_ < 0:
             self.dead.add(index)
             return False
-        self.holds[row] = self.engine.put(index, bin_)
-        self._count_sibling(row, bin_, 1)
+        self._book(row, self.engine.put(index, bin_))
         return True
+
+    def _book(self, row: int, hold: Hold) -> None:
+        self.booked.put(row, hold)
+        self._count_sibling(row, hold.bin, 1)
 
     def _preferred(self, row: int, index: int) -> int:
         """The bin by affinity; -2 leaves it to the policy's own choice."""
@@ -127,14 +218,15 @@ class _Walk:
             # Room that members took made others dead; it is given back.
             self.dead = dead
             for placed in rows:
-                if placed in self.holds:
+                if self.booked.bin[placed] >= 0:
                     self._unbook(placed)
             return
 
-    def _unbook(self, row: int) -> None:
-        hold = self.holds.pop(row)
+    def _unbook(self, row: int) -> Hold:
+        hold = self.booked.pop(row)
         self.engine.give_back(hold)
         self._count_sibling(row, hold.bin, -1)
+        return hold
 
     def _count_sibling(self, row: int, bin_: int, change: int) -> None:
         if not self.special[row]:

@@ -1,12 +1,14 @@
 """The placer's promises on random small clusters and queues."""
 
 from dataclasses import replace
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dorabatch.placer import rank_order
 from dorabatch.placer.arrays import SHARE, Mask, Placement
 from dorabatch.placer.classes import classes_of
 from dorabatch.placer.pack import place
@@ -37,6 +39,7 @@ PART = st.tuples(SHAPE, st.sampled_from([300, 500, 810])).map(
 )
 GANG = SHAPE.map(lambda r: {**r, "gang": True, "group": r["group"] + 10})
 QUEUE = st.lists(st.one_of(SHAPE, CPU_ONLY, PART, GANG), max_size=25)
+LONG_QUEUE = st.lists(st.one_of(SHAPE, CPU_ONLY, PART, GANG), max_size=60)
 WHOLE_QUEUE = st.lists(st.one_of(SHAPE, CPU_ONLY), max_size=25)
 CLUSTER = st.lists(NODE, min_size=1, max_size=6)
 POLICY = st.builds(
@@ -67,6 +70,16 @@ def test_plan_keeps_every_promise(nodes, queue, policy, seed):
     plan = place(requests, cluster, policy)
     assert violations(requests, cluster, plan) == []
     assert place(requests, cluster, policy) == plan
+
+
+@settings(max_examples=300, deadline=None)
+@given(CLUSTER, LONG_QUEUE, st.integers(0, 50))
+def test_joint_placement_keeps_every_promise(nodes, queue, seed):
+    cluster, requests = _ground(nodes, seed), make_requests(queue)
+    with patch.object(rank_order, "JOINT_MIN", 2):
+        plan = place(requests, cluster)
+        assert place(requests, cluster) == plan
+    assert violations(requests, cluster, plan) == []
 
 
 @settings(max_examples=100, deadline=None)
