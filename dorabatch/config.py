@@ -69,6 +69,7 @@ class ContainerSettings(_Section):
     pids_max: Count = 4096
     log_bytes_max: Count = 50_000_000
     host_network: bool = False
+    gpu_shares: bool = False
 
 
 class LimitSettings(_Section):

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 from dorabatch.node.facts import NodeFacts
-from dorabatch.queue.records import Container, Hold, Run
+from dorabatch.queue.records import WHOLE_GPU_MILLI, Container, Hold, Run
 from dorabatch.queue.states import HOLDING, LEGAL_MOVES, Outcome, State
 
 
@@ -23,13 +23,19 @@ def holds_by_node(containers: Iterable[Container]) -> dict[str, list[Hold]]:
 
 
 def gpus_held_twice(containers: Iterable[Container]) -> list[str]:
-    """No GPU of a node is held by two attempts."""
-    return [
-        f"{node}: GPU {uuid} is held {count} times"
-        for node, holds in holds_by_node(containers).items()
-        for uuid, count in Counter(u for h in holds for u in h.gpus).items()
-        if count > 1
-    ]
+    """No GPU of a node is given away more than once, in whole or in shares."""
+    broken = []
+    for node, holds in holds_by_node(containers).items():
+        given: Counter[str] = Counter()
+        for one in holds:
+            for uuid in one.gpus:
+                given[uuid] += one.gpu_milli
+        broken += [
+            f"{node}: GPU {uuid} is held {milli / 1000:g} times"
+            for uuid, milli in given.items()
+            if milli > WHOLE_GPU_MILLI
+        ]
+    return broken
 
 
 def cores_pinned_twice(containers: Iterable[Container]) -> list[str]:
@@ -55,7 +61,7 @@ def capacity_exceeded(
         amounts = (
             ("CPU", sum(h.cpu_milli for h in holds), len(facts.cores) * 1000),
             ("memory", sum(h.memory_mib for h in holds), facts.memory_mib),
-            ("GPUs", sum(len(h.gpus) for h in holds), len(facts.gpus)),
+            ("GPUs", len({u for h in holds for u in h.gpus}), len(facts.gpus)),
         )
         broken += [
             f"{node}: {held} {what} held of {total}"

@@ -74,7 +74,7 @@ DSUB = Command(
         Option(
             "--gpu-share",
             TEXT,
-            "Part of one GPU, such as 0.5 or 8G, where nodes offer it.",
+            "Part of one GPU, such as 0.5, where the site allows it; not isolated.",
             metavar="SHARE",
         ),
         Option("-c --cpus", TEXT, "Cores, or a part: 4, 500m.", metavar="N"),

@@ -27,12 +27,19 @@ def check_site_bounds(spec: WorkloadSpec, settings: Settings) -> list[str]:
             "spec.network.mode: 'host' is not allowed here (allowed: none, bridge); "
             "an admin may set containers.host_network"
         )
-    if spec.gpu_milli != WHOLE_GPU_MILLI:
+    is_share = spec.gpu_milli != WHOLE_GPU_MILLI
+    if is_share and not settings.containers.gpu_shares:
         raise Refused(
             "spec.selectors.gpu.share: this zone hands out whole GPUs only; leave "
-            "share out"
+            "share out; an admin may set containers.gpu_shares"
         )
     warnings = []
+    if is_share:
+        warnings.append(
+            f"gpu.share {spec.gpu_milli / WHOLE_GPU_MILLI:g}: shares of a GPU are not "
+            "isolated; keep to your part of its memory (DORA_GPU_SHARE), nothing "
+            "enforces it"
+        )
     if spec.volumes:
         names = ", ".join(volume.name for volume in spec.volumes)
         warnings.append(

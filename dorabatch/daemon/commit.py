@@ -46,6 +46,8 @@ class PlanCommitter:
         self._snapshot = snapshot
         self._billing = billing
         self._devices: dict[str, FreeDevices] = {}
+        # The device behind each slot that shares are taken of.
+        self._opened = dict(snapshot.shared.device_of)
 
     def commit(self, tx: Tx, plan: Plan, now: datetime) -> Committed:
         """Write the plan; runs inside the writer's transaction."""
@@ -93,36 +95,48 @@ class PlanCommitter:
         devices = self._devices_of(view)
         cpu_milli, memory_mib = amounts(demand, view)
         whole = cpu_milli // MILLI if demand.cpu_exclusive else 0
-        wanted = {
-            model: count
-            for model, count in zip(
-                self._snapshot.cluster.models, placement.gpus, strict=True
-            )
-            if count
-        }
         ports = demand.restriction.ports
-        is_short = any(len(devices.gpus.get(m, ())) < n for m, n in wanted.items())
-        if is_short or len(devices.cores) < whole or devices.ports.intersection(ports):
+        if len(devices.cores) < whole or devices.ports.intersection(ports):
             return None
-        gpus, models = [], []
-        for model, count in wanted.items():
-            free = devices.gpus[model]
-            gpus += free[:count]
-            models += [model] * count
-            del free[:count]
+        taken = self._gpus(placement, demand.gpu_milli, devices)
+        if taken is None:
+            return None
         cores = tuple(devices.cores[:whole])
         del devices.cores[:whole]
         devices.ports.update(ports)
         return Hold(
             node=view.name,
-            gpus=tuple(gpus),
-            gpu_models=tuple(models),
+            gpus=tuple(uuid for uuid, _ in taken),
+            gpu_models=tuple(model for _, model in taken),
             cores=cores,
             cpu_milli=cpu_milli,
             memory_mib=memory_mib,
             ports=ports,
             boot_id=view.facts.boot_id if view.facts else "",
+            gpu_milli=demand.gpu_milli,
         )
+
+    def _gpus(
+        self, placement: Placement, milli: int, devices: FreeDevices
+    ) -> list[tuple[str, str]] | None:
+        """(uuid, model) of the GPUs taken; None when they are not free any more."""
+        wanted = [
+            (model, count)
+            for model, count in zip(
+                self._snapshot.cluster.models, placement.gpus, strict=True
+            )
+            if count
+        ]
+        if placement.slot < 0:
+            return devices.take_whole(wanted)
+        (model, _) = wanted[0]
+        column = self._snapshot.cluster.models.index(model)
+        place = placement.node, column, placement.slot
+        uuid = devices.take_share(model, milli, self._opened.get(place))
+        if uuid is None:
+            return None
+        self._opened[place] = uuid
+        return [(uuid, model)]
 
     def _devices_of(self, view: NodeView) -> FreeDevices:
         devices = self._devices.get(view.name)
@@ -163,7 +177,8 @@ def _save(
 def _placed_event(container: Container, now: datetime) -> Happening:
     hold = container.hold
     assert hold is not None
-    gpus = f", {len(hold.gpus)} x {hold.gpu_models[0]}" if hold.gpus else ""
+    count = len(hold.gpus) * hold.gpu_milli / MILLI
+    gpus = f", {count:g} x {hold.gpu_models[0]}" if hold.gpus else ""
     return Happening(
         workload_id=container.workload_id,
         at=now,

@@ -23,7 +23,8 @@ def hold_items(
 ) -> tuple[Item, ...]:
     """The GPUs by model and the cores that a placed container is billed for."""
     models = Counter(hold.gpu_models)
-    items = [Item(model=m, milli=count * MILLI) for m, count in models.items()]
+    milli = hold.gpu_milli
+    items = [Item(model=m, milli=count * milli) for m, count in models.items()]
     product = cpu_product(view, prices, zone)
     if product is not None and hold.cpu_milli:
         items.append(Item(model=product, milli=hold.cpu_milli))

@@ -14,16 +14,18 @@ def amounts(demand: Demand, view: NodeView) -> tuple[int, int]:
     """(CPU in thousandths, memory in MiB) on this node, slices resolved.
 
     The same integer rule as the placer's SHARE: a GPU request's slice is the node's
-    total // its GPUs x GPUs asked; a CPU request's memory follows its CPU part.
+    total // its GPUs x GPUs asked (or the share of one); a CPU request's memory follows
+    its CPU part.
     """
     facts = view.facts
     assert facts is not None
     total_milli, gpus = len(facts.cores) * MILLI, len(facts.gpus)
     cpu, memory = demand.cpu_milli, demand.memory_mib
+    parts = demand.gpu_count * demand.gpu_milli
     if cpu == SHARE:
-        cpu = total_milli // max(gpus, 1) * demand.gpu_count
+        cpu = total_milli // max(gpus, 1) * parts // MILLI
     if memory == SHARE and demand.gpu_count:
-        memory = facts.memory_mib // max(gpus, 1) * demand.gpu_count
+        memory = facts.memory_mib // max(gpus, 1) * parts // MILLI
     elif memory == SHARE:
         memory = facts.memory_mib * cpu // max(total_milli, 1)
     return cpu, memory

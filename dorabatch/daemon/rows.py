@@ -19,7 +19,7 @@ from dorabatch.daemon.summary import (
 from dorabatch.daemon.wish import spec_of
 from dorabatch.errors import UserError
 from dorabatch.placer.arrays import SHARE
-from dorabatch.queue.records import Container, Workload
+from dorabatch.queue.records import Container, Hold, Workload
 from dorabatch.queue.states import State, state_code
 
 Row = dict[str, Any]
@@ -87,6 +87,7 @@ def container_row(
         "node": hold.node if hold else None,
         "gpu_uuids": list(hold.gpus) if hold else [],
         "gpu_models": list(hold.gpu_models) if hold else [],
+        "gpu_milli": hold.gpu_milli if hold and hold.gpus else None,
         "cores": list(hold.cores) if hold else [],
         "cpu_milli": hold.cpu_milli if hold else None,
         "memory_mib": hold.memory_mib if hold else None,
@@ -102,7 +103,7 @@ def container_row(
 def node_row(services: Services, view: NodeView) -> Row:
     """One node as a flat record: what it has and what is free."""
     held = services.board.on_node(view.name)
-    used = Counter(m for c in held if c.hold for m in c.hold.gpu_models)
+    holds = [c.hold for c in held if c.hold]
     facts = view.facts
     total = Counter(gpu.model for gpu in facts.gpus) if facts else Counter[str]()
     settings = view.settings
@@ -123,7 +124,7 @@ def node_row(services: Services, view: NodeView) -> Row:
         "endpoint": f"ssh://{settings.user}@{settings.host}:{settings.port}",
         "host_key": settings.fingerprint,
         "gpus": [
-            {"model": model, "total": total[model], "held": used[model]}
+            {"model": model, "total": total[model], **_held_of(model, holds)}
             for model in sorted(total)
         ],
         "gpu_error": facts.gpu_error if facts else None,
@@ -140,6 +141,20 @@ def node_row(services: Services, view: NodeView) -> Row:
         "last_seen": _iso(view.last_seen),
         "last_seen_seconds": _age(view.last_seen, services.clock.now()),
         "reason": view.reason,
+    }
+
+
+def _held_of(model: str, holds: Sequence[Hold]) -> dict[str, int]:
+    """GPUs of a model with something on them, and thousandths given away."""
+    of_model = [
+        (uuid, hold.gpu_milli)
+        for hold in holds
+        for uuid, named in zip(hold.gpus, hold.gpu_models, strict=True)
+        if named == model
+    ]
+    return {
+        "held": len({uuid for uuid, _ in of_model}),
+        "held_milli": sum(milli for _, milli in of_model),
     }
 
 
@@ -269,7 +284,10 @@ NODE_CELLS: dict[str, tuple[str, Cell]] = {
     "gpus": (
         "GPUS(HELD/TOTAL)",
         lambda row: (
-            ", ".join(f"{g['model']} {g['held']}/{g['total']}" for g in row["gpus"])
+            ", ".join(
+                f"{g['model']} {g['held_milli'] / 1000:g}/{g['total']}"
+                for g in row["gpus"]
+            )
             or "-"
         ),
     ),

@@ -120,6 +120,7 @@ def container_wish(
         groups=who.groups,
         allow_root=who.uid == 0,
         gpu_uuids=hold.gpus,
+        gpu_milli=hold.gpu_milli,
         cores=hold.cores or shared_cores(services, node) or None,
         nano_cpus=None if hold.cores else hold.cpu_milli * _NANO_PER_MILLI,
         memory_bytes=hold.memory_mib * MIB,

@@ -21,6 +21,7 @@ from dorabatch.node.identity import (
 )
 
 MIB = 1 << 20
+WHOLE_GPU_MILLI = 1000
 NETWORKS = ("bridge", "none", "host")
 # What the NVIDIA hook obeys: with these a job would choose its own GPUs. LD_* would
 # be read by that hook too, which runs on the node with the node's rights.
@@ -87,6 +88,7 @@ class ContainerWish:
     groups: tuple[int, ...] = ()
     allow_root: bool = False
     gpu_uuids: tuple[str, ...] = ()
+    gpu_milli: int = 1000
     cores: tuple[int, ...] | None = None
     nano_cpus: int | None = None
     memory_bytes: int | None = None
@@ -163,6 +165,8 @@ def job_env(wish: ContainerWish) -> dict[str, str]:
         # Many images say "all" here, which the NVIDIA runtime would obey.
         "NVIDIA_VISIBLE_DEVICES": ",".join(wish.gpu_uuids) or "void",
     }
+    if wish.gpu_milli != WHOLE_GPU_MILLI:
+        ours["DORA_GPU_SHARE"] = f"{wish.gpu_milli / WHOLE_GPU_MILLI:g}"
     if identity.zone:
         ours["DORA_ZONE"] = identity.zone
     if identity.workspace:
@@ -287,6 +291,10 @@ def _check_attachments(wish: ContainerWish) -> None:
     for uuid in wish.gpu_uuids:
         if not _GPU_UUID.fullmatch(uuid):
             raise Refused(f"GPU {uuid!r} is not a GPU's uuid")
+    if not 0 < wish.gpu_milli <= WHOLE_GPU_MILLI:
+        raise Refused(f"gpu_milli is {wish.gpu_milli}; allowed are 1..1000")
+    if wish.gpu_milli != WHOLE_GPU_MILLI and len(wish.gpu_uuids) != 1:
+        raise Refused(f"a share is of one GPU, not of {len(wish.gpu_uuids)}")
     if len(set(wish.gpu_uuids)) != len(wish.gpu_uuids):
         raise Refused(f"a GPU is given twice: {', '.join(wish.gpu_uuids)}")
     targets = [mount.target for mount in wish.mounts]

@@ -20,6 +20,7 @@ from dorabatch.errors import (
     StartFailed,
 )
 from dorabatch.node.container_spec import (
+    WHOLE_GPU_MILLI,
     ContainerWish,
     VolumeMount,
     check_mount,
@@ -402,22 +403,25 @@ class FakeNode:
         raise StartFailed(f"node {self.name}: create {name}: started with others")
 
     def _check_gpus(self, starting: FakeContainer) -> None:
-        """Two running containers with one GPU are what must never happen."""
+        """Giving a GPU away more than once is what must never happen."""
         known = {gpu.uuid for gpu in self.facts.gpus}
         for uuid in starting.wish.gpu_uuids:
             if known and uuid not in known:
                 name = starting.facts.name
                 raise StartFailed(f"node {self.name}: start {name}: no GPU {uuid}")
             users = [
-                other.facts.name
+                other
                 for other in self.containers.values()
                 if other.facts.state is ContainerState.RUNNING
                 and uuid in other.wish.gpu_uuids
             ]
-            self.violations += [
-                f"GPU {uuid} is given to {starting.facts.name} while {user} has it"
-                for user in users
-            ]
+            given = starting.wish.gpu_milli + sum(u.wish.gpu_milli for u in users)
+            if given > WHOLE_GPU_MILLI:
+                self.violations += [
+                    f"GPU {uuid} is given to {starting.facts.name} while "
+                    f"{user.facts.name} has it"
+                    for user in users
+                ]
 
     def _end(self, name: str, code: int, *, oom: bool = False) -> None:
         container = self.containers.get(name)

@@ -32,6 +32,7 @@ QUICK = {
         "fast_failures_max": 3,
         "stop_grace_seconds": 1.0,
     },
+    "containers": {"gpu_shares": True},
     "ssh": {"connect_seconds_max": 3.0, "answer_seconds_max": 4.0},
 }
 CRASH_VARIABLE = "DORABATCH_FAULT_CRASH_AT"
