@@ -51,6 +51,11 @@ def dprio() -> int:
     return full("dprio", sys.argv[1:])
 
 
+def dcredit() -> int:
+    """Show and manage credits."""
+    return full("dcredit", sys.argv[1:])
+
+
 def dora() -> int:
     """Work with documents of all kinds."""
     return full("dora", sys.argv[1:])

@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import click
 
+from dorabatch.cmds.dcredit import dcredit
 from dorabatch.cmds.dnode import dnode
 from dorabatch.cmds.dora import dora
 from dorabatch.cmds.dprio import dprio
@@ -23,6 +24,7 @@ EXIT_INTERRUPTED = 130
 def click_command(name: str) -> click.Command:
     """The click command of a name."""
     groups: dict[str, click.Command] = {
+        "dcredit": dcredit,
         "dnode": dnode,
         "dora": dora,
         "dprio": dprio,

@@ -21,7 +21,17 @@ from dorabatch.cmds.helptext import (
 )
 from dorabatch.cmds.terminal import say
 
-NAMES = ("dsub", "dstat", "dcancel", "dlog", "dnode", "dshare", "dprio", "dora")
+NAMES = (
+    "dsub",
+    "dstat",
+    "dcancel",
+    "dlog",
+    "dnode",
+    "dshare",
+    "dprio",
+    "dcredit",
+    "dora",
+)
 INTRODUCTION = """# Commands
 
 Made from the commands themselves by `python -m dorabatch.cmds.manual

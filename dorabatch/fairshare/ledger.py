@@ -182,6 +182,17 @@ def load_runs(connection: Connection, book: Book, runs: Iterable[str]) -> None:
         totals[row["what"], row["slot"]] = row["ucr"]
 
 
+def count_entries(connection: Connection) -> int:
+    """How many entries there are."""
+    return int(connection.execute(select(func.count()).select_from(TXNS)).scalar() or 0)
+
+
+def has_key(connection: Connection, key: str) -> bool:
+    """Whether something was posted under a key."""
+    asked = select(TXNS.c.id).where(TXNS.c.idem_key == key)
+    return connection.execute(asked).first() is not None
+
+
 def balances(
     connection: Connection, zone: str, accounts: Iterable[str], *, at: int
 ) -> dict[str, Balance]:

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 
-from dorabatch.daemon.api import kinds, logs, nodes, shares, workloads
+from dorabatch.daemon.api import credits, kinds, logs, nodes, shares, workloads
 from dorabatch.daemon.api.context import Context, Handler, guarded, json_answer
 from dorabatch.daemon.fleet import NodeState
 from dorabatch.daemon.server import caller_of
@@ -176,6 +176,15 @@ ROUTES = (
         method="GET", path="/v1/priorities", handler=shares.priorities,
         summary="The terms of every waiting workload's priority",
         query=("refs", "render"),
+    ),
+    Route(
+        method="POST", path="/v1/credits/{verb}", handler=credits.order,
+        summary="grant, transfer, refund or expire credit", body=credits.ORDER_KEYS,
+    ),
+    Route(
+        method="GET", path="/v1/credits/{what}", handler=credits.ask,
+        summary="balance, statement, forecast or check",
+        query=("account", "from", "until", "render"),
     ),
     Route(
         method="GET", path="/v1/status", handler=status,

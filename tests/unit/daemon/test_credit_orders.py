@@ -1,0 +1,218 @@
+"""Orders by hand: what they move, what they refuse, and what is asked of the ledger."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from dorabatch.daemon.credit_answers import (
+    CreditAnswers,
+    check_text,
+    forecast_text,
+    text_of,
+)
+from dorabatch.daemon.credit_orders import CreditOrders, Done, Order
+from dorabatch.errors import NotAllowed, NotFound, Refused, UserError
+from dorabatch.units import credits_number
+from tests.makers import BOB, later
+from tests.unit.daemon.conftest import Parts, caller
+from tests.unit.daemon.credits import Site, site_of
+
+CREDIT = 1_000_000
+HOUR = 3600
+DAY = 24 * HOUR
+ADMIN = caller(is_admin=True)
+
+
+@pytest.fixture
+def site(parts: Parts) -> Site:
+    """Two users and a price of 2.5."""
+    made = site_of(parts)
+    made.price(2.5)
+    made.apply("apiVersion: v1\nkind: User\nmetadata:\n  name: bob\n")
+    made.apply("apiVersion: v1\nkind: User\nmetadata:\n  name: alice\n")
+    return made
+
+
+def do(site: Site, verb: str, account: str, credits: float = 0, **more: Any) -> Done:
+    """Carry out an order as an admin."""
+    order = Order(
+        verb=verb,
+        account=account,
+        amount=int(credits * CREDIT),
+        **{"reason": "because", **more},
+    )
+    return CreditOrders(site.parts.services).carry_out(ADMIN, order)
+
+
+def test_a_grant_is_there_at_once_and_ends_in_time(site: Site) -> None:
+    do(site, "grant", "alice", 100, valid_to=later(DAY))
+    do(site, "grant", "alice", 10, valid_from=later(HOUR))
+    assert site.standing().available == 100 * CREDIT
+    site.wait(HOUR)
+    assert site.standing().available == 110 * CREDIT
+    site.wait(DAY)
+    assert site.standing().available == 10 * CREDIT
+    (deposit, _) = site.entries("deposit")
+    assert (deposit.posting.actor, deposit.posting.reason) == ("alice", "because")
+
+
+def test_the_same_key_moves_nothing_twice(site: Site) -> None:
+    for verb, more in (
+        ("grant", {"credits": 100}),
+        ("transfer", {"credits": 10, "target": "bob"}),
+        ("expire", {}),
+    ):
+        first = do(site, verb, "alice", key="k1", **more)
+        before = site.standing().available
+        again = do(site, verb, "alice", key="k1", **more)
+        assert (first.is_repeated, again.is_repeated) == (False, True)
+        assert again.moved == 0
+        assert "used before" in again.message
+        assert site.standing().available == before
+
+
+def test_a_transfer_takes_what_ends_first_and_keeps_its_end(site: Site) -> None:
+    do(site, "grant", "alice", 5, valid_to=later(DAY))
+    do(site, "grant", "alice", 50)
+    do(site, "transfer", "alice", 20, target="bob")
+    assert site.standing().available == 35 * CREDIT
+    assert site.standing("bob").available == 20 * CREDIT
+    site.wait(DAY)
+    assert site.standing("bob").available == 15 * CREDIT
+
+
+def test_a_refund_is_at_most_the_charge(site: Site) -> None:
+    do(site, "grant", "alice", 100)
+    key = site.run("a", options={"gpus": "2"})
+    site.wait(HOUR)
+    site.end(key)
+    run = f"{key}.1/1"
+    with pytest.raises(Refused, match=r"6 are more than the 5 that it was charged"):
+        do(site, "refund", run, 6)
+    do(site, "refund", run, 2)
+    assert site.standing().available == 97 * CREDIT
+    do(site, "refund", run)
+    assert site.standing().available == 100 * CREDIT
+    with pytest.raises(Refused, match="refunded already"):
+        do(site, "refund", run)
+
+
+@pytest.mark.parametrize(
+    ("order", "error", "sentence"),
+    [
+        (("grant", "alcie", 1), NotFound, r"no account 'alcie' \(did you mean 'alice"),
+        (("grant", "alice", 0), Refused, "nothing to grant"),
+        (("transfer", "alice", 20, "bob"), Refused, "has 10 available, 20 are to be"),
+        (("transfer", "bob", 1, "alice"), Refused, "'bob' has 0 available"),
+        (("transfer", "alice", 1, "alice"), Refused, "to itself"),
+        (("transfer", "alice", 1, "nobody"), NotFound, "no account 'nobody'"),
+        (("refund", "9.1/1", 1), NotFound, "nothing was charged"),
+        (("expire", "ghost", 0), NotFound, "no account 'ghost'"),
+        (("steal", "alice", 1), UserError, "allowed: grant, transfer, refund, expire"),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    site: Site, order: tuple[Any, ...], error: type[Exception], sentence: str
+) -> None:
+    do(site, "grant", "alice", 10)
+    before = site.standing()
+    verb, account, amount, *target = order
+    with pytest.raises(error, match=sentence):
+        do(site, verb, account, amount, target=target[0] if target else "")
+    assert site.standing() == before
+
+
+def test_orders_need_a_reason_an_end_after_the_beginning_and_an_admin(
+    site: Site,
+) -> None:
+    with pytest.raises(UserError, match="say why"):
+        do(site, "grant", "alice", 1, reason=" ")
+    with pytest.raises(Refused, match="ends before it begins"):
+        do(site, "grant", "alice", 1, valid_from=later(DAY), valid_to=later(HOUR))
+    with pytest.raises(Refused, match=r"--on-exhaust 'cry' \(allowed: demote, hold"):
+        do(site, "grant", "alice", 1, on_exhaust="cry")
+    with pytest.raises(NotFound, match="no allocation 'x'"):
+        do(site, "expire", "alice", allocation="x")
+    order = Order(verb="grant", account="bob", amount=CREDIT, reason="me")
+    with pytest.raises(NotAllowed, match="dcredit grant: only an admin"):
+        CreditOrders(site.parts.services).carry_out(caller(BOB), order)
+
+
+def test_a_statement_sums_to_the_ledger(site: Site) -> None:
+    do(site, "grant", "alice", 100, valid_to=later(3 * DAY))
+    key = site.run("a", options={"gpus": "3"})
+    site.wait(1000)
+    site.end(key)
+    do(site, "transfer", "alice", 10, target="bob")
+    do(site, "refund", f"{key}.1/1", 1)
+    site.wait(4 * DAY)
+    answers = CreditAnswers(site.parts.services)
+    now = site.parts.clock.now()
+    whole = answers.statement(ADMIN, "alice", later(-1), now)
+    assert whole["closing"] == credits_number(site.standing().balance) == 0
+    assert (whole["deposits"], whole["transferred"]) == (100, -10)
+    assert whole["models"][0]["used"] == whole["charges"] - whole["refunds"]
+    parts = [
+        answers.statement(ADMIN, "alice", later(-1), later(500)),
+        answers.statement(ADMIN, "alice", later(500), now),
+    ]
+    assert parts[1]["opening"] == parts[0]["closing"]
+    assert parts[1]["closing"] == whole["closing"]
+    assert "closing" in text_of(whole)
+
+
+def test_a_forecast_has_a_range(site: Site) -> None:
+    do(site, "grant", "alice", 1000)
+    answers = CreditAnswers(site.parts.services)
+    assert answers.forecast(ADMIN, "alice")["ends_at"] is None
+    key = site.run("a", options={"gpus": "1"})
+    for _ in range(7):
+        site.wait(DAY)
+    site.end(key)
+    found = answers.forecast(ADMIN, "alice")
+    assert found["burn_per_day"] == 30
+    assert found["burn_low"] < 30 < found["burn_high"]
+    assert found["ends_soonest"] < found["ends_at"] < found["ends_latest"]
+    assert "30 a day" in forecast_text(found)
+
+
+def test_balance_and_rights(site: Site) -> None:
+    do(site, "grant", "bob", 7)
+    answers = CreditAnswers(site.parts.services)
+    record = answers.balance(caller(BOB), "bob")
+    assert (record["available"], record["used"]) == (7, 0)
+    assert record["allocations"][0]["kind"] == "grant"
+    with pytest.raises(NotAllowed, match="may see their own"):
+        answers.balance(caller(BOB), "alice")
+    with pytest.raises(NotFound, match="no account 'ghost'"):
+        answers.balance(ADMIN, "ghost")
+    with pytest.raises(UserError, match="is not after"):
+        answers.statement(caller(BOB), "bob", later(1), later(0))
+    with pytest.raises(UserError, match="in the future"):
+        answers.statement(caller(BOB), "bob", later(DAY), later(2 * DAY))
+
+
+def test_a_spoilt_ledger_is_named(site: Site) -> None:
+    do(site, "grant", "alice", 7)
+    answers = CreditAnswers(site.parts.services)
+    assert answers.check(ADMIN)["faults"] == []
+    with site.parts.services.engine.begin() as connection:
+        connection.execute(text("UPDATE credit_balances SET ucr = ucr + 1"))
+    faults = check_text(answers.check(ADMIN))
+    assert "cached 7000001, entries say 7000000" in faults
+    with pytest.raises(NotAllowed):
+        answers.check(caller(BOB))
+
+
+def test_a_grant_lets_what_waits_start(site: Site) -> None:
+    do(site, "grant", "alice", 1, valid_to=later(HOUR))
+    done = site.parts.submit("a", options={"time": "1h"})
+    site.cycle()
+    waits = site.parts.container(done.workload_id)
+    assert "no weekly credit; ask an admin for a grant" in site.reason(waits)
+    do(site, "grant", "alice", 100)
+    site.cycle()
+    site.start(done.workload_id)
+    assert site.parts.clock.now() - later(0) == timedelta(0)
