@@ -6,6 +6,7 @@ here reads a clock, a database or a node, and nothing here decides.
 
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -132,11 +133,11 @@ class ClusterArrays:
         return len(self.names)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Placement:
+class Placement(NamedTuple):
     """One request's node; `gpus` counts by model, in the order of `models`.
 
-    `slot` is the shared GPU's slot for a share of a GPU, else -1.
+    `slot` is the shared GPU's slot for a share of a GPU, else -1. A tuple, because a
+    cycle may make a hundred thousand.
     """
 
     key: int

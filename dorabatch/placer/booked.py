@@ -3,9 +3,11 @@
 Remembers where each row went and rebuilds its hold; it never books on the nodes.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
-from dorabatch.placer.arrays import IntArray
+from dorabatch.placer.arrays import WHOLE_GPU_MILLI, IntArray
 from dorabatch.placer.ground import Hold, State
 
 
@@ -52,23 +54,38 @@ class Booked:
             memory=int(state.ground.memory_need[index][bin_]),
         )
 
-    def gpus_lower(self, row: int, end: int) -> tuple[IntArray, IntArray, IntArray]:
-        """GPUs, CPUs and MiB per bin that rows row+1..end hold (at most; see claim)."""
+    def without_lower(self, row: int, end: int) -> "Potential":
+        """What would be free if rows row+1..end gave back all they hold."""
         rows = np.flatnonzero(self.bin[row + 1 : end] >= 0) + row + 1
-        bins = self.bin[rows]
-        of = self.state.classes.of[rows]
-        cpu, memory = needs_at(self.state, of, bins)
-        size = len(self.state.free)
-        return (
-            _sums(bins, self.state.classes.gpu_count[of], size),
-            _sums(bins, cpu, size),
-            _sums(bins, memory, size),
+        state, size = self.state, len(self.state.free)
+        bins, slots, of = self.bin[rows], self.slot[rows], state.classes.of[rows]
+        cpu, memory = needs_at(state, of, bins)
+        shared = slots >= 0
+        rest = np.maximum(state.rest, 0)
+        at = bins[shared], slots[shared]
+        np.add.at(rest, at, state.classes.gpu_milli[of[shared]])
+        emptied = ((rest == WHOLE_GPU_MILLI) & (state.rest != 0)).sum(axis=1)
+        whole = _sums(bins[~shared], state.classes.gpu_count[of[~shared]], size)
+        return Potential(
+            gpus=state.free + whole + emptied,
+            rest=np.asarray(rest.max(axis=1, initial=0), dtype=np.int64),
+            cpu=state.cpu + _sums(bins, cpu, size),
+            memory=state.memory + _sums(bins, memory, size),
         )
 
     def lower_on(self, bin_: int, row: int, end: int) -> list[int]:
         """Rows after `row` on a bin, the lowest rank first."""
         found = np.flatnonzero(self.bin[row + 1 : end] == bin_) + row + 1
         return [int(r) for r in found[::-1]]
+
+
+class Potential(NamedTuple):
+    """gpus[bin], rest[bin] (largest of one GPU), cpu[bin], memory[bin]."""
+
+    gpus: IntArray
+    rest: IntArray
+    cpu: IntArray
+    memory: IntArray
 
 
 def _sums(bins: IntArray, amounts: IntArray, size: int) -> IntArray:

@@ -126,7 +126,36 @@ def place_jointly(state: State, outlook: Outlook, rows: IntArray) -> Joint:
         if len(bins):
             which = np.flatnonzero(shape == one)
             _one_shape(state, outlook, (bins, which, of[which]), joint)
+    _without_gpus(state, outlook, (of, lone), joint)
     return joint
+
+
+def _without_gpus(
+    state: State, outlook: Outlook, asked: tuple[IntArray, BoolArray], joint: Joint
+) -> None:
+    """CPU requests, largest first: into the smallest rest that GPUs do not need."""
+    of, lone = asked
+    classes, ground = state.classes, state.ground
+    mean = outlook.cpu_mean + outlook.cpu_spread
+    part = np.maximum(state.rest, 0).sum(axis=1) / WHOLE_GPU_MILLI
+    kept = (state.free + part) * mean[outlook.shape]
+    idle = state.free + part > 0
+    kinds = np.unique(of[classes.gpu_count[of] == 0])
+    kinds = kinds[np.argsort(-classes.cpu_milli[kinds], kind="stable")]
+    for index in kinds.tolist():
+        rows = np.flatnonzero(of == index)
+        cpu, memory = ground.cpu_need[index], ground.memory_need[index]
+        room = np.maximum(state.cpu - kept, 0) // np.maximum(cpu, 1)
+        room = np.minimum(room, state.memory // np.maximum(memory, 1))
+        bins = np.flatnonzero((room >= 1) & ground.allowed[index] & lone)
+        bins = bins[np.lexsort((state.cpu[bins], idle[bins]))]
+        fits = np.minimum(room[bins], len(rows)).astype(np.int64)
+        fits = np.minimum(np.cumsum(fits), len(rows))
+        count = np.diff(fits, prepend=0)
+        taken = rows[: int(count.sum())]
+        joint.bin[taken] = np.repeat(bins, count)
+        state.cpu[bins] -= count * cpu[bins]
+        state.memory[bins] -= count * memory[bins]
 
 
 def _one_shape(

@@ -5,6 +5,7 @@ into the fluid plan and the CPUs and memory a free GPU will ask for. Books nothi
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,6 +13,10 @@ from dorabatch.placer.arrays import WHOLE_GPU_MILLI, BoolArray, IntArray
 from dorabatch.placer.fluid import fluid_plan
 from dorabatch.placer.ground import State
 from dorabatch.placer.score import FloatArray
+
+CPU_UNIT = 1e4
+MEMORY_UNIT = 40960.0
+"""Milli-CPUs and MiB that weigh about as much as one GPU in the plan."""
 
 MARGIN = 1.05
 """Whole nodes kept per whole node planned."""
@@ -46,12 +51,23 @@ class Outlook:
     kept: BoolArray
 
 
-def look_ahead(state: State, queued: IntArray, counts: IntArray) -> Outlook:
+class Shapes(NamedTuple):
+    """Bins alike: shape[bin], first[shape] (one bin of each), need[class, shape,
+    resource] in the plan's units (infinite: never there)."""
+
+    shape: IntArray
+    first: IntArray
+    need: FloatArray
+
+
+def look_ahead(
+    state: State, shapes: Shapes, queued: IntArray, counts: IntArray
+) -> Outlook:
     """Plan queued[class] as they are, and counts[class] as the mix of what follows."""
-    shape, first = _shapes(state)
-    need, room = _needs_and_room(state, shape, first)
+    shape, first, need = shapes
+    room = _room(state, shape, len(first))
     gpu = state.classes.gpu_count * state.classes.gpu_milli / WHOLE_GPU_MILLI
-    cpu = np.array([float(n.mean()) for n in state.ground.cpu_need]) / 1000.0
+    cpu = _cpu_asked(state, first)
     free = float(room[:, 0].sum())
     demand = _demand(gpu, queued, counts, free)
     worth = np.maximum(gpu, CPU_ONLY_WORTH * cpu) + 1e-6
@@ -104,46 +120,43 @@ def _dislike(
     return np.asarray(SUIT * distance, dtype=np.float64)
 
 
-def _shapes(state: State) -> tuple[IntArray, IntArray]:
-    """shape[bin], and one bin of each shape."""
-    ground = state.ground
+def _cpu_asked(state: State, first: IntArray) -> FloatArray:
+    """cpu[class] in cores, the mean over shapes."""
+    needs = [float(need[first].mean()) for need in state.ground.cpu_need]
+    return np.array(needs) / 1000.0
+
+
+def shapes_of(state: State) -> Shapes:
+    """Sort bins by what an empty one has, and see which classes fit where."""
+    ground, classes = state.ground, state.classes
     rows = np.column_stack([ground.model, ground.total])
     _, first, shape = np.unique(rows, axis=0, return_index=True, return_inverse=True)
-    return shape.ravel().astype(np.int64), first.astype(np.int64)
+    shape = shape.ravel()
+    gpu = classes.gpu_count * classes.gpu_milli / WHOLE_GPU_MILLI
+    size = (len(classes), len(first))
+    cpu = np.array([n[first] for n in ground.cpu_need]).reshape(size)
+    memory = np.array([n[first] for n in ground.memory_need]).reshape(size)
+    gpus = np.broadcast_to(gpu[:, None], size)
+    need = np.stack([gpus, cpu / CPU_UNIT, memory / MEMORY_UNIT], axis=2)
+    order = np.argsort(shape, kind="stable")
+    starts = np.searchsorted(shape[order], np.arange(len(first)))
+    usable = np.zeros(size, dtype=bool)
+    if len(order):
+        usable = np.logical_or.reduceat(ground.allowed[:, order], starts, axis=1)
+    usable &= ground.total[first, 0] >= classes.gpu_count[:, None]
+    need[~usable] = np.inf
+    return Shapes(shape.astype(np.int64), first.astype(np.int64), need)
 
 
-def _needs_and_room(
-    state: State, shape: IntArray, first: IntArray
-) -> tuple[FloatArray, FloatArray]:
-    """need[class, shape, resource] and room[shape, resource]: GPUs, CPUs, GiB."""
-    ground, classes = state.ground, state.classes
+def _room(state: State, shape: IntArray, shapes: int) -> FloatArray:
+    """room[shape, resource]: GPUs, CPUs and memory free, in the plan's units."""
     gpus = state.free * 1.0 + np.maximum(state.rest, 0).sum(axis=1) / WHOLE_GPU_MILLI
-    shapes = len(first)
-    room = np.column_stack(
+    return np.column_stack(
         [
-            np.bincount(shape, weights=gpus, minlength=shapes),
-            np.bincount(shape, weights=state.cpu / 1000.0, minlength=shapes) / 10,
-            np.bincount(shape, weights=state.memory / 1024.0, minlength=shapes) / 40,
+            np.bincount(shape, weights=amount, minlength=shapes)
+            for amount in (gpus, state.cpu / CPU_UNIT, state.memory / MEMORY_UNIT)
         ]
     )
-    gpu = classes.gpu_count * classes.gpu_milli / WHOLE_GPU_MILLI
-    cpu = np.array([n[first] for n in ground.cpu_need]) / 1e4
-    memory = np.array([n[first] for n in ground.memory_need]) / 1024.0 / 40
-    shape_like = (len(classes), shapes)
-    need = np.stack(
-        [
-            np.broadcast_to(gpu[:, None], shape_like),
-            cpu.reshape(shape_like),
-            memory.reshape(shape_like),
-        ],
-        axis=2,
-    ).astype(np.float64)
-    allowed = np.zeros(shape_like, dtype=bool)
-    big_enough = ground.total[:, 0] >= classes.gpu_count[:, None]
-    for at in range(shapes):
-        allowed[:, at] = (ground.allowed & big_enough)[:, shape == at].any(axis=1)
-    need[~allowed] = np.inf
-    return need, room
 
 
 def _expectations(
@@ -154,7 +167,7 @@ def _expectations(
     weight = np.where(gpu[:, None] > 0, plan * gpu[:, None], 0.0) + 1e-12
     total = weight.sum(axis=0)
     found: dict[str, FloatArray] = {}
-    for name, resource, unit in (("cpu", 1, 1e4), ("memory", 2, 40960.0)):
+    for name, resource, unit in (("cpu", 1, CPU_UNIT), ("memory", 2, MEMORY_UNIT)):
         per = np.where(np.isfinite(need[:, :, resource]), need[:, :, resource], 0.0)
         per = per * unit / np.maximum(gpu[:, None], 1e-3)
         per = np.where(gpu[:, None] > 0, per, 0.0)

@@ -19,6 +19,7 @@ from dorabatch.placer.arrays import (
 )
 from dorabatch.placer.booked import Booked
 from dorabatch.placer.classes import Classes, classes_of
+from dorabatch.placer.feasible import room_free
 from dorabatch.placer.ground import Ground, State, lay_ground
 from dorabatch.placer.policy import PlacementPolicy
 from dorabatch.placer.rank_order import in_rank_order
@@ -106,22 +107,21 @@ def _placements(
     kinds, kind = np.unique(ground.model[bins] * span + counts, return_inverse=True)
     width = len(cluster.models)
     tuples = [_by_model(k // span, k % span, width) for k in kinds.tolist()]
-    made = [
-        Placement(key=key, node=node, gpus=tuples[which], slot=slot)
-        for key, node, which, slot in zip(
+    made = list(
+        map(
+            Placement,
             requests.key[rows].tolist(),
             ground.node[bins].tolist(),
-            kind.ravel().tolist(),
+            [tuples[which] for which in kind.ravel().tolist()],
             booked.slot[rows].tolist(),
-            strict=True,
         )
-    ]
+    )
     for row, hold in booked.mixed.items():
         gpus = np.zeros(width, dtype=np.int64)
         for bin_, count in hold.gpus:
             gpus[ground.model[bin_]] += count
         at = int(np.searchsorted(rows, row))
-        made[at] = replace(made[at], gpus=tuple(gpus.tolist()))
+        made[at] = made[at]._replace(gpus=tuple(gpus.tolist()))
     return tuple(made)
 
 
@@ -137,6 +137,7 @@ def _explain(
 ) -> tuple[dict[int, int], tuple[Explanation, ...]]:
     """One explanation per class that waits, and one per gang size of it."""
     rows = np.flatnonzero(booked.bin < 0)
+    room = room_free(cluster)
     of = classes.of[rows]
     gang = requests.gang[rows]
     members = np.zeros(len(rows), dtype=np.int64)
@@ -146,7 +147,10 @@ def _explain(
         )
         members = np.where(gang, sizes[inverse.ravel()], 0)
     return _share_explanations(
-        requests.key[rows], of, members, lambda c: explain_waiting(classes, c, cluster)
+        requests.key[rows],
+        of,
+        members,
+        lambda c: explain_waiting(classes, c, cluster, room),
     )
 
 

@@ -22,7 +22,7 @@ from dorabatch.placer.choose import choose, draw_for
 from dorabatch.placer.engine import Engine
 from dorabatch.placer.ground import Hold, State
 from dorabatch.placer.joint import place_jointly
-from dorabatch.placer.outlook import look_ahead
+from dorabatch.placer.outlook import look_ahead, shapes_of
 from dorabatch.placer.planned import Planned
 from dorabatch.placer.policy import PlacementPolicy
 from dorabatch.placer.score import cost_for
@@ -32,7 +32,7 @@ REPLANS_MAX = 3
 JOINT_MIN = 24
 """Fewer requests than this are placed one by one."""
 
-FILL_PART = 0.97
+FILL_PART = 0.92
 """Of the free GPUs, what is filled jointly; the rest goes one by one."""
 
 
@@ -64,8 +64,10 @@ class _Walk:
         self.of = state.classes.of.tolist()
         self.engine = Engine(state, cost_for(policy.name))
         self.plans = policy.name == "default" and len(state.free) > 0
+        self.shapes = shapes_of(state)
         self.booked = Booked(state, len(requests))
         self.dead: set[int] = set()
+        self.full = False
         self.affinity = requests.affinity.copy()
         if policy.name == "random":
             self.affinity[self.affinity == Affinity.BEST] = Affinity.RANDOM
@@ -88,10 +90,14 @@ class _Walk:
             if self.plans and plans < REPLANS_MAX:
                 self._plan(live)
                 plans += 1
-            end = self._segment(live) if self.plans else count
-            if self.plans and plans <= REPLANS_MAX and end - start >= JOINT_MIN:
+            first = int(live[0])
+            end = self._segment(live) if self.plans and not self.full else first
+            if end - first >= JOINT_MIN:
                 self._jointly(live[live < end], end)
                 start = end
+            elif self.requests.gang[first]:
+                self._one(first)
+                start = first + 1
             else:
                 for row in live.tolist():
                     self._one(row)
@@ -101,7 +107,7 @@ class _Walk:
         classes = self._classes()
         counts = np.bincount(self.state.classes.of, minlength=classes)
         queued = np.bincount(self.state.classes.of[live], minlength=classes)
-        self.outlook = look_ahead(self.state, queued, counts)
+        self.outlook = look_ahead(self.state, self.shapes, queued, counts)
         planned = Planned(self.outlook, self.state)
         self.engine = Engine(self.state, planned.cost, planned.pick)
 
@@ -133,35 +139,42 @@ class _Walk:
             if self.of[row] in self.dead:
                 continue
             if not self._single(row):
+                self.full = True
                 for moved in self._claim(row, end):
                     heappush(left, moved)
 
     def _claim(self, row: int, end: int) -> list[int]:
         """Give `row` room that rows of lower rank took; return those that lost it."""
         index = self.of[row]
-        for bin_ in self._claimable(row, end):
-            taken: list[tuple[int, Hold]] = []
-            for other in self.booked.lower_on(bin_, row, end):
-                taken.append((other, self._unbook(other)))
-                if self.state.fits(index, np.array([bin_]))[0]:
-                    self.dead.discard(index)
-                    self._book(row, self.engine.put(index, bin_))
-                    return [moved for moved, _ in taken]
-            for other, hold in reversed(taken):
-                self.engine.take(hold)
-                self._book(other, hold)
-        return []
+        bin_ = self._claimable(row, end)
+        lost: list[int] = []
+        if bin_ < 0:
+            return lost
+        for other in self.booked.lower_on(bin_, row, end):
+            self._unbook(other)
+            lost.append(other)
+            if self.state.fits(index, np.array([bin_]))[0]:
+                break
+        self.dead.discard(index)
+        self._book(row, self.engine.put(index, bin_))
+        return lost
 
-    def _claimable(self, row: int, end: int) -> list[int]:
-        """Bins where `row` may fit once rows of lower rank are gone."""
+    def _claimable(self, row: int, end: int) -> int:
+        """The bin where `row` fits with least taken from lower ranks, or -1."""
         index, state = self.of[row], self.state
-        gpus, cpu, memory = self.booked.gpus_lower(row, end)
         classes, ground = state.classes, state.ground
-        good = ground.allowed[index] & (gpus + cpu > 0)
-        good &= state.cpu + cpu >= ground.cpu_need[index]
-        good &= state.memory + memory >= ground.memory_need[index]
-        good &= state.free + gpus >= classes.gpu_count[index]
-        return [int(bin_) for bin_ in np.flatnonzero(good)]
+        there = self.booked.without_lower(row, end)
+        good = ground.allowed[index] & (there.cpu >= ground.cpu_need[index])
+        good &= there.memory >= ground.memory_need[index]
+        roomy = there.gpus >= classes.gpu_count[index]
+        if classes.gpu_milli[index] < WHOLE_GPU_MILLI:
+            roomy |= there.rest >= classes.gpu_milli[index]
+        bins = np.flatnonzero(good & roomy)
+        if len(bins) == 0:
+            return -1
+        short = np.maximum(classes.gpu_count[index] - state.free[bins], 0) * 1e6
+        short += np.maximum(ground.cpu_need[index][bins] - state.cpu[bins], 0)
+        return int(bins[short.argmin()])
 
     def _one(self, row: int) -> None:
         if self.of[row] in self.dead:

@@ -38,11 +38,10 @@ _PASSING = (NODE_NOT_READY, SCHEDULING_DISABLED, RESERVED)
 
 
 def explain_waiting(
-    classes: Classes, index: int, cluster: ClusterArrays
+    classes: Classes, index: int, cluster: ClusterArrays, room: Room
 ) -> Explanation:
-    """Why class `index` is not placed on `cluster` as it stands now."""
+    """Why class `index` is not placed on `cluster`, of which `room` is free now."""
     never = explain_never(classes, index, cluster)
-    room = room_free(cluster)
     found = refusals(classes, index, cluster, room)
     counts, left = _first_reasons(found, len(cluster))
     if never is not None:
@@ -52,7 +51,7 @@ def explain_waiting(
     if left.any():
         sentence = "room was kept for workloads of higher rank"
         return Explanation(reason=RANK, counts=counts, sentence=sentence)
-    return _busy(classes, index, cluster, counts)
+    return _busy(classes, index, (cluster, room), (found, counts))
 
 
 def explain_never(
@@ -197,27 +196,29 @@ def _base(classes: Classes, index: int, cluster: ClusterArrays) -> BoolArray:
 
 
 def _busy(
-    classes: Classes, index: int, cluster: ClusterArrays, counts: dict[str, int]
+    classes: Classes,
+    index: int,
+    ground: tuple[ClusterArrays, Room],
+    refused_by: tuple[tuple[tuple[str, BoolArray], ...], dict[str, int]],
 ) -> Explanation:
-    found = refusals(classes, index, cluster, room_free(cluster))
+    (cluster, free), (found, counts) = ground, refused_by
     reason = _furthest(found, counts)
     ask = asked_words(classes, index, cluster.models)
     nodes = len(cluster)
     if reason == RESERVED:
         return _reserved(classes, index, cluster, counts)
-    free = room_free(cluster)
     left = np.ones(nodes, dtype=bool)
     for name, refused in found:
         if name == reason:
             break
         left &= ~refused
     if reason == GPUS:
-        sentence = _gpus_sentence(classes, index, cluster, left)
+        sentence = _gpus_sentence(classes, index, cluster, (left, free))
     elif reason in (CPUS, MEMORY):
         sentence = _amount_sentence(classes, index, cluster, (reason, left, free))
     else:
-        refused_by = ", ".join(f"{name} {hit}" for name, hit in counts.items())
-        sentence = f"needs {ask}; none of {nodes} nodes takes it now: {refused_by}"
+        words = ", ".join(f"{name} {hit}" for name, hit in counts.items())
+        sentence = f"needs {ask}; none of {nodes} nodes takes it now: {words}"
     return Explanation(reason=reason, counts=counts, sentence=sentence)
 
 
@@ -238,10 +239,14 @@ def _reserved(
 
 
 def _gpus_sentence(
-    classes: Classes, index: int, cluster: ClusterArrays, left: BoolArray
+    classes: Classes,
+    index: int,
+    cluster: ClusterArrays,
+    where: tuple[BoolArray, Room],
 ) -> str:
+    left, room = where
     ask = asked_words(classes, index, cluster.models)
-    usable: IntArray = gpus_usable(classes, index, room_free(cluster))
+    usable: IntArray = gpus_usable(classes, index, room)
     best = int(np.argmax(np.where(left, usable, -1)))
     owners = int(np.count_nonzero(left))
     has = "has that model" if owners == 1 else "have that model"
