@@ -12,7 +12,7 @@ from dorabatch.cmds.client import DaemonAway, send
 from dorabatch.cmds.jsontext import Json, encode_json
 from dorabatch.cmds.late import load
 from dorabatch.cmds.options import DSUB, FLAG, JOB, MANY, Option
-from dorabatch.cmds.terminal import say, warn
+from dorabatch.cmds.terminal import say, stream_out, warn
 from dorabatch.errors import UserError
 
 PREFIX = "DSUB_"
@@ -43,6 +43,10 @@ class Submission:
 def run(values: Values) -> int:
     """Submit; the exit status is that of the workload when it is waited for."""
     submission = build(values, os.environ)
+    if values.flag("quote"):
+        return _quote(submission.body, is_json=values.flag("json"))
+    if values.flag("json"):
+        raise UserError("--json goes with --quote; give --parsable for the id alone")
     submission.body["submission_key"] = os.urandom(16).hex()
     after = submission.after
     workload_id, warnings = _submit(encode_json(submission.body))
@@ -52,6 +56,15 @@ def run(values: Values) -> int:
         return int(load("follow").follow_workload("dsub", workload_id))
     if "wait" in after:
         return int(load("follow").wait_workload("dsub", workload_id))
+    return 0
+
+
+def _quote(body: dict[str, Json], *, is_json: bool) -> int:
+    """Print what it would cost; nothing is submitted."""
+    render = "json" if is_json else "text"
+    answer = send("POST", "/v1/quote", [("render", render)], encode_json(body))
+    warn("dsub", answer.warnings())
+    stream_out(answer.body())
     return 0
 
 

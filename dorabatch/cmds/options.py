@@ -135,6 +135,13 @@ DSUB = Command(
             scope=SCRIPT,
         ),
         Option("--parsable", FLAG, "Print the id and nothing else.", scope=COMMAND),
+        Option(
+            "--quote",
+            FLAG,
+            "Submit nothing: print what it would cost and when it would start.",
+            scope=COMMAND,
+        ),
+        Option("--json", FLAG, "With --quote, print JSON.", scope=COMMAND),
     ),
     examples=(
         ("Submit a YAML document", "dsub job.yaml"),
@@ -147,12 +154,16 @@ DSUB = Command(
         ),
         ("Submit what another command prints", "./make-job | dsub -"),
         ("Keep the id for later", "id=$(dsub --parsable job.yaml)"),
+        (
+            "Ask first what it would cost, and when it would start",
+            "dsub --quote job.yaml",
+        ),
     ),
     notes=(
         "A file is YAML when its name ends in .yaml, .yml or .json or its text begins"
         " like a document; it is a script when its first line begins with #! or it has"
         " #DSUB lines. A YAML document says everything itself: of the options only"
-        " --wait, --follow and --parsable go with it.\n"
+        " --wait, --follow, --parsable, --quote and --json go with it.\n"
         "A #DSUB line holds options as they are typed here. They are read up to the"
         " first line that is neither blank nor a comment.\n"
         "Each option of the workload can be set in the environment too: DSUB_IMAGE for"

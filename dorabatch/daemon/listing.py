@@ -19,7 +19,7 @@ from dorabatch.errors import UserError
 from dorabatch.queue.records import Workload
 from dorabatch.queue.states import parse_state_filter
 
-TURN_FIELDS = frozenset({"rank", "prio"})
+TURN_FIELDS = frozenset({"rank", "prio", "start"})
 RENDERS = ("table", "json", "noheader", "wide")
 
 
@@ -129,6 +129,9 @@ def _with_turns(
             at = turns.row_at(turns.first[key])
             priority = int(turns.ranked.ranking.priority[at])
             row = {**row, "rank": place + 1, "priority": priority}
+        start = services.outlook.starts.get(key)
+        if start is not None and place is not None:
+            row = {**row, "start": start.text()}
         filled.append(row)
     return filled
 

@@ -151,6 +151,7 @@ def compose(settings: Settings, clock: Clock | None = None) -> Services:
     policy = PolicyDesk(settings.zone, settings.policy)
     people = People(settings.credits)
     desk = CreditDesk(settings.zone, settings.credits, people)
+    desk.chain_of = lambda user: (user, *policy.accounts_of(user))
     usage = UsageBook(settings.zone, policy, board, lambda: desk.prices)
     history = RunHistory()
     with transaction(engine) as tx:

@@ -28,7 +28,7 @@ from dorabatch.fairshare.share_edit import (
     without,
 )
 from dorabatch.fairshare.share_store import Change, StoredSetting
-from dorabatch.fairshare.shares import Account, build_tree
+from dorabatch.fairshare.shares import Account, AccountTree, build_tree
 
 FILE_ACTOR = "dorad"
 FILE_REASON = "settings file"
@@ -61,6 +61,7 @@ class PolicyDesk:
         self.rows: tuple[Account, ...] = ()
         self.fading = Fading([HalfLife(since=0.0, seconds=1.0)])
         self.revision = 0
+        self._seats: tuple[tuple[Account, ...], AccountTree] = ((), build_tree(()))
 
     def load(self, connection: Connection, now_us: int) -> None:
         """Read what was said, and note what the settings file says anew."""
@@ -168,7 +169,10 @@ class PolicyDesk:
 
     def accounts_of(self, user: str) -> tuple[str, ...]:
         """The accounts above a user, nearest first; none at the top."""
-        tree = build_tree(self.rows)
+        rows = self.rows
+        if self._seats[0] is not rows:
+            self._seats = (rows, build_tree(rows))
+        tree = self._seats[1]
         node = tree.index.get(user)
         if node is None or not tree.is_user[node]:
             return ()

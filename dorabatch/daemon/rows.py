@@ -60,6 +60,7 @@ def workload_row(
         "qos": spec.priority.qos,
         "rank": None,
         "priority": None,
+        "start": None,
     }
 
 
@@ -244,6 +245,7 @@ WORKLOAD_CELLS: dict[str, tuple[str, Cell]] = {
     "zone": ("ZONE", _text("zone")),
     "rank": ("RANK", _text("rank")),
     "prio": ("PRIO", _text("priority")),
+    "start": ("START(P10-P90)", _text("start")),
     "nice": ("NICE", _text("nice")),
     "qos": ("QOS", _text("qos")),
 }

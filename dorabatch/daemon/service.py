@@ -13,6 +13,7 @@ from dorabatch.daemon.applying import WorkloadApplier
 from dorabatch.daemon.catalog import list_objects
 from dorabatch.daemon.credit_beat import CreditBeat
 from dorabatch.daemon.cycle import run_cycle
+from dorabatch.daemon.forecasts import Forecaster
 from dorabatch.daemon.intake import Intake
 from dorabatch.daemon.keeper import Keepers
 from dorabatch.daemon.limits import end_overdue
@@ -51,6 +52,7 @@ class Daemon:
         )
         self._server: ApiServer | None = None
         self._stopping = threading.Event()
+        self._forecaster = Forecaster(services)
         self._thread = threading.Thread(target=self._beat, name="cycle", daemon=True)
         self._limits_at = 0.0
         self._credit = CreditBeat(services)
@@ -67,6 +69,7 @@ class Daemon:
         self._server = ApiServer(make_app(self.context), self._services.settings)
         self.load()
         self._thread.start()
+        self._forecaster.start()
         self._server.start()
         self._mail.start()
         log.event(
@@ -93,6 +96,7 @@ class Daemon:
             self._server.stop()
         if self._thread.is_alive():
             self._thread.join(10.0)
+        self._forecaster.stop()
         self._keepers.stop()
         self._mail.stop()
         self._services.writer.stop()

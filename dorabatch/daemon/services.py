@@ -19,6 +19,7 @@ from dorabatch.daemon.credit_desk import CreditDesk
 from dorabatch.daemon.fleet import Fleet, NodeSettings
 from dorabatch.daemon.known_nodes import KnownNodes
 from dorabatch.daemon.outbox import Outbox
+from dorabatch.daemon.outlook import Outlook
 from dorabatch.daemon.people import People
 from dorabatch.daemon.policy_desk import PolicyDesk
 from dorabatch.daemon.run_history import RunHistory
@@ -72,6 +73,7 @@ class Services:
     cycle_wanted: threading.Event = field(default_factory=threading.Event)
     mail_wanted: threading.Event = field(default_factory=threading.Event)
     last_plan: LastPlan = field(default_factory=LastPlan)
+    outlook: Outlook = field(default_factory=Outlook)
     known_nodes: KnownNodes = field(default_factory=KnownNodes)
 
     @property

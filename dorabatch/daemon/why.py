@@ -3,6 +3,7 @@
 Reads the latest plan; plans nothing itself.
 """
 
+from dorabatch.daemon.forecasts import start_lines
 from dorabatch.daemon.services import Services
 from dorabatch.daemon.summary import (
     containers_of,
@@ -36,6 +37,7 @@ def why_text(services: Services, workload: Workload, *, has_placement: bool) -> 
         lines += _counts(services, waiting)
         if waiting:
             lines += turn_lines(services, workload, services.clock.now())
+            lines += start_lines(services, workload)
     return "\n".join(lines) + "\n"
 
 

@@ -221,6 +221,13 @@ def score_forecast(connection: Connection, workload_id: int, started_at: int) ->
     )
 
 
+def drop_forecasts(connection: Connection, workload_ids: Sequence[int]) -> None:
+    """Forget forecasts of what never started."""
+    for workload_id in workload_ids:
+        gone = delete(FORECASTS).where(FORECASTS.c.workload_id == workload_id)
+        connection.execute(gone)
+
+
 def load_forecasts(connection: Connection, zone: str) -> dict[int, Forecast]:
     """The forecasts that wait for their start, by workload."""
     asked = select(FORECASTS).where(

@@ -3,11 +3,11 @@
 Reads only; what is live is on the board.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from dorabatch.queue.store import hold_from_json
 from dorabatch.queue.tables import CONTAINERS, RUNS, WORKLOADS
@@ -66,3 +66,23 @@ def ended_runs(
             ended_at=row.ended_at,
             outcome=row.outcome or "",
         )
+
+
+def first_starts(
+    connection: Connection, workload_ids: Sequence[int]
+) -> dict[int, datetime]:
+    """When each of these workloads first ran; those that never did are left out."""
+    found: dict[int, datetime] = {}
+    for begin in range(0, len(workload_ids), _AT_ONCE):
+        some = workload_ids[begin : begin + _AT_ONCE]
+        statement = (
+            select(
+                CONTAINERS.c.workload_id, func.min(RUNS.c.started_at).label("started")
+            )
+            .join(CONTAINERS, CONTAINERS.c.id == RUNS.c.container_id)
+            .where(CONTAINERS.c.workload_id.in_(some), RUNS.c.started_at.is_not(None))
+            .group_by(CONTAINERS.c.workload_id)
+        )
+        rows = connection.execute(statement)
+        found |= {row.workload_id: row.started for row in rows}
+    return found

@@ -75,6 +75,11 @@ ROUTES = (
         body=("manifest", "path", "options", "submission_key"),
     ),
     Route(
+        method="POST", path="/v1/quote", handler=workloads.ask_quote,
+        summary="Cost, credit and expected start of a workload; stores nothing",
+        query=("render",), body=("manifest", "path", "options", "submission_key"),
+    ),
+    Route(
         method="GET", path="/v1/workloads", handler=workloads.list_all,
         summary="List workloads", query=_LIST,
     ),

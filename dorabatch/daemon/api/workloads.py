@@ -21,6 +21,7 @@ from dorabatch.daemon.api.context import (
 from dorabatch.daemon.cancel import Selection, cancel, selected
 from dorabatch.daemon.describe import describe_workload, workload_record
 from dorabatch.daemon.listing import answer, parse_question
+from dorabatch.daemon.quote import quote, quote_text
 from dorabatch.daemon.rights import check_owner
 from dorabatch.daemon.submissions import AUTOMATIC_NAME
 from dorabatch.daemon.summary import (
@@ -70,6 +71,21 @@ async def submit(context: Context, request: Request) -> Response:
         "warnings": warnings,
     }
     return json_answer(record, 201)
+
+
+async def ask_quote(context: Context, request: Request) -> Response:
+    """POST /v1/quote: cost, credit and expected start; nothing is stored."""
+    body = await read_body(context, request)
+    known_keys(body, _SUBMIT_KEYS)
+    document, warnings, _ = _document(body)
+    caller = context.caller(request)
+    record = await run_in_threadpool(
+        quote, context.services, context.intake, caller, document
+    )
+    warnings += record.pop("warnings")
+    if request.query_params.get("render") == "text":
+        return text_answer(quote_text(record), warnings)
+    return json_answer({**record, "warnings": warnings})
 
 
 def _document(body: dict[str, Any]) -> tuple[Workload, list[str], bool]:
