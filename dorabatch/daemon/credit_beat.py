@@ -4,12 +4,12 @@ Looks once a second, in memory; only when something is due does one transaction 
 of it, in the order of the moments at which it was due. Talks to no node.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from dorabatch.daemon.billing import LOST_GPU, OUT_OF_CREDIT
-from dorabatch.daemon.credit_scene import Billed, RunOut, Scene
+from dorabatch.daemon.credit_scene import Billed, RunOut, Scene, present_scene
 from dorabatch.daemon.credit_week import (
     boundaries,
     ended_allocations,
@@ -25,7 +25,7 @@ from dorabatch.fairshare.standing import Standing
 from dorabatch.fairshare.week import expiry_of
 from dorabatch.queue import store
 from dorabatch.queue.records import Container, Happening
-from dorabatch.queue.states import AfterStop, State
+from dorabatch.queue.states import AfterStop
 from dorabatch.queue.transitions import stopping
 from dorabatch.units import microseconds_of, moment_of
 
@@ -70,14 +70,7 @@ class CreditBeat:
 
     def scene(self) -> Scene:
         """What is billed, by memory."""
-        desk, running = self._desk, list(self._running())
-        return Scene(desk, self._billing, desk.book, running, desk.meters)
-
-    def _running(self) -> Iterator[Container]:
-        for node in self._board.nodes_in_use():
-            for container in self._board.on_node(node):
-                if container.state is State.RUNNING:
-                    yield container
+        return present_scene(self._desk, self._billing, self._board)
 
     def _is_due(self, scene: Scene, outs: list[RunOut], now: datetime) -> bool:
         if not self._knows_what_runs(scene, now):

@@ -13,7 +13,6 @@ from dorabatch.fairshare.price import PriceBook
 from dorabatch.queue.demand import Demand
 from dorabatch.queue.records import Hold
 
-MILLI = 1000
 ANY_CPU = "CPU"
 """The product that prices a core of every CPU model without a price of its own."""
 

@@ -11,7 +11,8 @@ from dorabatch.daemon.billing import Billing
 from dorabatch.daemon.credit_desk import CreditDesk, run_name
 from dorabatch.fairshare.book import Book
 from dorabatch.fairshare.meter import Meter, runs_out_at
-from dorabatch.queue.records import Container
+from dorabatch.queue.board import Board
+from dorabatch.queue.records import Container, ContainerId
 from dorabatch.queue.states import State
 from dorabatch.units import microseconds_of
 
@@ -82,19 +83,23 @@ class Scene:
             for name in one.last.chain
         )
 
-    def paid_until(self, container: Container, now: int) -> int | None:
-        """The last moment that present credit pays for a running container.
+    def paid_until(self, now: int) -> dict[ContainerId, int]:
+        """The last moment that present credit pays for, of what is charged and limited.
 
-        None: nothing is charged, or nothing limits who pays.
+        With a time limit that is its end; what is open-ended shares what is there.
         """
-        mine = next((b for b in self.billed if b.container is container), None)
-        if mine is None or container.started_at is None or not mine.last.is_billed:
-            return None
-        if not any(self._book.budgeted(mine.last.zone, n) for n in mine.last.chain):
-            return None
-        if mine.last.limit_us is not None:
-            return microseconds_of(container.started_at) + mine.last.limit_us
-        return min((o.at for o in self.run_outs(now) if mine in o.runs), default=None)
+        found: dict[ContainerId, int] = {}
+        for out in self.run_outs(now):
+            for one in out.runs:
+                found.setdefault(one.container.container_id, out.at)
+        for one in self.billed:
+            started, limit = one.container.started_at, one.last.limit_us
+            if not one.last.is_billed or limit is None or started is None:
+                continue
+            if any(self._book.budgeted(one.last.zone, n) for n in one.last.chain):
+                key = one.container.container_id
+                found[key] = microseconds_of(started) + limit
+        return found
 
     def _run_out(self, account: str, runs: list[Billed], now: int) -> RunOut | None:
         funds = self._book.available(self._desk.zone, account, now) or 0
@@ -121,3 +126,9 @@ class Scene:
         side = f"lien:{self._desk.zone}:{account}|"
         slots = self._book.run_slots(one.last.run, "lien")
         return sum(ucr for slot, ucr in slots.items() if slot.startswith(side))
+
+
+def present_scene(desk: CreditDesk, billing: Billing, board: Board) -> Scene:
+    """What is billed now, by memory."""
+    held = (c for node in board.nodes_in_use() for c in board.on_node(node))
+    return Scene(desk, billing, desk.book, held, desk.meters)

@@ -6,6 +6,7 @@ Reads memory and history; changes nothing.
 import json
 from typing import Any
 
+from dorabatch.daemon.credit_shown import CreditShown
 from dorabatch.daemon.rows import Row, container_row, duration, workload_row
 from dorabatch.daemon.services import Services
 from dorabatch.daemon.summary import containers_of, summarize_containers
@@ -21,11 +22,16 @@ def workload_record(services: Services, workload: Workload) -> Row:
         events = store.events_of(connection, workload.workload_id)
         runs = store.runs_of(connection, [c.container_id for c in containers])
         versions = store.versions_of(connection, workload.workload_id)
+    credit = CreditShown(services, now)
     replica_of = {c.container_id: c.replica for c in containers}
     return {
         **workload_row(last, workload, summarize_containers(containers), now),
+        **credit.of(containers),
         "spec": json.loads(workload.spec_json),
-        "containers": [container_row(last, workload, c, now) for c in containers],
+        "containers": [
+            {**container_row(last, workload, c, now), **credit.of([c])}
+            for c in containers
+        ],
         "attempts": [
             {
                 "replica": replica_of[run.container_id],
@@ -70,6 +76,12 @@ def describe_workload(record: Row) -> str:
     ]
     if record["reason"]:
         lines.append(f"Reason     {record['reason']}")
+    if record["paid_until"]:
+        lines.append(f"Paid until {record['paid_until']}")
+    if record["runs_free"]:
+        lines.append("Credit     used up: runs on free and may be preempted")
+    if record["cost"] is not None:
+        lines.append(f"Cost       {record['cost']} so far")
     lines += ["", "Containers:"]
     for one in record["containers"]:
         where = f" on {one['node']}" if one["node"] else ""

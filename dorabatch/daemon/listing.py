@@ -11,6 +11,7 @@ from operator import attrgetter
 import orjson
 
 from dorabatch.daemon import rows
+from dorabatch.daemon.credit_shown import CreditShown
 from dorabatch.daemon.kept_rows import KeptRows, Listed
 from dorabatch.daemon.services import Services
 from dorabatch.daemon.summary import containers_of, find_workload
@@ -19,7 +20,7 @@ from dorabatch.errors import UserError
 from dorabatch.queue.records import Workload
 from dorabatch.queue.states import parse_state_filter
 
-TURN_FIELDS = frozenset({"rank", "prio", "start"})
+TURN_FIELDS = frozenset({"rank", "prio", "start", "until", "cost"})
 RENDERS = ("table", "json", "noheader", "wide")
 
 
@@ -121,6 +122,7 @@ def _with_turns(
         return [one.row for one in found]
     turns = take_turns(services, services.clock.now())
     order = {key: number for number, (key, _) in enumerate(places_by_workload(turns))}
+    credit = CreditShown(services, services.clock.now())
     filled = []
     for one in found:
         row, key = one.row, one.workload.workload_id
@@ -132,6 +134,8 @@ def _with_turns(
         start = services.outlook.starts.get(key)
         if start is not None and place is not None:
             row = {**row, "start": start.text()}
+        if one.started_at is not None:
+            row = {**row, **credit.of(one.containers)}
         filled.append(row)
     return filled
 

@@ -56,6 +56,9 @@ def workload_row(
         "ended_at": _iso(workload.ended_at),
         "seconds": run_seconds(summary.started_at, workload.ended_at, now),
         "version": workload.version,
+        "paid_until": None,
+        "cost": None,
+        "runs_free": False,
         "nice": spec.priority.nice,
         "qos": spec.priority.qos,
         "rank": None,
@@ -248,6 +251,8 @@ WORKLOAD_CELLS: dict[str, tuple[str, Cell]] = {
     "start": ("START(P10-P90)", _text("start")),
     "nice": ("NICE", _text("nice")),
     "qos": ("QOS", _text("qos")),
+    "until": ("UNTIL", _text("paid_until")),
+    "cost": ("COST", _text("cost")),
 }
 WORKLOAD_COLUMNS = (
     "id", "workspace", "name", "user", "st", "replicas", "gpus", "time", "where",

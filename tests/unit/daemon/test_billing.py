@@ -1,12 +1,19 @@
 """Charging in the daemon: liens, ticks, ends, refunds, what happens at the limit."""
 
+from dataclasses import replace
+
 import pytest
 
 from dorabatch.config import CreditSettings
+from dorabatch.daemon.credit_orders import CreditOrders, Order
+from dorabatch.daemon.credit_quote import hold_items
+from dorabatch.daemon.describe import describe_workload, workload_record
+from dorabatch.daemon.kept_rows import KeptRows
+from dorabatch.daemon.listing import answer, parse_question
 from dorabatch.queue.states import AfterStop, Outcome, State
 from dorabatch.units import render_credits
-from tests.makers import RTX, V100, gpus
-from tests.unit.daemon.conftest import Parts
+from tests.makers import RTX, V100, gpus, hold
+from tests.unit.daemon.conftest import Parts, caller
 from tests.unit.daemon.credits import Site, site_of
 
 CREDIT = 1_000_000
@@ -354,3 +361,44 @@ def test_memory_is_what_a_new_daemon_reads(site: Site) -> None:
     assert fresh.credited == known.credited
     assert fresh.book.runs == known.book.runs
     assert fresh.standing_of("alice", site.parts.clock.now()) == site.standing()
+
+
+def test_the_last_paid_second_is_shown(site: Site) -> None:
+    services = site.parts.services
+    site.weekly(3500)
+    key = spend_all_but(site, 12.5)
+    workload = services.board.workloads[key]
+    record = workload_record(services, workload)
+    assert record["paid_until"] == "2026-01-05T14:30:00+00:00"
+    site.wait(HOUR)
+    record = workload_record(services, workload)
+    assert record["paid_until"] == "2026-01-05T14:30:00+00:00"
+    assert (record["cost"], record["runs_free"]) == (5, False)
+    assert "Paid until 2026-01-05T14:30:00" in describe_workload(record)
+    question = parse_question({"columns": "id,until,cost", "render": "table"}, [], "x")
+    _, body = answer(services, KeptRows(), question)
+    assert body.decode().split()[-3:] == [str(key), "2026-01-05T14:30:00+00:00", "5"]
+
+
+def spend_all_but(site: Site, left: float) -> int:
+    """An open-ended workload of 2 V100 with so much credit left in all."""
+    have = site.standing().available
+    order = Order(
+        verb="transfer",
+        account="alice",
+        target="lab",
+        amount=have - int(left * CREDIT),
+        reason="x",
+    )
+    site.weekly(1, name="lab")
+    CreditOrders(site.parts.services).carry_out(caller(is_admin=True), order)
+    return site.run("a", options={"gpus": "2"})
+
+
+def test_a_share_of_a_gpu_costs_its_share(site: Site) -> None:
+    done = site.parts.submit("a")
+    one = site.parts.container(done.workload_id)
+    share = replace(hold(), gpu_milli=250)
+    items = hold_items(share, None, site.parts.services.credits.prices, "dc-rov-01")
+    assert [(item.model, item.milli) for item in items] == [(V100, 250)]
+    assert one.hold is None
