@@ -56,6 +56,11 @@ def dcredit() -> int:
     return full("dcredit", sys.argv[1:])
 
 
+def dreport() -> int:
+    """Report on a period."""
+    return full("dreport", sys.argv[1:])
+
+
 def dora() -> int:
     """Work with documents of all kinds."""
     return full("dora", sys.argv[1:])

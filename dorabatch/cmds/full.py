@@ -11,6 +11,7 @@ from dorabatch.cmds.dcredit import dcredit
 from dorabatch.cmds.dnode import dnode
 from dorabatch.cmds.dora import dora
 from dorabatch.cmds.dprio import dprio
+from dorabatch.cmds.dreport import dreport
 from dorabatch.cmds.dshare import dshare
 from dorabatch.cmds.generated import TableCommand
 from dorabatch.cmds.options import COMMANDS
@@ -28,6 +29,7 @@ def click_command(name: str) -> click.Command:
         "dnode": dnode,
         "dora": dora,
         "dprio": dprio,
+        "dreport": dreport,
         "dshare": dshare,
     }
     command = groups.get(name) or TableCommand(COMMANDS[name])

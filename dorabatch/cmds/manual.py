@@ -30,6 +30,7 @@ NAMES = (
     "dshare",
     "dprio",
     "dcredit",
+    "dreport",
     "dora",
 )
 INTRODUCTION = """# Commands

@@ -11,7 +11,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 
-from dorabatch.daemon.api import credits, kinds, logs, nodes, shares, workloads
+from dorabatch.daemon.api import (
+    credits,
+    kinds,
+    logs,
+    nodes,
+    reports,
+    shares,
+    workloads,
+)
 from dorabatch.daemon.api.context import Context, Handler, guarded, json_answer
 from dorabatch.daemon.fleet import NodeState
 from dorabatch.daemon.server import caller_of
@@ -190,6 +198,16 @@ ROUTES = (
         method="GET", path="/v1/credits/{what}", handler=credits.ask,
         summary="balance, statement, forecast or check",
         query=("account", "from", "until", "render"),
+    ),
+    Route(
+        method="GET", path="/v1/reports/{name}", handler=reports.report,
+        summary="A report of a period", answer="text/plain",
+        query=("since", "from", "to", "week", "account", "format"),
+    ),
+    Route(
+        method="POST", path="/v1/reports/{name}/mail", handler=reports.mail,
+        summary="Mail a report, or each user their own statement",
+        body=("since", "from", "to", "week", "account", "to_mail"),
     ),
     Route(
         method="GET", path="/v1/status", handler=status,

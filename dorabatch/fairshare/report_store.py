@@ -1,0 +1,175 @@
+"""Sums of the ledger for reports: balances at a moment, what moved, who did it.
+
+Adds up in the database, so that a long ledger is not read into memory. Reads only.
+"""
+
+from typing import Any
+
+from sqlalchemy import Connection, Select, func, select
+
+from dorabatch.fairshare.report_rows import (
+    DayCharge,
+    Foretold,
+    HandEntry,
+    Head,
+    Move,
+    PriceRow,
+    RunRevenue,
+)
+from dorabatch.fairshare.share_store import Change
+from dorabatch.fairshare.share_tables import CHANGES, FORECASTS
+from dorabatch.fairshare.tables import LEGS, PRICES, TXNS
+
+BY_HAND = ("deposit", "refund", "expire", "transfer")
+
+
+def balances_before(connection: Connection, at: int) -> dict[str, int]:
+    """What each side of the ledger had just before `at`."""
+    asked = (
+        select(LEGS.c.ledger_account, func.sum(LEGS.c.ucr))
+        .join(TXNS)
+        .where(TXNS.c.at < at)
+        .group_by(LEGS.c.ledger_account)
+    )
+    return {side: int(ucr) for side, ucr in connection.execute(asked)}
+
+
+def moves(connection: Connection, start: int, end: int) -> list[Move]:
+    """What moved in [start, end)."""
+    by = (LEGS.c.ledger_account, TXNS.c.kind, TXNS.c.zone, TXNS.c.account)
+    asked = _inside(select(*by, func.sum(LEGS.c.ucr)).join(TXNS), start, end).group_by(
+        *by
+    )
+    return [
+        Move(ledger_account=side, kind=kind, zone=zone, payer=payer, ucr=int(ucr))
+        for side, kind, zone, payer, ucr in connection.execute(asked)
+    ]
+
+
+def run_revenue(connection: Connection, start: int, end: int) -> list[RunRevenue]:
+    """Revenue of [start, end) by run and model."""
+    by = (TXNS.c.run, TXNS.c.zone, TXNS.c.account, LEGS.c.ledger_account)
+    asked = _inside(select(*by, func.sum(LEGS.c.ucr)).join(TXNS), start, end).where(
+        LEGS.c.ledger_account.like("revenue:%")
+    )
+    return [
+        RunRevenue(
+            run=run,
+            zone=zone,
+            payer=payer,
+            model=side.split(":", 2)[2],
+            ucr=int(ucr),
+        )
+        for run, zone, payer, side, ucr in connection.execute(asked.group_by(*by))
+    ]
+
+
+def daily_charges(
+    connection: Connection, start: int, end: int, slice_us: int
+) -> list[DayCharge]:
+    """Revenue of [start, end) by account and slice of time."""
+    day = ((TXNS.c.at - start) // slice_us).label("day")
+    by = (TXNS.c.zone, TXNS.c.account)
+    asked = _inside(
+        select(*by, day, func.sum(LEGS.c.ucr)).join(TXNS), start, end
+    ).where(LEGS.c.ledger_account.like("revenue:%"))
+    return [
+        DayCharge(zone=zone, payer=payer, day=int(number), ucr=int(ucr))
+        for zone, payer, number, ucr in connection.execute(asked.group_by(*by, "day"))
+    ]
+
+
+def hand_entries(connection: Connection, start: int, end: int) -> list[HandEntry]:
+    """Deposits, refunds, expiries and transfers of [start, end), oldest first."""
+    by = (
+        TXNS.c.id, TXNS.c.at, TXNS.c.kind, TXNS.c.actor, TXNS.c.run, TXNS.c.reason,
+        LEGS.c.ledger_account,
+    )  # fmt: skip
+    asked = (
+        _inside(select(*by, func.sum(LEGS.c.ucr).label("ucr")).join(TXNS), start, end)
+        .where(TXNS.c.kind.in_(BY_HAND), LEGS.c.ledger_account.like("avail:%"))
+        .group_by(*by)
+        .order_by(TXNS.c.id, LEGS.c.ledger_account)
+    )
+    return [
+        HandEntry(
+            at=row.at,
+            kind=row.kind,
+            actor=row.actor,
+            zone=row.ledger_account.split(":", 2)[1],
+            account=row.ledger_account.split(":", 2)[2],
+            run=row.run,
+            ucr=int(row.ucr),
+            reason=row.reason,
+        )
+        for row in connection.execute(asked)
+    ]
+
+
+def head_before(connection: Connection, at: int) -> Head | None:
+    """The chain's head as it was just before `at`."""
+    asked = (
+        select(TXNS.c.id, TXNS.c.hash)
+        .where(TXNS.c.at < at)
+        .order_by(TXNS.c.id.desc())
+        .limit(1)
+    )
+    row = connection.execute(asked).first()
+    return Head(entry=row.id, hash=row.hash) if row else None
+
+
+def changes_between(
+    connection: Connection, zone: str, start: int, end: int
+) -> list[Change]:
+    """Changes of shares and policy in [start, end), oldest first."""
+    asked = (
+        select(CHANGES)
+        .where(CHANGES.c.zone == zone, CHANGES.c.at >= start, CHANGES.c.at < end)
+        .order_by(CHANGES.c.id)
+    )
+    return [
+        Change(**{name: getattr(row, name) for name in Change.__slots__})
+        for row in connection.execute(asked)
+    ]
+
+
+def forecasts_between(
+    connection: Connection, zone: str, start: int, end: int
+) -> list[Foretold]:
+    """Forecasts that were made in [start, end), oldest first."""
+    asked = (
+        select(FORECASTS)
+        .where(
+            FORECASTS.c.zone == zone,
+            FORECASTS.c.made_at >= start,
+            FORECASTS.c.made_at < end,
+        )
+        .order_by(FORECASTS.c.made_at, FORECASTS.c.workload_id)
+    )
+    return [
+        Foretold(**{name: getattr(row, name) for name in Foretold.__slots__})
+        for row in connection.execute(asked)
+    ]
+
+
+def prices_between(connection: Connection, start: int, end: int) -> list[PriceRow]:
+    """Prices that came into force in [start, end)."""
+    asked = (
+        select(PRICES)
+        .where(PRICES.c.valid_from >= start, PRICES.c.valid_from < end)
+        .order_by(PRICES.c.valid_from, PRICES.c.zone, PRICES.c.model, PRICES.c.version)
+    )
+    return [
+        PriceRow(
+            valid_from=row.valid_from,
+            actor=row.actor,
+            zone=row.zone,
+            model=row.model,
+            per_hour=row.per_hour_ucr,
+        )
+        for row in connection.execute(asked)
+    ]
+
+
+def _inside(asked: Select[Any], start: int, end: int) -> Select[Any]:
+    return asked.where(TXNS.c.at >= start, TXNS.c.at < end)

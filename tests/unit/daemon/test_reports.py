@@ -1,0 +1,340 @@
+"""Reports from a daemon's own books: what they say, to whom, and in which form."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dorabatch.config import MailSettings, Settings
+from dorabatch.daemon.mail import MailSender
+from dorabatch.daemon.report_mail import mail_report
+from dorabatch.daemon.report_period import Wanted
+from dorabatch.daemon.report_render import MEDIA, render
+from dorabatch.daemon.reports import MAKERS, Asked, Reports
+from dorabatch.errors import NotAllowed, NotFound, UserError
+from dorabatch.fairshare import ledger
+from dorabatch.fairshare.report_credit import Books, closing_line, statement_sheets
+from dorabatch.fairshare.report_rows import Move
+from dorabatch.fairshare.share_store import Forecast, add_forecasts, score_forecast
+from dorabatch.fairshare.sheet import Sheet
+from dorabatch.units import microseconds_of
+from tests.mail_sink import MailSink, mail_sink
+from tests.makers import ALICE, BOB, V100, ZONE
+from tests.unit.daemon.conftest import Parts, caller
+from tests.unit.daemon.credits import Site, site_of
+
+CREDIT = 1_000_000
+HOUR = 3600
+ROOT = caller(ALICE, is_admin=True)
+
+
+@pytest.fixture
+def sink() -> Iterator[MailSink]:
+    with mail_sink() as made:
+        yield made
+
+
+@pytest.fixture
+def settings(tmp_path: Path, sink: MailSink) -> Settings:
+    """Settings of a daemon that mails to users of site.example."""
+    mail = MailSettings(host="127.0.0.1", port=sink.port, domain="site.example")
+    return Settings(
+        zone=ZONE, state_dir=tmp_path, socket=tmp_path / "dorad.sock", mail=mail
+    )
+
+
+@pytest.fixture
+def site(parts: Parts) -> Site:
+    """Alice used 2 x 2 GPU-hours at 2.5, bob one; a wait of an hour comes first."""
+    made = site_of(parts)
+    made.price(2.5)
+    made.weekly(700)
+    made.weekly(70, name="bob")
+    made.tend()
+    two = {"options": {"gpus": "2"}}
+    first, second = (
+        made.parts.submit("a", **two),
+        made.parts.submit("b", submitter=BOB, workspace="bob"),
+    )
+    made.wait(HOUR)
+    made.cycle()
+    for done in (first, second):
+        made.start(done.workload_id)
+    made.wait(HOUR)
+    made.end(second.workload_id)
+    made.wait(HOUR)
+    made.end(first.workload_id)
+    made.wait(60)
+    return made
+
+
+def ask(
+    site: Site, name: str, who: Any = ROOT, account: str = "", **said: str
+) -> Asked:
+    return Reports(site.parts.services).ask(who, name, Wanted(**said), account)
+
+
+def sheets(
+    site: Site, name: str, who: Any = ROOT, account: str = ""
+) -> dict[str, Sheet]:
+    report = Reports(site.parts.services).make(ask(site, name, who, account))
+    return {sheet.name: sheet for sheet in report.sheets}
+
+
+def notes(site: Site, name: str, who: Any = ROOT, account: str = "") -> str:
+    report = Reports(site.parts.services).make(ask(site, name, who, account))
+    return "\n".join(report.notes)
+
+
+def by(sheet: Sheet, key: int, value: str) -> dict[object, object]:
+    """One column by another."""
+    place = [column.name for column in sheet.columns].index(value)
+    return {row[key]: row[place] for row in sheet.rows}
+
+
+def test_a_statement_sums_to_the_ledger(site: Site) -> None:
+    found = sheets(site, "statement")["statement"]
+    assert by(found, 1, "charges") == {"alice": 10 * CREDIT, "bob": 2_500_000}
+    for row in found.rows:
+        opening, deposits, charges, refunds, expired, moved, closing, held = row[2:]
+        assert closing == opening + deposits - charges + refunds - expired + moved
+        assert (opening, held) == (0, 0)
+    closing = by(found, 1, "closing")
+    for name in ("alice", "bob"):
+        standing = site.standing(name)
+        assert closing[name] == standing.available
+    with site.parts.services.engine.connect() as connection:
+        last = list(ledger.entries(connection))
+        assert ledger.check_ledger(connection) == []
+    assert f"exactly what the ledger says; head of its chain: entry {len(last)}" in (
+        notes(site, "statement")
+    )
+
+
+def test_the_parts_of_a_period_join_up(site: Site) -> None:
+    reports = Reports(site.parts.services)
+    cut = "2026-01-05T14:30"
+    parts = [{"start": "2026-01-05", "end": cut}, {"start": cut}]
+    first, second = [
+        reports.make(ask(site, "statement", **said)).sheets[0] for said in parts
+    ]
+    assert by(first, 1, "closing") == by(second, 1, "opening")
+    assert by(second, 1, "closing") == by(
+        sheets(site, "statement")["statement"], 1, "closing"
+    )
+
+
+def test_a_statement_that_does_not_sum_says_so(site: Site) -> None:
+    lost = Move(
+        ledger_account="avail:z:ana", kind="charge", zone="z", payer="ana", ucr=-5
+    )
+    books = Books(opening={}, moves=[lost], head=None)
+    (sheet, _) = statement_sheets(books, None)
+    assert closing_line(books, sheet).startswith("THE STATEMENTS DO NOT SUM")
+
+
+def test_charge_back_by_account_workspace_and_model(site: Site) -> None:
+    found = sheets(site, "chargeback")
+    assert found["accounts"].rows == (
+        (ZONE, "alice", V100, 10 * CREDIT),
+        (ZONE, "bob", V100, 2_500_000),
+    )
+    assert by(found["workspaces"], 1, "charged") == {
+        "alice": 10 * CREDIT,
+        "bob": 2_500_000,
+    }
+    assert "12.5 credits (12500000 ucr)" in notes(site, "chargeback")
+
+
+def test_usage_by_day_and_utilisation(site: Site) -> None:
+    found = sheets(site, "usage")
+    hour = HOUR * 1_000_000
+    assert found["usage"].rows == (
+        ("alice", V100, "2026-01-05", 4 * hour),
+        ("bob", V100, "2026-01-05", hour),
+    )
+    ((model, gpus, used, share),) = found["utilisation"].rows
+    assert (model, gpus, used) == (V100, 4, 5 * hour)
+    assert share == pytest.approx(5 / (4 * 7 * 24))
+
+
+def test_fairness_of_equal_shares(site: Site) -> None:
+    found = sheets(site, "fairness")["fairness"]
+    assert by(found, 0, "ratio") == {"alice": 1.6, "bob": 0.4}
+    assert by(found, 0, "wait_mean") == {"alice": HOUR, "bob": HOUR}
+    text = notes(site, "fairness")
+    assert "0.735" in text and "Furthest below what was promised: bob" in text
+
+
+def test_the_forecast_brackets_the_end_of_credit(site: Site) -> None:
+    found = sheets(site, "forecast")["forecast"]
+    assert by(found, 1, "spent") == {"alice": 10 * CREDIT, "bob": 2_500_000}
+    for row in found.rows:
+        assert row[4] < row[5]
+        assert row[6] < row[7]
+    with pytest.raises(UserError, match="last 14 days"):
+        ask(site, "forecast", since="7d")
+
+
+def test_accuracy_counts_hits_and_misses(site: Site) -> None:
+    now = microseconds_of(site.parts.clock.now()) - 1_000_000
+    made = [
+        Forecast(workload_id=number, made_at=now, low=now, high=now + 100)
+        for number in (1, 2, 3, 4)
+    ]
+    with site.parts.services.engine.begin() as connection:
+        add_forecasts(connection, ZONE, made, kept_max=100)
+        for number, started in ((1, now + 50), (2, now + 101), (3, now - 1)):
+            score_forecast(connection, number, started)
+    every = sheets(site, "accuracy")["accuracy"].rows[-1]
+    assert every[:7] == ("all", 4, 3, 1, 1, 1, 1 / 3)
+    mine = sheets(site, "accuracy", caller(BOB))["accuracy"].rows[-1]
+    assert mine[:4] == ("all", 1, 1, 0)
+
+
+def test_the_audit_names_who_and_what(site: Site) -> None:
+    done = {(row[1], row[2], row[3]) for row in sheets(site, "audit")["audit"].rows}
+    assert ("dorad", "deposit", "alice") in done or (
+        "alice", "deposit", "alice",
+    ) in done  # fmt: skip
+    assert any(what == "price" and subject == V100 for _, what, subject in done)
+    mine = sheets(site, "audit", caller(BOB))["audit"].rows
+    assert mine and {row[3] for row in mine} == {"bob"}
+
+
+def test_users_see_their_own(site: Site) -> None:
+    bob = caller(BOB)
+    assert by(sheets(site, "statement", bob)["statement"], 1, "account") == {
+        "bob": "bob"
+    }
+    assert [row[1] for row in sheets(site, "chargeback", bob)["accounts"].rows] == [
+        "bob"
+    ]
+    assert [row[0] for row in sheets(site, "fairness", bob)["fairness"].rows] == ["bob"]
+    assert list(sheets(site, "usage", bob)) == ["usage"]
+    assert "sum to" not in notes(site, "statement", bob)
+    with pytest.raises(NotAllowed, match="'alice': only an admin"):
+        ask(site, "statement", bob, "alice")
+    only = sheets(site, "statement", account="bob")["statement"]
+    assert [row[1] for row in only.rows] == ["bob"]
+
+
+@pytest.mark.parametrize(
+    ("name", "account", "said", "error", "words"),
+    [
+        ("nosuch", "", {}, UserError, "no report 'nosuch' \\(known: statement"),
+        ("usage", "zoe", {}, NotFound, "no account or user 'zoe' \\(known: alice, bob"),
+        ("usage", "", {"since": "soon"}, UserError, "--since 'soon'"),
+        ("usage", "", {"since": "0d"}, UserError, "--since '0d'"),
+        ("usage", "", {"week": "next"}, UserError, "--week 'next'"),
+        ("usage", "", {"start": "2027-01-01"}, UserError, "ends before it begins"),
+        (
+            "usage",
+            "",
+            {"start": "2026-01-01", "end": "2026-03-01"},
+            UserError,
+            "future",
+        ),
+        (
+            "usage",
+            "",
+            {"start": "2026-01-03", "end": "2026-01-02"},
+            UserError,
+            "before",
+        ),
+        (
+            "usage",
+            "",
+            {"start": "2026-01-03", "end": "2026-01-03"},
+            UserError,
+            "before",
+        ),
+        ("usage", "", {"end": "2026-01-03"}, UserError, "needs --from"),
+        ("usage", "", {"start": "yesterday"}, UserError, "--from 'yesterday'"),
+        ("usage", "", {"since": "7d", "week": "last"}, UserError, "said twice"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(
+    site: Site,
+    name: str,
+    account: str,
+    said: dict[str, str],
+    error: type[Exception],
+    words: str,
+) -> None:
+    with pytest.raises(error, match=words):
+        ask(site, name, ROOT, account, **said)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("form", MEDIA)
+def test_every_report_in_every_form(site: Site, name: str, form: str) -> None:
+    reports = Reports(site.parts.services)
+    made = render(reports.make(ask(site, name)), form, reports.rule.zone).decode()
+    assert made
+    if form == "json":
+        assert json.loads(made)["report"] == name
+    if form == "html":
+        assert made.count("<table>") >= 1 or "Nothing in this period" in made
+        for word in ("http://", "https://", "<script", "src="):
+            assert word not in made
+
+
+def test_programs_get_exact_numbers(site: Site) -> None:
+    reports = Reports(site.parts.services)
+    report = reports.make(ask(site, "statement"))
+    found = json.loads(render(report, "json", reports.rule.zone))
+    alice = found["sheets"]["statement"][0]
+    assert (alice["charges_ucr"], alice["charges_credits"]) == (10_000_000, "10")
+    text = render(report, "csv", reports.rule.zone).decode()
+    head, *lines = text.split("\n\n")[0].splitlines()
+    assert head == "# statement"
+    rows = list(csv.DictReader(io.StringIO("\n".join(lines))))
+    assert rows[0]["charges_ucr"] == "10000000"
+    assert rows[0]["account"] == "alice"
+
+
+def test_a_page_escapes_what_users_wrote(site: Site) -> None:
+    evil = "<script>alert(1)</script>"
+    reports = Reports(site.parts.services)
+    report = replace(reports.make(ask(site, "audit")), title=evil)
+    page = render(report, "html", reports.rule.zone).decode()
+    assert evil not in page and "&lt;script&gt;" in page
+
+
+def test_each_user_is_mailed_their_statement_once(site: Site, sink: MailSink) -> None:
+    services = site.parts.services
+    reports = Reports(services)
+    asked = ask(site, "statement")
+    first = mail_report(services, reports, asked, "each")
+    assert (first.put, first.before, first.message) == (2, 0, "2 mailed")
+    again = mail_report(services, reports, asked, "each")
+    assert (again.put, again.before) == (0, 2)
+    assert again.message == "0 mailed; 2 had been mailed before"
+    assert MailSender(services).send_due() == 2
+    mails = {mail["To"]: mail for mail in sink.mails}
+    assert set(mails) == {"alice@site.example", "bob@site.example"}
+    text = mails["bob@site.example"].get_body(("plain",)).get_content()
+    assert "bob" in text and "alice" not in text
+
+
+def test_a_report_is_mailed_to_an_address(site: Site, sink: MailSink) -> None:
+    services = site.parts.services
+    reports = Reports(services)
+    asked = ask(site, "chargeback")
+    assert mail_report(services, reports, asked, "head@lab.example").put == 1
+    for wrong, words in (("nobody", "not a mail address"), ("each", "own statement")):
+        with pytest.raises(UserError, match=words):
+            mail_report(services, reports, asked, wrong)
+
+
+def test_without_a_relay_nothing_is_mailed(site: Site) -> None:
+    services = site.parts.services
+    services.outbox = type(services.outbox)(MailSettings())
+    with pytest.raises(UserError, match=r"mail\.host"):
+        mail_report(services, Reports(services), ask(site, "usage"), "a@b.example")
