@@ -58,6 +58,7 @@ STAGES = {
     "order": "_gate",
     "ends": "take_times",
     "place": "place_reserved",
+    "explain": "choices",
     "commit": "_commit",
 }
 _TURNOVER = 0.01

@@ -9,6 +9,7 @@ from dorabatch.cmds.late import load
 from dorabatch.cmds.terminal import stream_out, warn
 from dorabatch.errors import UserError
 
+WITH_WHY = {"why", "placement", "json", "watch"}
 LISTS = ("user", "workspace", "zone", "state", "node")
 
 
@@ -27,9 +28,9 @@ def build(values: Values) -> tuple[str, Query]:
     """The path and the query of a command line."""
     why = values.text("why")
     if why is not None:
-        if values.operands or len(values.given) > 1 + ("watch" in values.given):
-            raise UserError("--why takes one workload, and no other option with it")
-        return f"/v1/workloads/{quote(why, keep=b'/')}/why", [("placement", "1")]
+        return _why(why, values)
+    if values.flag("placement"):
+        raise UserError("--placement goes with --why REF")
     query = [(key, ",".join(values.many(key))) for key in LISTS if values.many(key)]
     if values.operands:
         query.append(("refs", ",".join(values.operands)))
@@ -48,6 +49,17 @@ def build(values: Values) -> tuple[str, Query]:
         query.append(("view", "containers"))
     query += _rendering(values)
     return "/v1/workloads", query
+
+
+def _why(ref: str, values: Values) -> tuple[str, Query]:
+    if values.operands or values.given.keys() - WITH_WHY:
+        raise UserError(
+            "--why takes one workload, and only --placement, --json and --watch with it"
+        )
+    query: Query = [("placement", "1")] if values.flag("placement") else []
+    if values.flag("json"):
+        query = [("render", "json")]
+    return f"/v1/workloads/{quote(ref, keep=b'/')}/why", query
 
 
 def _rendering(values: Values) -> Query:

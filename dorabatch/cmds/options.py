@@ -223,8 +223,14 @@ DSTAT = Command(
         Option(
             "--why",
             TEXT,
-            "Say why one workload waits, and what each node lacks.",
+            "Say why one workload waits and what would start it, or where it is.",
             metavar="REF",
+            scope=COMMAND,
+        ),
+        Option(
+            "--placement",
+            FLAG,
+            "With --why: what each node lacks, or why this node was taken.",
             scope=COMMAND,
         ),
         Option(
@@ -240,6 +246,7 @@ DSTAT = Command(
         ("Only yours, the ended ones too", "dstat --me --all"),
         ("Two workloads, by id and by name", "dstat 12 blue.red"),
         ("Why does 12 wait?", "dstat --why 12"),
+        ("Node by node, or why it runs where it runs", "dstat --why 12 --placement"),
         ("What runs on a node, container by container", "dstat -c -n gpu01"),
         ("Ids of the queued ones, for a script", "dstat --no-header -s PD -o id"),
         ("Everything as JSON", "dstat --all --json"),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from dorabatch.daemon.billing import Billing, Placing
+from dorabatch.daemon.choice_words import EVENT_KIND, choice_text
 from dorabatch.daemon.credit_desk import run_name
 from dorabatch.daemon.fleet import NodeView
 from dorabatch.daemon.holding import amounts
@@ -16,6 +17,7 @@ from dorabatch.daemon.snapshot import FreeDevices, Snapshot
 from dorabatch.db import Tx
 from dorabatch.errors import LeaseLost
 from dorabatch.placer.arrays import Placement, Plan
+from dorabatch.placer.choice import Choice
 from dorabatch.queue import store
 from dorabatch.queue.board import Board
 from dorabatch.queue.demand import Demand
@@ -41,10 +43,17 @@ class Committed:
 class PlanCommitter:
     """Turns placements into holds on the devices that are free right now."""
 
-    def __init__(self, board: Board, snapshot: Snapshot, billing: Billing) -> None:
+    def __init__(
+        self,
+        board: Board,
+        snapshot: Snapshot,
+        billing: Billing,
+        choices: Sequence[Choice] = (),
+    ) -> None:
         self._board = board
         self._snapshot = snapshot
         self._billing = billing
+        self._choices = {choice.key: choice for choice in choices}
         self._devices: dict[str, FreeDevices] = {}
         # The device behind each slot that shares are taken of.
         self._opened = dict(snapshot.shared.device_of)
@@ -65,7 +74,9 @@ class PlanCommitter:
         )
         self._billing.open(tx, admission, {run_name(after) for _, after in done}, now)
         store.insert_runs(tx, [new_run(after, now) for _, after in done])
-        store.insert_events(tx, [_placed_event(after, now) for _, after in done])
+        placed_now = [after for _, after in done]
+        events = [_placed_event(after, now) for after in placed_now]
+        store.insert_events(tx, events + self._choice_events(placed_now, now))
         return Committed(
             placed=tuple(after for _, after in done),
             stale=len(plan.placements) - len(done) - len(refused),
@@ -75,6 +86,22 @@ class PlanCommitter:
     def _placing(self, container: Container) -> Placing:
         workload = self._board.workloads[container.workload_id]
         return Placing(container=container, workload=workload)
+
+    def _choice_events(
+        self, placed_now: Sequence[Container], now: datetime
+    ) -> list[Happening]:
+        names = self._snapshot.cluster.names
+        return [
+            Happening(
+                workload_id=one.workload_id,
+                at=now,
+                replica=one.replica,
+                kind=EVENT_KIND,
+                text=choice_text(self._choices[one.container_id], names, one.attempt),
+            )
+            for one in placed_now
+            if one.container_id in self._choices
+        ]
 
     def _pair(self, placement: Placement) -> tuple[Container, Container] | None:
         container = self._board.containers.get(ContainerId(placement.key))

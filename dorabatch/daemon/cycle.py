@@ -18,6 +18,7 @@ from dorabatch.daemon.services import LastPlan, Services
 from dorabatch.daemon.snapshot import Snapshot, take_snapshot
 from dorabatch.daemon.steps import Step
 from dorabatch.placer.arrays import Plan, Reservation
+from dorabatch.placer.choice import Choice, choices
 from dorabatch.placer.policy import PlacementPolicy
 from dorabatch.placer.reserved import place_reserved
 from dorabatch.units import microseconds_of
@@ -47,7 +48,8 @@ def run_cycle(services: Services, keepers: Keepers) -> CycleResult:
     policy = placement_policy(services)
     requests = snapshot.requests(gate.order)
     plan = place_reserved(requests, snapshot.cluster, times, policy)
-    committed = _commit(services, snapshot, plan)
+    told = choices(requests, snapshot.cluster, plan.placements)
+    committed = _commit(services, snapshot, plan, told)
     for container in committed.placed:
         keepers.launch(container)
     seconds = services.clock.monotonic() - began
@@ -114,10 +116,12 @@ def _gate(services: Services, snapshot: Snapshot, now: datetime) -> Gate:
     )
 
 
-def _commit(services: Services, snapshot: Snapshot, plan: Plan) -> Committed:
+def _commit(
+    services: Services, snapshot: Snapshot, plan: Plan, told: tuple[Choice, ...]
+) -> Committed:
     if not plan.placements:
         return Committed(placed=(), stale=0, refused={})
-    committer = PlanCommitter(services.board, snapshot, services.billing)
+    committer = PlanCommitter(services.board, snapshot, services.billing, told)
     now = services.clock.now()
     committed = services.writer.do(lambda tx: committer.commit(tx, plan, now))
     services.steps.reach(Step.PLACE_COMMITTED)

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from dorabatch.daemon.credit_shown import CreditShown
+from dorabatch.daemon.choice_words import EVENT_KIND, choice_sentence, read_choice
 from dorabatch.daemon.rows import Row, container_row, duration, workload_row
 from dorabatch.daemon.services import Services
 from dorabatch.daemon.summary import containers_of, summarize_containers
@@ -57,7 +58,9 @@ def workload_record(services: Services, workload: Workload) -> Row:
                 "at": event.at.isoformat(timespec="milliseconds"),
                 "replica": event.replica,
                 "kind": event.kind,
-                "text": event.text,
+                "text": choice_sentence(read_choice(event.text))
+                if event.kind == EVENT_KIND
+                else event.text,
             }
             for event in events
         ],

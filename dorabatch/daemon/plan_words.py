@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from dorabatch.placer.arrays import UNKNOWN_US, Plan, Reservation
+from dorabatch.placer.feasible import RESERVED
 
 _MICROSECONDS = 1_000_000
 _FAR = timedelta(hours=20)
@@ -25,7 +26,7 @@ def worded(plan: Plan, reserved: Mapping[int, str]) -> Plan:
         plan,
         explanations=tuple(
             replace(one, sentence=_delays(one.delays, group_of, reserved))
-            if any(key in group_of for key in one.delays)
+            if one.reason == RESERVED and any(key in group_of for key in one.delays)
             else one
             for one in plan.explanations
         ),

@@ -1,10 +1,24 @@
-"""`dstat --why`: why a workload waits, or where it runs, in a sentence.
+"""`dstat --why`: why a workload waits, or why it is where it is.
 
-Reads the latest plan; plans nothing itself.
+Reads the latest plan, what is free now and the history; plans nothing itself.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from dorabatch.daemon.choice_words import (
+    EVENT_KIND,
+    choice_sentence,
+    choice_table,
+    read_choice,
+)
+from dorabatch.daemon.fleet import NodeView
 from dorabatch.daemon.forecasts import start_lines
-from dorabatch.daemon.services import Services
+from dorabatch.daemon.rows import lay_out
+from dorabatch.daemon.services import LastPlan, Services
+from dorabatch.daemon.snapshot import take_snapshot
 from dorabatch.daemon.summary import (
     containers_of,
     summarize_containers,
@@ -12,59 +26,240 @@ from dorabatch.daemon.summary import (
     workload_label,
 )
 from dorabatch.daemon.turns import turn_lines
-from dorabatch.queue.records import Container, Workload
+from dorabatch.placer.feasible import NODE_NOT_READY, RESERVED, SCHEDULING_DISABLED
+from dorabatch.placer.verdicts import (
+    NodeVerdict,
+    closest,
+    missing_amounts,
+    node_verdicts,
+)
+from dorabatch.queue import store
+from dorabatch.queue.records import WHOLE_GPU_MILLI, Container, Workload
 from dorabatch.queue.states import State
+
+NODES_SHOWN_MAX = 200
+Row = dict[str, Any]
+
+
+def why_record(services: Services, workload: Workload) -> Row:
+    """Everything that is known about a workload's place, as data."""
+    containers = containers_of(services, workload)
+    summary = summarize_containers(containers)
+    last = services.last_plan
+    waiting = [c for c in containers if c.state is State.QUEUED]
+    record: Row = {
+        "id": workload.workload_id,
+        "name": workload.name,
+        "workspace": workload.workspace,
+        "state": str(summary.state),
+        "waiting": len(waiting),
+        "reason": "",
+        "sentence": "",
+        "remedy": "",
+        "counts": {},
+        "nodes": [],
+        "containers": _containers(services, workload, containers),
+    }
+    if waiting:
+        first = waiting[0]
+        record["reason"], record["sentence"] = waiting_reason(last, first)
+        record["counts"] = _counts(last, first)
+        remedy, record["nodes"] = _masks(services, first)
+        if first.container_id not in last.held:
+            record["remedy"] = remedy
+    else:
+        reasons = [c.reason for c in containers if c.reason]
+        record["sentence"] = reasons[0] if reasons else ""
+    return record
 
 
 def why_text(services: Services, workload: Workload, *, has_placement: bool) -> str:
-    """One sentence; with placement also each container's line."""
-    containers = containers_of(services, workload)
-    summary = summarize_containers(containers)
-    label = workload_label(workload)
-    waiting = [c for c in containers if c.state is State.QUEUED]
-    if waiting:
-        _, sentence = waiting_reason(services.last_plan, waiting[0])
-        lines = [
-            f"{label} waits: {sentence}"
-            if len(containers) == 1
-            else f"{label}: {len(waiting)} of {len(containers)} containers wait: "
-            f"{sentence}"
+    """A sentence or two and the count of each reason; else each node's."""
+    record = why_record(services, workload)
+    lines = [_headline(workload, record)]
+    if record["waiting"] and not has_placement:
+        lines += [
+            f"  {reason}: refuses {count} node{'' if count == 1 else 's'}"
+            for reason, count in record["counts"].items()
         ]
-    else:
-        lines = [f"{label} is {summary.state}" + _ending(containers)]
+    text = "\n".join(lines) + "\n"
     if has_placement:
-        lines += [_line(services, workload, one) for one in containers]
-        lines += _counts(services, waiting)
-        if waiting:
-            lines += turn_lines(services, workload, services.clock.now())
-            lines += start_lines(services, workload)
-    return "\n".join(lines) + "\n"
+        text += _placed_text(record["containers"]) + _nodes_text(record["nodes"])
+    if record["waiting"]:
+        turn = turn_lines(services, workload, services.clock.now())
+        turn += start_lines(services, workload)
+        text += "".join(f"{line}\n" for line in turn)
+    return text
 
 
-def _ending(containers: list[Container]) -> str:
-    reasons = [c.reason for c in containers if c.reason]
-    return f": {reasons[0]}" if reasons else ""
+def _headline(workload: Workload, record: Row) -> str:
+    label, sentence = workload_label(workload), record["sentence"]
+    if not record["waiting"]:
+        return f"{label} is {record['state']}" + (f": {sentence}" if sentence else "")
+    remedy = f". {record['remedy']}" if record["remedy"] else ""
+    total = len(record["containers"])
+    if total == 1:
+        return f"{label} waits: {sentence}{remedy}"
+    waits = f"{record['waiting']} of {total} containers wait"
+    return f"{label}: {waits}: {sentence}{remedy}"
 
 
-def _line(services: Services, workload: Workload, container: Container) -> str:
-    name = f"  {workload.name}.{container.replica}"
-    if container.hold is not None:
-        models = ", ".join(container.hold.gpu_models) or "no GPU"
-        return f"{name}: {container.state} on {container.hold.node} ({models})"
-    if container.state is State.QUEUED:
-        return f"{name}: {waiting_reason(services.last_plan, container)[1]}"
-    return f"{name}: {container.state}"
-
-
-def _counts(services: Services, waiting: list[Container]) -> list[str]:
-    plan = services.last_plan.plan
-    if not waiting or plan is None:
-        return []
-    index = plan.waiting.get(waiting[0].container_id)
-    if index is None:
-        return []
-    counts = plan.explanations[index].counts
+def _containers(
+    services: Services, workload: Workload, containers: Sequence[Container]
+) -> list[Row]:
+    """Each container's place, with the terms of the choice of its present attempt."""
+    with services.engine.connect() as connection:
+        events = store.events_of(connection, workload.workload_id)
+    chosen = {}
+    for event in events:
+        if event.kind == EVENT_KIND:
+            found = read_choice(event.text)
+            chosen[event.replica, found["attempt"]] = found
     return [
-        f"  {reason}: refuses {count} node{'' if count == 1 else 's'}"
-        for reason, count in counts.items()
+        {
+            "name": f"{workload.name}.{one.replica}",
+            "state": str(one.state),
+            "attempt": one.attempt,
+            "node": one.hold.node if one.hold else None,
+            "gpu_models": list(one.hold.gpu_models) if one.hold else [],
+            "gpu_milli": one.hold.gpu_milli if one.hold and one.hold.gpus else None,
+            "reason": one.reason,
+            "choice": chosen.get((one.replica, one.attempt)) if one.hold else None,
+        }
+        for one in containers
     ]
+
+
+def _counts(last: LastPlan, container: Container) -> dict[str, int]:
+    index = last.plan.waiting.get(container.container_id) if last.plan else None
+    if last.plan is None or index is None:
+        return {}
+    return last.plan.explanations[index].counts
+
+
+def _masks(services: Services, container: Container) -> tuple[str, list[Row]]:
+    """(what would start it now, each node's answer) as things stand."""
+    snapshot = take_snapshot(services.board, services.fleet.views())
+    rows = np.flatnonzero(snapshot.pending.key == container.container_id)
+    if len(rows) == 0:
+        return "", []
+    request, cluster = snapshot.requests(rows[:1]), snapshot.cluster
+    kept = _kept_from(services.last_plan, container, cluster.names)
+    verdicts = node_verdicts(request, cluster, list(kept))
+    near = closest(request, cluster, verdicts)
+    details = [
+        _detail(one, snapshot.nodes[one.node], kept.get(one.node, ""))
+        for one in verdicts
+    ]
+    remedy = ""
+    if near is not None:
+        remedy = _remedy(near, cluster.names[near.node], details[near.node])
+    named = zip(verdicts, details, strict=True)
+    return remedy, [_node_row(one, cluster.names, detail) for one, detail in named]
+
+
+def _kept_from(
+    last: LastPlan, container: Container, names: Sequence[str]
+) -> dict[int, str]:
+    """Nodes kept for others that this one would delay, with the words for it."""
+    plan, snapshot = last.plan, last.snapshot
+    index = plan.waiting.get(container.container_id) if plan else None
+    if plan is None or snapshot is None or index is None:
+        return {}
+    row_of = {name: row for row, name in enumerate(names)}
+    found = {}
+    for one in plan.reservations:
+        name = snapshot.cluster.names[one.node]
+        if one.key in plan.explanations[index].delays and name in row_of:
+            kept = last.reserved[one.key]
+            found[row_of[name]] = f"would delay workload {one.group} ({kept})"
+    return found
+
+
+def _detail(one: NodeVerdict, view: NodeView, kept: str) -> str:
+    if one.reason == NODE_NOT_READY:
+        return f"{view.state}: {view.reason}" if view.reason else str(view.state)
+    if one.reason == SCHEDULING_DISABLED:
+        return f"cordoned; dnode uncordon {view.name}"
+    if one.reason == RESERVED:
+        return kept
+    return ""
+
+
+def _remedy(near: NodeVerdict, name: str, detail: str) -> str:
+    amounts = _amounts(near)
+    if near.reason == NODE_NOT_READY or near.reason == SCHEDULING_DISABLED:
+        room = "" if amounts else ", which has the room,"
+        return f"{name}{room} is not used now ({detail})"
+    if near.reason == RESERVED and not amounts:
+        return f"It would start now on {name} with a time limit that ends before that"
+    if not amounts:
+        return "" if near.reason else f"{name} has the room; the next cycle takes it"
+    return f"It starts when {amounts} more are free on {name}"
+
+
+def _amounts(one: NodeVerdict) -> str:
+    gpus, cpu, memory = missing_amounts(one)
+    if gpus and cpu == memory == 0:
+        return f"{gpus} GPU" if gpus == 1 else f"{gpus} GPUs"
+    parts = [
+        f"{gpus} GPUs" if gpus else "",
+        f"{cpu / 1000:g} CPUs" if cpu else "",
+        f"{memory} MiB" if memory else "",
+    ]
+    return " and ".join(part for part in parts if part)
+
+
+def _node_row(one: NodeVerdict, names: Sequence[str], detail: str) -> Row:
+    return {
+        "node": names[one.node],
+        "reason": one.reason or None,
+        "detail": detail,
+        "gpus_free": one.gpus[0],
+        "gpus_needed": one.gpus[1],
+        "cpu_milli_free": one.cpu_milli[0],
+        "cpu_milli_needed": one.cpu_milli[1],
+        "memory_mib_free": one.memory_mib[0],
+        "memory_mib_needed": one.memory_mib[1],
+    }
+
+
+def _placed_text(containers: Sequence[Row]) -> str:
+    text = ""
+    for one in containers:
+        if one["node"] is None:
+            continue
+        milli = one["gpu_milli"] or WHOLE_GPU_MILLI
+        part = "" if milli == WHOLE_GPU_MILLI else f"{milli / WHOLE_GPU_MILLI:g} of "
+        models = part + (", ".join(one["gpu_models"]) or "no GPU")
+        text += f"  {one['name']}: {one['state']} on {one['node']} ({models})\n"
+        if one["choice"] is not None:
+            text += f"  {choice_sentence(one['choice'])}\n"
+            heads, *lines = choice_table(one["choice"])
+            text += _indented(lay_out(lines, heads))
+    return text
+
+
+def _nodes_text(nodes: Sequence[Row]) -> str:
+    """The nodes as a table."""
+    if not nodes:
+        return ""
+    heads = ("NODE", "REASON", "GPUS", "CPUS", "MEM_MIB", "DETAIL")
+    lines: list[tuple[str, ...]] = [
+        (
+            one["node"],
+            one["reason"] or "(fits)",
+            f"{one['gpus_free']}/{one['gpus_needed']}",
+            f"{one['cpu_milli_free'] / 1000:g}/{one['cpu_milli_needed'] / 1000:g}",
+            f"{one['memory_mib_free']}/{one['memory_mib_needed']}",
+            one["detail"],
+        )
+        for one in nodes[:NODES_SHOWN_MAX]
+    ]
+    more = len(nodes) - len(lines)
+    rest = f"  and {more} more nodes; --json lists them all\n" if more else ""
+    return "  free/needed on each node:\n" + _indented(lay_out(lines, heads)) + rest
+
+
+def _indented(text: str) -> str:
+    return "".join(f"    {line.rstrip()}\n" for line in text.splitlines())

@@ -152,7 +152,7 @@ class Explanation:
 
     `sentence` is what a user reads; `reason` is the leading code. `never` says that
     no node would do even if it were empty (until nodes change). `delays` are the
-    keys of reserved requests that would start later if this one were placed.
+    keys of reserved requests that would start later if this one took their nodes.
     """
 
     reason: str

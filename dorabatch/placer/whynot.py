@@ -3,6 +3,8 @@
 Reads the same masks the placement obeys; it never changes or retries anything.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from dorabatch.placer.arrays import (
@@ -25,7 +27,6 @@ from dorabatch.placer.feasible import (
     Room,
     gpus_usable,
     refusals,
-    room_free,
     room_total,
 )
 from dorabatch.placer.ground import cpu_needed, memory_needed
@@ -51,7 +52,10 @@ def explain_waiting(
     if left.any():
         sentence = "room was kept for workloads of higher rank"
         return Explanation(reason=RANK, counts=counts, sentence=sentence)
-    return _busy(classes, index, (cluster, room), (found, counts))
+    which = int(classes.mask[index])
+    delays = cluster.masks[which - 1].delays if which else ()
+    busy = _busy(classes, index, (cluster, room), (found, counts))
+    return replace(busy, delays=delays)
 
 
 def explain_never(
@@ -80,18 +84,12 @@ def explain_gang(members: int, sample: Explanation) -> Explanation:
     if sample.reason == RANK:
         sentence = f"{members} replicas must start together and not all fit now"
     return Explanation(
-        reason=GANG, counts=sample.counts, sentence=sentence, never=sample.never
+        reason=GANG,
+        counts=sample.counts,
+        sentence=sentence,
+        never=sample.never,
+        delays=sample.delays,
     )
-
-
-def reason_by_node(
-    classes: Classes, index: int, cluster: ClusterArrays
-) -> tuple[str, ...]:
-    """The first reason of every node, "" where the request fits now."""
-    reasons = np.full(len(cluster), "", dtype=object)
-    for reason, refused in refusals(classes, index, cluster, room_free(cluster)):
-        reasons[refused & (reasons == "")] = reason
-    return tuple(reasons.tolist())
 
 
 def _first_reasons(
@@ -234,7 +232,6 @@ def _reserved(
         counts=counts,
         sentence=f"needs {ask}; {where} kept for workloads of higher rank, which it "
         "would delay",
-        delays=cluster.masks[int(classes.mask[index]) - 1].delays,
     )
 
 

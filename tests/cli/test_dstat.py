@@ -183,3 +183,12 @@ def test_the_question_is_asked_on_a_terminal(peer, reply, status):
     assert (out == b"Cancelled 2 workloads\n") is (status == 0)
     if status == 0:
         assert peer.last()["body"]["refs"] == ["12", "13"]
+
+
+def test_why_node_by_node(peer):
+    peer.run("dstat", "--why", "12", "--placement")
+    assert peer.last()["query"] == "placement=1"
+    peer.run("dstat", "--why", "12", "--json")
+    assert peer.last()["query"] == "render=json"
+    status, _, said = peer.run("dstat", "--placement")
+    assert (status, said) == (2, "dstat: --placement goes with --why REF\n")

@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 
 from dorabatch.placer import rank_order
 from dorabatch.placer.arrays import SHARE, Mask, Placement
-from dorabatch.placer.classes import classes_of
 from dorabatch.placer.pack import place
 from dorabatch.placer.policy import PlacementPolicy
-from dorabatch.placer.whynot import reason_by_node
+from dorabatch.placer.verdicts import node_verdicts
 from tests.oracles.placer_cases import MODELS, make_cluster, make_requests
 from tests.oracles.placer_loop import LoopBooks, first_fit, violations
 
@@ -97,11 +96,11 @@ def test_first_fit_equals_plain_loops(nodes, queue, seed):
 @given(CLUSTER, QUEUE, st.integers(0, 50))
 def test_reasons_equal_plain_loops(nodes, queue, seed):
     cluster, requests = _ground(nodes, seed), make_requests(queue)
-    classes, books = classes_of(requests), LoopBooks(cluster)
+    books = LoopBooks(cluster)
     for row in range(len(requests)):
-        told = reason_by_node(classes, int(classes.of[row]), cluster)
+        told = node_verdicts(requests.take(np.array([row])), cluster)
         known = [books.reason(requests, row, n) for n in range(len(cluster))]
-        assert list(told) == known
+        assert [one.reason for one in told] == known
 
 
 @settings(max_examples=50, deadline=None)

@@ -93,7 +93,8 @@ ROUTES = (
     ),
     Route(
         method="GET", path=f"{_WORKLOAD}/why", handler=workloads.why,
-        summary="Why a workload waits", query=("placement",), answer="text/plain",
+        summary="Why a workload waits, or is where it is",
+        query=("placement", "render"), answer="text/plain",
     ),
     Route(
         method="GET", path=f"{_WORKLOAD}/wait", handler=workloads.wait,

@@ -30,7 +30,7 @@ from dorabatch.daemon.summary import (
     summarize_containers,
     workload_label,
 )
-from dorabatch.daemon.why import why_text
+from dorabatch.daemon.why import why_record, why_text
 from dorabatch.errors import UserError
 from dorabatch.queue.records import Workload as WorkloadRecord
 from dorabatch.resources.manifest import parse_manifest
@@ -136,8 +136,12 @@ async def show(context: Context, request: Request) -> Response:
 
 
 async def why(context: Context, request: Request) -> Response:
-    """GET /v1/workloads/{ref}/why: why it waits, or where it is."""
+    """GET /v1/workloads/{ref}/why: why it waits, or why it is where it is."""
     workload = _find(context, request)
+    if request.query_params.get("render") == "json":
+        return json_answer(
+            await run_in_threadpool(why_record, context.services, workload)
+        )
     has_placement = request.query_params.get("placement") == "1"
     text = await run_in_threadpool(
         why_text, context.services, workload, has_placement=has_placement

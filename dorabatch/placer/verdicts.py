@@ -1,0 +1,113 @@
+"""Node by node: what keeps a request off each, and what is missing where least is.
+
+Reads the same masks as the placement, in the same order; places nothing.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+
+from dorabatch.placer.arrays import ClusterArrays, IntArray, RequestArrays
+from dorabatch.placer.classes import Classes, classes_of
+from dorabatch.placer.feasible import (
+    CPUS,
+    GPUS,
+    MEMORY,
+    NODE_NOT_READY,
+    RESERVED,
+    SCHEDULING_DISABLED,
+    gpus_usable,
+    refusals,
+    room_free,
+    room_total,
+)
+from dorabatch.placer.ground import cpu_needed, memory_needed
+
+_PASSING = (NODE_NOT_READY, SCHEDULING_DISABLED, RESERVED)
+_AMOUNTS = (GPUS, CPUS, MEMORY)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeVerdict:
+    """The first reason of one node ("" where the request fits), with its numbers.
+
+    gpus, cpu_milli, memory_mib: (free for the request, needed by it)
+    """
+
+    node: int
+    reason: str
+    gpus: tuple[int, int]
+    cpu_milli: tuple[int, int]
+    memory_mib: tuple[int, int]
+
+
+def node_verdicts(
+    request: RequestArrays, cluster: ClusterArrays, reserved: Collection[int] = ()
+) -> tuple[NodeVerdict, ...]:
+    """What each node says to the one request; `reserved` are nodes kept from it."""
+    classes = classes_of(request)
+    reasons = np.full(len(cluster), "", dtype=object)
+    room = room_free(cluster)
+    for reason, refused in refusals(classes, 0, cluster, room):
+        reasons[refused & (reasons == "")] = reason
+    for node in reserved:
+        reasons[node] = reasons[node] or RESERVED
+    needs = _needs(classes, cluster)
+    free = gpus_usable(classes, 0, room), room.cpu_milli, room.memory_mib
+    table = [
+        column.tolist() for pair in zip(free, needs, strict=True) for column in pair
+    ]
+    return tuple(
+        NodeVerdict(
+            node=node,
+            reason=reason,
+            gpus=(amounts[0], amounts[1]),
+            cpu_milli=(amounts[2], amounts[3]),
+            memory_mib=(amounts[4], amounts[5]),
+        )
+        for node, (reason, *amounts) in enumerate(
+            zip(reasons.tolist(), *table, strict=True)
+        )
+    )
+
+
+def closest(
+    request: RequestArrays,
+    cluster: ClusterArrays,
+    verdicts: tuple[NodeVerdict, ...],
+) -> NodeVerdict | None:
+    """The node on which least is missing now; None where no empty node would do.
+
+    A node that would do at once if it were ready, in use or not kept comes first.
+    """
+    classes = classes_of(request)
+    able = np.ones(len(cluster), dtype=bool)
+    for reason, refused in refusals(classes, 0, cluster, room_total(cluster)):
+        if reason not in _PASSING:
+            able &= ~refused
+    missing = np.array(
+        [missing_amounts(one) for one in verdicts], dtype=np.int64
+    ).reshape(-1, 3)
+    blocked = np.array([one.reason in _PASSING for one in verdicts], dtype=bool)
+    candidates = np.flatnonzero(able)
+    if len(candidates) == 0:
+        return None
+    roomy = blocked & (missing.sum(axis=1) == 0)
+    columns = (missing[:, 2], missing[:, 1], blocked, missing[:, 0], ~roomy)
+    order = np.lexsort(tuple(column[candidates] for column in columns))
+    return verdicts[int(candidates[order[0]])]
+
+
+def missing_amounts(one: NodeVerdict) -> tuple[int, int, int]:
+    """(GPUs, milli-CPUs, MiB) that would have to come free on the node."""
+    pairs = one.gpus, one.cpu_milli, one.memory_mib
+    gpus, cpu, memory = (max(need - free, 0) for free, need in pairs)
+    return gpus, cpu, memory
+
+
+def _needs(
+    classes: Classes, cluster: ClusterArrays
+) -> tuple[IntArray, IntArray, IntArray]:
+    count = np.full(len(cluster), int(classes.gpu_count[0]), dtype=np.int64)
+    return count, cpu_needed(classes, 0, cluster), memory_needed(classes, 0, cluster)
