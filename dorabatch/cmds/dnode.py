@@ -194,6 +194,30 @@ def probe(names: tuple[str, ...]) -> int:
 
 
 @dnode.command(
+    help="Say which restartable containers to move where, and what it would gain.",
+    examples=(
+        ("What would make room", "dnode defrag --dry-run"),
+        ("For a script", "dnode defrag --dry-run --json"),
+    ),
+    notes=(
+        "Restartable are containers with restartPolicy Always. The queue moves nothing"
+        " by itself: to follow the advice, cordon the node and cancel or restart what"
+        " is listed."
+    ),
+)
+@click.option("--dry-run", is_flag=True, help="Only say it; needed.")
+@json_option
+def defrag(dry_run: bool, as_json: bool) -> None:
+    """Print the daemon's advice."""
+    if not dry_run:
+        raise UserError(
+            "dnode defrag only gives advice, it moves nothing: give --dry-run"
+        )
+    render = "json" if as_json else "text"
+    stream_out(send("GET", "/v1/defrag", [("render", render)]).body())
+
+
+@dnode.command(
     help="Remove a node from the cluster; what runs there is drained first.",
     examples=(("Without a question", "dnode remove gpu01 --yes"),),
 )

@@ -31,6 +31,7 @@ from dorabatch.placer.timeline import (
     ask_of,
     ask_of_class,
     joined_ends,
+    one_node,
     placement_ends,
 )
 
@@ -378,11 +379,12 @@ def _class_fits(
     classes: Classes, promise: _Promise, cluster: ClusterArrays
 ) -> BoolArray:
     """fits[class] beside a promise on its node."""
-    node, beside = promise.reservation.node, promise.beside
+    beside = promise.beside
+    alone = one_node(cluster, promise.reservation.node)
     fits = np.zeros(len(classes), dtype=bool)
     for index in range(len(classes)):
-        ask = ask_of_class(classes, index, cluster)
-        taken = _amounts(ask, node, np.maximum(beside, 0))
+        ask = ask_of_class(classes, index, alone)
+        taken = _amounts(ask, 0, np.maximum(beside, 0))
         fits[index] = _fits_beside(taken, beside)
     return fits
 

@@ -96,6 +96,18 @@ def ask_of_class(classes: Classes, index: int, cluster: ClusterArrays) -> Ask:
     )
 
 
+def one_node(cluster: ClusterArrays, node: int) -> ClusterArrays:
+    """The cluster as if it had this node only."""
+    at = slice(node, node + 1)
+    arrays = {
+        name: getattr(cluster, name)[at]
+        for name in cluster.__dataclass_fields__
+        if isinstance(getattr(cluster, name), np.ndarray)
+    }
+    masks = tuple(replace(mask, allowed=mask.allowed[at]) for mask in cluster.masks)
+    return replace(cluster, names=cluster.names[at], masks=masks, **arrays)
+
+
 def placement_ends(
     requests: RequestArrays,
     rows: IntArray,

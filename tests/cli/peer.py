@@ -93,6 +93,11 @@ async def many_rows(count: int) -> AsyncIterator[bytes]:
         yield f"{number:<8} workload-{number}\n".encode()
 
 
+async def defrag(request: Request) -> Response:
+    await remember(request)
+    return PlainTextResponse("Nothing was moved.\n")
+
+
 async def workload(request: Request) -> Response:
     await remember(request)
     ref, _, verb = request.path_params["rest"].rpartition("/")
@@ -207,6 +212,7 @@ APP = Starlette(
         Route("/v1/kinds/{rest:path}", kinds, methods=["GET", "DELETE"]),
         Route("/v1/nodes", nodes, methods=["POST"]),
         Route("/v1/nodes/{rest:path}", nodes, methods=["POST"]),
+        Route("/v1/defrag", defrag),
         Route("/v1/status", status),
         Route("/openapi.json", empty),
     ]

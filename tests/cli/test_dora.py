@@ -140,3 +140,10 @@ def test_nodes_in_and_out_of_use(peer):
     assert peer.run("dnode", "show", "gpu01") == (0, LIST, "")
     assert peer.run("dnode", "remove", "gpu01")[0] == 2
     assert peer.run("dnode", "remove", "gpu01", "--yes")[1] == "2 workloads run there\n"
+
+
+def test_defrag_only_ever_advises(peer):
+    said = "dnode: dnode defrag only gives advice, it moves nothing: give --dry-run\n"
+    assert peer.run("dnode", "defrag") == (2, "", said)
+    peer.run("dnode", "defrag", "--dry-run", "--json")
+    assert (peer.last()["path"], peer.last()["query"]) == ("/v1/defrag", "render=json")

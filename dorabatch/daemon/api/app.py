@@ -137,6 +137,10 @@ ROUTES = (
         summary="Delete one object", query=("zone", "workspace"),
     ),
     Route(
+        method="GET", path="/v1/defrag", handler=nodes.defrag,
+        summary="What moving restartable containers would gain", query=("render",),
+    ),
+    Route(
         method="POST", path="/v1/nodes/scan", handler=nodes.scan,
         summary="The SSH host key a machine presents",
         body=("host", "port", "user", "name"),

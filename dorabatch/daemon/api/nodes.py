@@ -15,8 +15,10 @@ from dorabatch.daemon.api.context import (
     json_answer,
     known_keys,
     read_body,
+    text_answer,
     text_field,
 )
+from dorabatch.daemon.defrag import defrag_advice, defrag_text
 from dorabatch.daemon.nodes import SavedNode
 from dorabatch.daemon.rights import check_admin
 from dorabatch.errors import HostKeyChanged, UserError
@@ -96,6 +98,15 @@ async def rekey(context: Context, request: Request) -> Response:
     return json_answer(
         {**_message(saved), "message": f"{name}: {key.fingerprint} pinned"}
     )
+
+
+async def defrag(context: Context, request: Request) -> Response:
+    """GET /v1/defrag: what moving restartable containers would gain; moves none."""
+    check_admin(context.caller(request), "asking for defragmentation advice")
+    found = await run_in_threadpool(defrag_advice, context.services)
+    if request.query_params.get("render") == "json":
+        return json_answer({"gains": found})
+    return text_answer(defrag_text(found))
 
 
 async def verb(context: Context, request: Request) -> Response:
