@@ -47,7 +47,9 @@ def run_cycle(services: Services, keepers: Keepers) -> CycleResult:
     times = take_times(snapshot, gate.order, microseconds_of(now), kept=kept)
     policy = placement_policy(services)
     requests = snapshot.requests(gate.order)
-    plan = place_reserved(requests, snapshot.cluster, times, policy)
+    plan = place_reserved(
+        requests, snapshot.cluster, times, policy, memory=services.plan_memory
+    )
     told = choices(requests, snapshot.cluster, plan.placements)
     committed = _commit(services, snapshot, plan, told)
     for container in committed.placed:

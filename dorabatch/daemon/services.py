@@ -29,6 +29,7 @@ from dorabatch.daemon.usage_book import UsageBook
 from dorabatch.db import Writer
 from dorabatch.node.driver import NodeDriver
 from dorabatch.placer.arrays import Plan
+from dorabatch.placer.memory import Memory
 from dorabatch.queue.board import Board
 
 
@@ -75,6 +76,7 @@ class Services:
     last_plan: LastPlan = field(default_factory=LastPlan)
     outlook: Outlook = field(default_factory=Outlook)
     known_nodes: KnownNodes = field(default_factory=KnownNodes)
+    plan_memory: Memory = field(default_factory=Memory)
 
     @property
     def log_dir(self) -> Path:

@@ -21,6 +21,7 @@ from dorabatch.placer.arrays import (
     Reservation,
 )
 from dorabatch.placer.classes import Classes, classes_of
+from dorabatch.placer.memory import Memory
 from dorabatch.placer.pack import place
 from dorabatch.placer.policy import PlacementPolicy
 from dorabatch.placer.timeline import (
@@ -31,8 +32,8 @@ from dorabatch.placer.timeline import (
     ask_of,
     ask_of_class,
     joined_ends,
-    one_node,
     placement_ends,
+    some_nodes,
 )
 
 STEADY_US = 60_000_000
@@ -75,16 +76,18 @@ def place_reserved(
     times: Times,
     policy: PlacementPolicy | None = None,
     recent: RequestArrays | None = None,
+    memory: Memory | None = None,
 ) -> Plan:
     """Return place()'s plan, with `policy.reservations` requests' places kept.
 
     No request of lower rank takes a kept place unless the planned ends show that the
-    reservation begins no later for it. With no reservation this is place().
+    reservation begins no later for it. With no reservation this is place(). `memory`
+    spares looking for room that the cycle before did not find; see Memory.
     """
-    policy = policy or PlacementPolicy()
+    policy, memory = policy or PlacementPolicy(), memory or Memory()
     if policy.reservations == 0:
-        return place(requests, cluster, policy, recent)
-    return _Repair(requests, cluster, times, policy, recent).plan()
+        return memory.place(requests, cluster, policy, recent)
+    return _Repair(requests, cluster, times, policy, recent).plan(memory)
 
 
 class _Repair:
@@ -106,17 +109,19 @@ class _Repair:
         self.by_key: IntArray | None = None
         self.timeline: Timeline | None = None
 
-    def plan(self) -> Plan:
+    def plan(self, memory: Memory) -> Plan:
         """The first plan that breaks no reservation."""
         promises = self._kept()
-        plan = self._planned(promises, 0, None, beside=True)
+        plan = self._first(promises, memory)
         if any(self._is_over(plan, promise) for promise in promises):
             promises = []
-            plan = self._planned([], 0, None, beside=True)
+            plan = self._first([], memory)
         for attempt in range(2 * (self.policy.reservations + BESIDE_PASSES)):
             promises, offender = self._promises(plan)
             if offender is None:
                 break
+            # What is planned again leaves other room than was remembered.
+            memory.forget()
             ahead = [one for one in promises if one.row < offender]
             beside = attempt < BESIDE_PASSES
             plan = self._planned(ahead, offender, plan, beside=beside)
@@ -279,33 +284,34 @@ class _Repair:
                 beside[one.row] -= taken
         return None
 
+    def _first(self, promises: list[_Promise], memory: Memory) -> Plan:
+        """Plan everything, off the kept nodes where it would delay."""
+        masked, cluster = self._withheld(
+            self.requests, self.cluster, promises, 0, beside=True
+        )
+        return memory.place(masked, cluster, self.policy, self.recent)
+
     def _planned(
-        self,
-        promises: list[_Promise],
-        begin: int,
-        plan: Plan | None,
-        *,
-        beside: bool,
+        self, promises: list[_Promise], begin: int, plan: Plan, *, beside: bool
     ) -> Plan:
         """Plan rows from `begin` on anew, off the kept nodes where they would delay."""
-        requests, cluster = self.requests, self.cluster
-        settled: tuple[Placement, ...] = ()
-        if plan is not None:
-            rows = self._placed_rows(plan)
-            settled = tuple(
-                p for p, row in zip(plan.placements, rows.tolist(), strict=True)
-                if row < begin
-            )  # fmt: skip
-            held = self._ends(settled, rows[rows < begin])
-            if held is not None:
-                room = Room(cluster, int(held.share_slot.max(initial=-1)) + 1)
-                room.take(held)
-                cluster = room.as_cluster(cluster)
-            requests = requests.take(np.arange(begin, len(requests)))
-        masked, cluster = self._withheld(requests, cluster, promises, begin, beside)
+        rows = self._placed_rows(plan)
+        settled = tuple(
+            placement
+            for placement, row in zip(plan.placements, rows.tolist(), strict=True)
+            if row < begin
+        )
+        cluster = self.cluster
+        held = self._ends(settled, rows[rows < begin])
+        if held is not None:
+            room = Room(cluster, int(held.share_slot.max(initial=-1)) + 1)
+            room.take(held)
+            cluster = room.as_cluster(cluster)
+        requests = self.requests.take(np.arange(begin, len(self.requests)))
+        masked, cluster = self._withheld(
+            requests, cluster, promises, begin, beside=beside
+        )
         again = place(masked, cluster, self.policy, self.recent)
-        if plan is None:
-            return again
         return _behind(plan, settled, again, self.requests.key[:begin])
 
     def _withheld(
@@ -314,6 +320,7 @@ class _Repair:
         cluster: ClusterArrays,
         promises: list[_Promise],
         begin: int,
+        *,
         beside: bool,
     ) -> tuple[RequestArrays, ClusterArrays]:
         """The requests with masks that keep them off nodes they would delay."""
@@ -380,7 +387,7 @@ def _class_fits(
 ) -> BoolArray:
     """fits[class] beside a promise on its node."""
     beside = promise.beside
-    alone = one_node(cluster, promise.reservation.node)
+    alone = some_nodes(cluster, np.array([promise.reservation.node]))
     fits = np.zeros(len(classes), dtype=bool)
     for index in range(len(classes)):
         ask = ask_of_class(classes, index, alone)

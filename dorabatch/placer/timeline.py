@@ -96,16 +96,23 @@ def ask_of_class(classes: Classes, index: int, cluster: ClusterArrays) -> Ask:
     )
 
 
-def one_node(cluster: ClusterArrays, node: int) -> ClusterArrays:
-    """The cluster as if it had this node only."""
-    at = slice(node, node + 1)
+def some_nodes(cluster: ClusterArrays, nodes: IntArray) -> ClusterArrays:
+    """The cluster as if it had these nodes only."""
     arrays = {
-        name: getattr(cluster, name)[at]
+        name: getattr(cluster, name)[nodes]
         for name in cluster.__dataclass_fields__
         if isinstance(getattr(cluster, name), np.ndarray)
     }
-    masks = tuple(replace(mask, allowed=mask.allowed[at]) for mask in cluster.masks)
-    return replace(cluster, names=cluster.names[at], masks=masks, **arrays)
+    masks = tuple(
+        replace(
+            mask,
+            allowed=mask.allowed[nodes],
+            unreserved=None if mask.unreserved is None else mask.unreserved[nodes],
+        )
+        for mask in cluster.masks
+    )
+    names = tuple(cluster.names[node] for node in nodes.tolist())
+    return replace(cluster, names=names, masks=masks, **arrays)
 
 
 def placement_ends(

@@ -1,0 +1,243 @@
+"""Classes of requests known to have no room, until something comes free.
+
+Lets a cycle leave out of the search what the cycle before found no place for. It never
+makes a request wait that has room: a class is tried again wherever a node gained.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dorabatch.placer.arrays import (
+    BoolArray,
+    ClusterArrays,
+    Explanation,
+    IntArray,
+    Plan,
+    RequestArrays,
+)
+from dorabatch.placer.classes import Classes, classes_of
+from dorabatch.placer.feasible import refusals, room_free
+from dorabatch.placer.pack import joined, place
+from dorabatch.placer.policy import PlacementPolicy
+from dorabatch.placer.timeline import Room, placement_ends, some_nodes
+from dorabatch.placer.whynot import RANK, explain_waiting
+
+GAINED_MAX = 0.1
+"""Part of the nodes; where more gained something, everything is tried again."""
+
+_FREE = ("gpus_free", "cpu_free_milli", "memory_free_mib")
+_OPEN = ("ready", "enabled", "allows_gpu", "allows_cpu")
+_FIXED = ("gpus_total", "cpu_total_milli", "memory_total_mib")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """The cluster as a plan left it, and the classes it found no room for."""
+
+    cluster: ClusterArrays
+    dead: dict[bytes, Explanation]
+
+
+class Memory:
+    """What one cycle knows of the one before."""
+
+    def __init__(self) -> None:
+        self._known: _Known | None = None
+
+    def forget(self) -> None:
+        """Try everything again."""
+        self._known = None
+
+    def place(
+        self,
+        requests: RequestArrays,
+        cluster: ClusterArrays,
+        policy: PlacementPolicy,
+        recent: RequestArrays | None,
+    ) -> Plan:
+        """place(), without looking for room where there is none.
+
+        What is left out still counts as demand. Remembers the plan's outcome.
+        """
+        requests, left = _bounded(requests, policy)
+        classes = classes_of(requests)
+        keys = _class_keys(classes, cluster)
+        dead = self._dead(classes, keys, cluster)
+        gone = np.array([why is not None for why in dead], dtype=bool)
+        idle = gone[classes.of] & ~requests.gang
+        rows = np.flatnonzero(~idle)
+        plan = Plan(placements=(), waiting={}, explanations=())
+        if len(rows):
+            demand = requests.take(np.flatnonzero(idle)) if idle.any() else None
+            if recent is not None:
+                demand = recent if demand is None else joined(demand, recent)
+            plan = place(requests.take(rows), cluster, policy, demand)
+        plan = _with_idle(plan, requests, classes.of, idle, dead)
+        plan = replace(plan, left=plan.left + left)
+        self._note(requests, classes, keys, cluster, plan)
+        return plan
+
+    def _dead(
+        self, classes: Classes, keys: list[bytes], cluster: ClusterArrays
+    ) -> list[Explanation | None]:
+        """The explanation of each class that still has no room, else None."""
+        nothing: list[Explanation | None] = [None] * len(classes)
+        known = self._known
+        if known is None or not _comparable(known.cluster, cluster):
+            return nothing
+        gained = np.flatnonzero(_gained(known.cluster, cluster))
+        if len(gained) > GAINED_MAX * len(cluster):
+            return nothing
+        same = len(gained) == 0 and _equal(known.cluster, cluster)
+        near, room = some_nodes(cluster, gained), room_free(cluster)
+        found = nothing
+        for index, key in enumerate(keys):
+            why = known.dead.get(key)
+            if why is None or not _refused(classes, index, near):
+                continue
+            found[index] = (
+                why if same else explain_waiting(classes, index, cluster, room)
+            )
+        return found
+
+    def _note(
+        self,
+        requests: RequestArrays,
+        classes: Classes,
+        keys: list[bytes],
+        cluster: ClusterArrays,
+        plan: Plan,
+    ) -> None:
+        waits = np.full(len(classes), -1, dtype=np.int64)
+        at = np.fromiter(
+            (plan.waiting.get(key, -1) for key in requests.key.tolist()),
+            dtype=np.int64,
+            count=len(requests),
+        )
+        single = (at >= 0) & ~requests.gang
+        waits[classes.of[single]] = at[single]
+        dead = {
+            keys[index]: plan.explanations[why]
+            for index, why in enumerate(waits.tolist())
+            if why >= 0 and plan.explanations[why].reason != RANK
+        }
+        self._known = _Known(cluster=_after(requests, cluster, plan), dead=dead)
+
+
+def _bounded(
+    requests: RequestArrays, policy: PlacementPolicy
+) -> tuple[RequestArrays, tuple[int, ...]]:
+    most = policy.requests_max
+    if len(requests) <= most:
+        return requests, ()
+    return requests.take(np.arange(most)), tuple(requests.key[most:].tolist())
+
+
+def _class_keys(classes: Classes, cluster: ClusterArrays) -> list[bytes]:
+    """A class by what it asks for, whatever its number is; masks by their contents."""
+    columns = np.column_stack(
+        [
+            classes.gpu_count,
+            classes.gpu_milli,
+            classes.cpu_milli,
+            classes.memory_mib,
+            classes.accepts.astype(np.int64),
+        ]
+    ).astype(np.int64)
+    texts = [b""]
+    for mask in cluster.masks:
+        open_to = b"" if mask.unreserved is None else mask.unreserved.tobytes()
+        words = f"{mask.reason} {mask.delays}".encode()
+        texts.append(words + mask.allowed.tobytes() + open_to)
+    return [
+        row.tobytes() + texts[mask]
+        for row, mask in zip(columns, classes.mask.tolist(), strict=True)
+    ]
+
+
+def _with_idle(
+    plan: Plan,
+    requests: RequestArrays,
+    of: IntArray,
+    idle: BoolArray,
+    dead: list[Explanation | None],
+) -> Plan:
+    """The plan with what was left out, explained; keys in rank order."""
+    if not idle.any():
+        return plan
+    explanations = list(plan.explanations)
+    number = np.zeros(len(dead), dtype=np.int64)
+    for index, why in enumerate(dead):
+        if why is not None:
+            number[index] = len(explanations)
+            explanations.append(why)
+    keys = requests.key.tolist()
+    waits = np.full(len(keys), -1, dtype=np.int64)
+    waits[idle] = number[of[idle]]
+    if plan.waiting:
+        at = [plan.waiting.get(keys[row], -1) for row in np.flatnonzero(~idle)]
+        waits[~idle] = at
+    chosen = np.flatnonzero(waits >= 0)
+    waiting = dict(
+        zip(requests.key[chosen].tolist(), waits[chosen].tolist(), strict=True)
+    )
+    return replace(plan, waiting=waiting, explanations=tuple(explanations))
+
+
+def _comparable(before: ClusterArrays, now: ClusterArrays) -> bool:
+    """Same nodes, same models, same hardware."""
+    if before.names != now.names or before.models != now.models:
+        return False
+    return all(
+        np.array_equal(getattr(before, name), getattr(now, name)) for name in _FIXED
+    )
+
+
+def _gained(before: ClusterArrays, now: ClusterArrays) -> BoolArray:
+    """gained[node]: something came free there, or it is open again."""
+    found = np.zeros(len(now), dtype=bool)
+    for name in _FREE:
+        more = getattr(now, name) > getattr(before, name)
+        found |= more if more.ndim == 1 else more.any(axis=1)
+    for name in _OPEN:
+        found |= getattr(now, name) & ~getattr(before, name)
+    return found | (_rests(now) > _rests(before)).any(axis=1)
+
+
+def _rests(cluster: ClusterArrays) -> IntArray:
+    """The largest rest of a shared GPU by node and model."""
+    rests: IntArray = cluster.gpu_rest_milli.max(axis=2, initial=0)
+    return rests
+
+
+def _equal(before: ClusterArrays, now: ClusterArrays) -> bool:
+    names = (*_FREE, *_OPEN)
+    return np.array_equal(_rests(before), _rests(now)) and all(
+        np.array_equal(getattr(before, name), getattr(now, name)) for name in names
+    )
+
+
+def _refused(classes: Classes, index: int, near: ClusterArrays) -> bool:
+    """Whether every one of these nodes refuses the class."""
+    if len(near) == 0:
+        return True
+    left = np.ones(len(near), dtype=bool)
+    for _, refused in refusals(classes, index, near, room_free(near)):
+        left &= ~refused
+    return not left.any()
+
+
+def _after(
+    requests: RequestArrays, cluster: ClusterArrays, plan: Plan
+) -> ClusterArrays:
+    if not plan.placements:
+        return cluster
+    order = np.argsort(requests.key, kind="stable")
+    keys = np.array([one.key for one in plan.placements], dtype=np.int64)
+    rows = order[np.searchsorted(requests.key[order], keys)].astype(np.int64)
+    late = np.zeros(len(requests), dtype=np.int64)
+    held = placement_ends(requests, rows, tuple(plan.placements), late, cluster)
+    room = Room(cluster, int(held.share_slot.max(initial=-1)) + 1)
+    room.take(held)
+    return room.as_cluster(cluster)
