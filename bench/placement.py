@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bench.placement_books import Books
+from bench.placement_churn import Churn, replay_day
 from bench.placement_fgd import Fgd
 from bench.placement_files import (
     Tasks,
@@ -28,12 +29,16 @@ from bench.placement_files import (
 from dorabatch.placer.arrays import ClusterArrays, IntArray, Placement
 from dorabatch.placer.classes import classes_of
 from dorabatch.placer.engine import Engine
-from dorabatch.placer.ground import State, lay_ground
+from dorabatch.placer.ground import Hold, State, lay_ground
+from dorabatch.placer.memo import PlanMemo
 from dorabatch.placer.pack import place
 from dorabatch.placer.policy import PlacementPolicy
 
 RECENT = 4096
 """Past arrivals that `default` may read the demand from; FGD reads the whole list."""
+
+DRAIN = 4
+"""Nodes kept for waiting large tasks in a replay with departures."""
 
 MARKS = (90, 95, 100, 105, 110, 120, 130)
 OWN = ("default", "first-fit", "best-fit", "random")
@@ -66,7 +71,7 @@ def replay(
     cluster: ClusterArrays, tasks: Tasks, policy: PlacementPolicy, window: int
 ) -> Result:
     """Feed the tasks through place(), `window` at a time."""
-    books = Books(cluster, tasks)
+    books, memo = Books(cluster, tasks), PlanMemo()
     spent = 0.0
 
     def step(rows: IntArray) -> tuple[Placement, ...]:
@@ -75,7 +80,7 @@ def replay(
         first = int(rows[0]) if len(rows) else 0
         before = tasks.requests(np.arange(max(first - RECENT, 0), first))
         started = time.perf_counter()
-        plan = place(requests, books.cluster, policy, recent=before)
+        plan = place(requests, books.cluster, policy, before, memo)
         spent += time.perf_counter() - started
         return plan.placements
 
@@ -86,29 +91,52 @@ def replay(
 def replay_fgd(cluster: ClusterArrays, tasks: Tasks) -> Result:
     """Feed the tasks through FGD one at a time; its mix is the whole task list."""
     books = Books(cluster, tasks)
-    requests = tasks.requests(np.arange(len(tasks)))
-    classes = classes_of(requests)
-    ground = lay_ground(classes, cluster)
-    fgd = Fgd(classes, ground.model)
-    engine = Engine(State(ground, classes, cluster), fgd.cost)
+    fgd = FgdWalk(cluster, tasks)
     spent = 0.0
 
     def step(rows: IntArray) -> tuple[Placement, ...]:
         nonlocal spent
         started = time.perf_counter()
-        made = []
-        for row in rows.tolist():
-            placement = _fgd_one(engine, fgd, row)
-            if placement is not None:
-                made.append(placement)
+        made = fgd.place(rows)
         spent += time.perf_counter() - started
-        return tuple(made)
+        return made
 
     marks, at_100 = _feed(books, step, len(tasks))
     return _result("fgd", books, marks, at_100, spent)
 
 
-def _fgd_one(engine: Engine, fgd: Fgd, row: int) -> Placement | None:
+class FgdWalk:
+    """FGD with its own books, which hear of departures too."""
+
+    def __init__(self, cluster: ClusterArrays, tasks: Tasks) -> None:
+        classes = classes_of(tasks.requests(np.arange(len(tasks))))
+        ground = lay_ground(classes, cluster)
+        self.fgd = Fgd(classes, ground.model)
+        self.engine = Engine(State(ground, classes, cluster), self.fgd.cost)
+        self.of = classes.of.tolist()
+        self.holds: dict[int, Hold] = {}
+
+    def place(self, rows: IntArray) -> tuple[Placement, ...]:
+        """Rows in order; a class that found no room is not tried again here."""
+        made, dead = [], set()
+        for row in rows.tolist():
+            if self.of[row] in dead:
+                continue
+            found = _fgd_one(self.engine, self.fgd, row)
+            if found is None:
+                dead.add(self.of[row])
+                continue
+            made.append(found[0])
+            self.holds[row] = found[1]
+        return tuple(made)
+
+    def ended(self, rows: list[int]) -> None:
+        """Tasks that have ended give back what they held."""
+        for row in rows:
+            self.engine.give_back(self.holds.pop(row))
+
+
+def _fgd_one(engine: Engine, fgd: Fgd, row: int) -> tuple[Placement, Hold] | None:
     state = engine.state
     index = int(state.classes.of[row])
     bin_ = engine.best(index)
@@ -123,7 +151,7 @@ def _fgd_one(engine: Engine, fgd: Fgd, row: int) -> Placement | None:
     if hold.gpus[0][1]:
         gpus[int(state.ground.model[bin_])] = hold.gpus[0][1]
     node = int(state.ground.node[bin_])
-    return Placement(key=row, node=node, gpus=tuple(gpus), slot=hold.slot)
+    return Placement(key=row, node=node, gpus=tuple(gpus), slot=hold.slot), hold
 
 
 def _feed(
@@ -193,6 +221,35 @@ def run(
     return replay(cluster, tasks, policy, max(window, 1))
 
 
+def run_day(
+    cluster: ClusterArrays, tasks: Tasks, name: str, options: argparse.Namespace
+) -> Churn:
+    """One policy over a file with times."""
+    books = Books(cluster, tasks)
+    if name == "fgd":
+        fgd = FgdWalk(cluster, tasks)
+
+        def fgd_step(
+            rows: IntArray, _books: Books, ended: list[int]
+        ) -> tuple[Placement, ...]:
+            fgd.ended(ended)
+            return fgd.place(rows)
+
+        return replay_day(name, tasks, books, fgd_step)
+    policy = PlacementPolicy(
+        name=name, seed=options.seed, requests_max=10**9, drain=options.drain
+    )
+    memo = PlanMemo()
+
+    def step(rows: IntArray, books: Books, _ended: list[int]) -> tuple[Placement, ...]:
+        newest = int(rows.max(initial=-1)) + 1
+        recent = tasks.requests(np.arange(max(newest - RECENT, 0), newest))
+        plan = place(tasks.requests(rows), books.cluster, policy, recent, memo)
+        return plan.placements
+
+    return replay_day(name, tasks, books, step)
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(prog="bench.placement", description=__doc__)
@@ -203,6 +260,17 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--window", default="256", help="tasks seen at once, or all")
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--node-seed", type=int, help="put nodes in a random order")
+    made.add_argument(
+        "--durations",
+        action="store_true",
+        help="tasks have submit_s and duration_s: waits and utilisation over their day",
+    )
+    made.add_argument(
+        "--drain",
+        type=int,
+        default=DRAIN,
+        help="nodes default may keep for large tasks (with --durations)",
+    )
     made.add_argument("--json", action="store_true")
     return made
 
@@ -215,7 +283,10 @@ def main() -> None:
     if options.share == "whole":
         rows = without_shares(rows)
     tasks = tasks_from_rows(rows, cluster.models)
-    results = [run(cluster, tasks, name, options).as_dict() for name in options.policy]
+    replayed = run_day if options.durations else run
+    results = [
+        replayed(cluster, tasks, name, options).as_dict() for name in options.policy
+    ]
     if options.json:
         json.dump(results, sys.stdout, indent=1)
         sys.stdout.write("\n")

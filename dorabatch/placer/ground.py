@@ -158,16 +158,14 @@ def _slice_of(
 def _needs(
     classes: Classes, cluster: ClusterArrays, node: IntArray
 ) -> tuple[tuple[IntArray, ...], tuple[IntArray, ...]]:
-    def spread(asked: int, on_node: IntArray) -> IntArray:
-        if asked != SHARE:
-            return np.broadcast_to(np.int64(asked), (len(node),))
-        return on_node[node]
+    def spread(asked: IntArray) -> list[IntArray]:
+        return list(np.broadcast_to(asked[:, None], (len(asked), len(node))))
 
-    cpu, memory = [], []
-    for index in range(len(classes)):
-        asked = int(classes.cpu_milli[index]), int(classes.memory_mib[index])
-        cpu.append(spread(asked[0], cpu_needed(classes, index, cluster)))
-        memory.append(spread(asked[1], memory_needed(classes, index, cluster)))
+    cpu, memory = spread(classes.cpu_milli), spread(classes.memory_mib)
+    for index in np.flatnonzero(classes.cpu_milli == SHARE).tolist():
+        cpu[index] = cpu_needed(classes, index, cluster)[node]
+    for index in np.flatnonzero(classes.memory_mib == SHARE).tolist():
+        memory[index] = memory_needed(classes, index, cluster)[node]
     return tuple(cpu), tuple(memory)
 
 
@@ -211,6 +209,14 @@ class State:
             roomy = self.rest[bins].max(axis=1, initial=0) >= milli
             good &= (self.free[bins] >= 1) | roomy
         return good
+
+    def could_fit(self, index: int) -> BoolArray:
+        """could[bin]: class `index` would fit if the node were empty."""
+        ground, classes = self.ground, self.classes
+        good = ground.allowed[index] & (ground.total[:, 0] >= classes.gpu_count[index])
+        good &= ground.total[:, 1] >= ground.cpu_need[index]
+        good &= ground.total[:, 2] >= ground.memory_need[index]
+        return np.asarray(good, dtype=bool)
 
     def fits_mixed(self, index: int, bin_: int) -> bool:
         """Whether GPUs of several accepted models on the node of `bin_` will do."""

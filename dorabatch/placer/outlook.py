@@ -12,11 +12,19 @@ import numpy as np
 from dorabatch.placer.arrays import WHOLE_GPU_MILLI, BoolArray, IntArray
 from dorabatch.placer.fluid import fluid_plan
 from dorabatch.placer.ground import State
+from dorabatch.placer.memo import PlanMemo, Tables, asked_of
 from dorabatch.placer.score import FloatArray
 
 CPU_UNIT = 1e4
 MEMORY_UNIT = 40960.0
 """Milli-CPUs and MiB that weigh about as much as one GPU in the plan."""
+
+CPU_STEP = 500
+MEMORY_STEP = 2048
+"""Milli-CPUs and MiB of one column of the tables."""
+
+SPREAD = 0.55
+"""Logistic scale per standard deviation (sqrt(3) / pi)."""
 
 MARGIN = 1.05
 """Whole nodes kept per whole node planned."""
@@ -39,6 +47,7 @@ class Outlook:
     cpu_mean[shape], cpu_spread[shape], memory_mean, memory_spread: per GPU to come
     share_below[milli]: part of share requests that fit a rest of `milli`
     kept[bin]: an empty node kept for requests that need a whole one
+    by_cpu[shape, GPUs free, CPU_STEPs left], by_memory: GPUs expected to stay idle
     """
 
     shape: IntArray
@@ -49,6 +58,8 @@ class Outlook:
     memory_spread: FloatArray
     share_below: FloatArray
     kept: BoolArray
+    by_cpu: FloatArray
+    by_memory: FloatArray
 
 
 class Shapes(NamedTuple):
@@ -61,33 +72,73 @@ class Shapes(NamedTuple):
 
 
 def look_ahead(
-    state: State, shapes: Shapes, queued: IntArray, counts: IntArray
+    state: State,
+    shapes: Shapes,
+    mix: tuple[IntArray, IntArray],
+    memo: PlanMemo | None = None,
 ) -> Outlook:
-    """Plan queued[class] as they are, and counts[class] as the mix of what follows."""
+    """Plan queued[class] as they are, and counts[class] as the mix of what follows.
+
+    `mix` is (queued, counts). With `memo` an earlier plan serves while it holds.
+    """
+    queued, counts = mix
     shape, first, need = shapes
     room = _room(state, shape, len(first))
     gpu = state.classes.gpu_count * state.classes.gpu_milli / WHOLE_GPU_MILLI
     cpu = _cpu_asked(state, first)
-    free = float(room[:, 0].sum())
-    demand = _demand(gpu, queued, counts, free)
+    demand = _demand(gpu, queued, counts, float(room[:, 0].sum()))
     worth = np.maximum(gpu, CPU_ONLY_WORTH * cpu) + 1e-6
-    # One unit of x is one GPU's worth, so that all numbers are of like size.
-    plan = fluid_plan(
-        demand * worth,
-        need / worth[:, None, None] / np.maximum(free, 1.0),
-        room / np.maximum(free, 1.0),
-        _dislike(state, first, gpu, cpu),
-    )
-    total = plan.sum(axis=1, keepdims=True)
-    usable = np.isfinite(need).all(axis=2)
+    usable: BoolArray = np.asarray(np.isfinite(need).all(axis=2), dtype=bool)
+    asked = asked_of(state, first, usable) if memo is not None else None
+    known = None
+    if memo is not None and asked is not None:
+        known = memo.recall(asked, demand * worth, room)
+    if known is None:
+        free = max(float(room[:, 0].sum()), 1.0)
+        # One unit of x is one GPU's worth, so that all numbers are of like size.
+        plan = fluid_plan(
+            demand * worth,
+            need / worth[:, None, None] / free,
+            room / free,
+            _dislike(state, first, gpu, cpu),
+        )
+        known = plan, _tables(state, plan / worth[:, None], need)
+        if memo is not None and asked is not None:
+            memo.keep(asked, demand * worth, room, known)
+    plan, tables = known
+    served = plan.sum(axis=1, keepdims=True)
     even = usable / np.maximum(usable.sum(axis=1, keepdims=True), 1)
-    share = np.where(total > 1e-6, plan / np.maximum(total, 1e-12), even)
+    share = np.where(served > 1e-6, plan / np.maximum(served, 1e-12), even)
     return Outlook(
         shape=shape,
         share=share,
         share_below=_share_below(state, counts),
         kept=_kept(state, shape, first, plan / worth[:, None]),
-        **_expectations(state, plan / worth[:, None], need),
+        by_cpu=tables.by_cpu,
+        by_memory=tables.by_memory,
+        **tables.expected,
+    )
+
+
+def _tables(state: State, plan: FloatArray, need: FloatArray) -> Tables:
+    """What GPUs to come will ask for, and what is lost where less is left."""
+    expected = _expectations(state, plan, need)
+    most, cpus, memory = state.ground.total.max(axis=0).tolist()
+    gpus = most + state.rest.shape[1]
+    return Tables(
+        expected=expected,
+        by_cpu=_loss_table(
+            expected["cpu_mean"],
+            expected["cpu_spread"],
+            gpus,
+            np.arange(cpus // CPU_STEP + 1) * CPU_STEP,
+        ),
+        by_memory=_loss_table(
+            expected["memory_mean"],
+            expected["memory_spread"],
+            gpus,
+            np.arange(memory // MEMORY_STEP + 1) * MEMORY_STEP,
+        ),
     )
 
 
@@ -202,3 +253,15 @@ def _share_below(state: State, counts: IntArray) -> FloatArray:
     hits = np.bincount(millis, weights=counts * share, minlength=WHOLE_GPU_MILLI + 1)
     below = np.cumsum(hits)
     return np.asarray(below / max(float(below[-1]), 1.0), dtype=np.float64)
+
+
+def _loss_table(
+    mean: FloatArray, spread: FloatArray, gpus: int, levels: IntArray
+) -> FloatArray:
+    """lost[shape, GPUs free, level]: GPUs short of what is left (logistic need)."""
+    count = np.arange(gpus + 1, dtype=np.float64)[None, :, None]
+    per, scatter = mean[:, None, None], spread[:, None, None]
+    scale = np.maximum(scatter * np.sqrt(count) * SPREAD, 0.02 * per)
+    short = (count * per - levels[None, None, :]) / scale
+    lost = scale * np.logaddexp(0.0, short) / per
+    return np.asarray(np.where(count > 0, np.minimum(lost, count), 0.0))

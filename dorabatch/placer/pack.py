@@ -21,6 +21,7 @@ from dorabatch.placer.booked import Booked
 from dorabatch.placer.classes import Classes, classes_of
 from dorabatch.placer.feasible import room_free
 from dorabatch.placer.ground import Ground, State, lay_ground
+from dorabatch.placer.memo import PlanMemo
 from dorabatch.placer.policy import PlacementPolicy
 from dorabatch.placer.rank_order import in_rank_order
 from dorabatch.placer.verdict import refuse_bad_amounts
@@ -32,11 +33,15 @@ def place(
     cluster: ClusterArrays,
     policy: PlacementPolicy | None = None,
     recent: RequestArrays | None = None,
+    memo: PlanMemo | None = None,
 ) -> Plan:
     """Return where each request goes, or why it waits; requests are in rank order.
 
     `recent` are requests of the past that tell what demand to expect beside the
     queue itself; they are never placed.
+
+    `memo`, passed to one call after another, saves planning the demand anew while it
+    hardly changes; the same calls in the same order give the same plans.
 
     A request never waits because one of lower rank took its place. Raises Refused
     for amounts that make no sense (see verdict.can_ever_run).
@@ -50,7 +55,7 @@ def place(
     classes = classes_of(requests if recent is None else joined(requests, recent))
     ground = lay_ground(classes, cluster)
     state = State(ground, classes, cluster)
-    booked = in_rank_order(requests, state, cluster, policy)
+    booked = in_rank_order(requests, state, cluster, policy, memo)
     after = cluster_after(cluster, state)
     waiting, explanations = _explain(requests, classes, booked, after)
     return Plan(

@@ -8,20 +8,14 @@ import numpy as np
 
 from dorabatch.placer.arrays import WHOLE_GPU_MILLI, IntArray
 from dorabatch.placer.ground import State
-from dorabatch.placer.outlook import Outlook
+from dorabatch.placer.outlook import CPU_STEP, MEMORY_STEP, Outlook
 from dorabatch.placer.score import FloatArray
-
-CPU_STEP = 500
-MEMORY_STEP = 2048
 
 UNIT = 0.02
 """Waste is compared in steps of this many GPUs; equal steps go to the first node."""
 
 OPENING = 0.4
 """What it costs, in steps, to start an empty node."""
-
-SPREAD = 0.55
-"""Logistic scale per standard deviation (sqrt(3) / pi)."""
 
 FRESH = 0.05
 """What it costs, in GPUs, to open another GPU for a share."""
@@ -55,20 +49,8 @@ class Planned:
             (state.classes.gpu_milli < WHOLE_GPU_MILLI).any()
         )
         self.cpu_only = state.classes.gpu_count == 0
-        most, cpus, memory = state.ground.total.max(axis=0).tolist()
-        gpus = most + state.rest.shape[1]
-        self._by_cpu = _loss_table(
-            outlook.cpu_mean,
-            outlook.cpu_spread,
-            gpus,
-            np.arange(cpus // CPU_STEP + 1) * CPU_STEP,
-        )
-        self._by_memory = _loss_table(
-            outlook.memory_mean,
-            outlook.memory_spread,
-            gpus,
-            np.arange(memory // MEMORY_STEP + 1) * MEMORY_STEP,
-        )
+        self._by_cpu = outlook.by_cpu
+        self._by_memory = outlook.by_memory
         self._credit = np.zeros_like(outlook.share)
         shapes = outlook.share.shape[1]
         self._bins = [np.flatnonzero(outlook.shape == s) for s in range(shapes)]
@@ -158,15 +140,3 @@ class Planned:
         rest = np.clip(rest, 0, WHOLE_GPU_MILLI)
         useless = 1.0 - self.outlook.share_below[rest]
         return np.asarray(rest / WHOLE_GPU_MILLI * useless, dtype=np.float64)
-
-
-def _loss_table(
-    mean: FloatArray, spread: FloatArray, gpus: int, levels: IntArray
-) -> FloatArray:
-    """lost[shape, GPUs free, level]: GPUs short of what is left (logistic need)."""
-    count = np.arange(gpus + 1, dtype=np.float64)[None, :, None]
-    per, scatter = mean[:, None, None], spread[:, None, None]
-    scale = np.maximum(scatter * np.sqrt(count) * SPREAD, 0.02 * per)
-    short = (count * per - levels[None, None, :]) / scale
-    lost = scale * np.logaddexp(0.0, short) / per
-    return np.asarray(np.where(count > 0, np.minimum(lost, count), 0.0))

@@ -19,6 +19,8 @@ class PlacementPolicy:
     seed          start of every pseudo-random choice (Affinity.RANDOM, "random")
     window        requests planned together; the next window sees what is left
     requests_max  requests looked at in one cycle; the rest is `Plan.left`
+    drain         how many nodes may be kept, without regard to ends, for large
+                  requests (more than half a node) that find no room (0: none)
     reservations  how many waiting requests of highest rank have a place kept (0: none)
     """
 
@@ -26,6 +28,7 @@ class PlacementPolicy:
     seed: int = 0
     window: int = 4096
     requests_max: int = 200_000
+    drain: int = 0
     reservations: int = 1
 
     def __post_init__(self) -> None:
@@ -39,6 +42,8 @@ class PlacementPolicy:
         ):
             if value < 1:
                 raise ConfigError(f"placement.{field}: {value} (allowed: 1 or more)")
+        if self.drain < 0:
+            raise ConfigError(f"placement.drain: {self.drain} (allowed: 0 or more)")
         if not 0 <= self.reservations <= RESERVATIONS_MAX:
             raise ConfigError(
                 f"placement.reservations: {self.reservations} (allowed: 0 to "

@@ -22,6 +22,7 @@ from dorabatch.placer.choose import choose, draw_for
 from dorabatch.placer.engine import Engine
 from dorabatch.placer.ground import Hold, State
 from dorabatch.placer.joint import place_jointly
+from dorabatch.placer.memo import PlanMemo
 from dorabatch.placer.outlook import look_ahead, shapes_of
 from dorabatch.placer.planned import Planned
 from dorabatch.placer.policy import PlacementPolicy
@@ -41,10 +42,13 @@ def in_rank_order(
     state: State,
     cluster: ClusterArrays,
     policy: PlacementPolicy,
+    memo: PlanMemo | None = None,
 ) -> Booked:
     """Book every request that finds room in `state`; return what was booked."""
     walk = _Walk(requests, state, cluster, policy)
+    walk.memo = memo
     walk.all()
+    walk.give_kept_back()
     return walk.booked
 
 
@@ -60,6 +64,7 @@ class _Walk:
     ) -> None:
         self.requests = requests
         self.policy = policy
+        self.memo: PlanMemo | None = None
         self.state = state
         self.of = state.classes.of.tolist()
         self.engine = Engine(state, cost_for(policy.name))
@@ -72,6 +77,10 @@ class _Walk:
         if policy.name == "random":
             self.affinity[self.affinity == Affinity.BEST] = Affinity.RANDOM
         self.special = requests.gang | (self.affinity != Affinity.BEST)
+        self.kept: dict[int, tuple[int, IntArray]] = {}
+        self.draining = frozenset(_to_drain(state, len(requests), policy.drain))
+        self.alone = requests.gang.copy()
+        self.alone[list(self.draining)] = True
         self.siblings: dict[int, dict[int, int]] = defaultdict(dict)
         for (group, node), held in cluster.siblings.items():
             self.siblings[group][node] = held
@@ -95,19 +104,48 @@ class _Walk:
             if end - first >= JOINT_MIN:
                 self._jointly(live[live < end], end)
                 start = end
-            elif self.requests.gang[first]:
+            elif self.alone[first]:
                 self._one(first)
+                if first in self.draining:
+                    self._drain(first)
                 start = first + 1
             else:
-                for row in live.tolist():
-                    self._one(row)
-                return
+                start = self._one_by_one(live)
+
+    def _one_by_one(self, live: IntArray) -> int:
+        """Rows in rank order, up to the next that stands alone; return its row."""
+        for row in live.tolist():
+            if self.alone[row]:
+                return int(row)
+            self._one(row)
+        return len(self.requests)
+
+    def _drain(self, row: int) -> None:
+        """Keep the emptiest node that would do for `row` from all that rank lower."""
+        state, index = self.state, self.of[row]
+        ground = state.ground
+        good = state.could_fit(index)
+        good[list(self.kept)] = False
+        bins = np.flatnonzero(good)
+        if self.booked.bin[row] >= 0 or len(bins) == 0:
+            return
+        order = np.lexsort((-state.cpu[bins], -state.free[bins]))
+        family = int(bins[order[0]])
+        for bin_ in (family, *ground.sisters.get(family, ())):
+            self.kept[bin_] = int(state.free[bin_]), state.rest[bin_].copy()
+            state.free[bin_], state.rest[bin_] = 0, np.minimum(state.rest[bin_], 0)
+            self.engine.touch(bin_)
+
+    def give_kept_back(self) -> None:
+        """The books say again what kept nodes have free."""
+        for bin_, (free, rest) in self.kept.items():
+            self.state.free[bin_], self.state.rest[bin_] = free, rest
 
     def _plan(self, live: IntArray) -> None:
         classes = self._classes()
         counts = np.bincount(self.state.classes.of, minlength=classes)
         queued = np.bincount(self.state.classes.of[live], minlength=classes)
-        self.outlook = look_ahead(self.state, self.shapes, queued, counts)
+        self.outlook = look_ahead(self.state, self.shapes, (queued, counts), self.memo)
         planned = Planned(self.outlook, self.state)
         self.engine = Engine(self.state, planned.cost, planned.pick)
 
@@ -119,9 +157,9 @@ class _Walk:
         free = self.state.free.sum() * WHOLE_GPU_MILLI
         free += int(np.maximum(self.state.rest, 0).sum())
         end = int(np.searchsorted(asked, free * FILL_PART))
-        gangs = np.flatnonzero(self.requests.gang[live[:end]])
-        if len(gangs):
-            end = int(gangs[0])
+        alone = np.flatnonzero(self.alone[live[:end]])
+        if len(alone):
+            end = int(alone[0])
         if end >= len(live):
             return len(self.requests)
         return int(live[end])
@@ -247,3 +285,22 @@ class _Walk:
         group = self.siblings[int(self.requests.group[row])]
         node = int(self.state.ground.node[bin_])
         group[node] = group.get(node, 0) + change
+
+
+def _to_drain(state: State, rows: int, nodes: int) -> list[int]:
+    """The first rows that ask for more than half a node and find none now."""
+    classes = state.classes
+    found: list[int] = []
+    waits: dict[int, bool] = {}
+    for row in np.flatnonzero(classes.gpu_count[classes.of[:rows]] > 1).tolist():
+        if len(found) == nodes:
+            break
+        index = int(classes.of[row])
+        if index not in waits:
+            able = state.could_fit(index)
+            half = state.ground.total[able, 0].max(initial=0)
+            large = 0 < half < 2 * classes.gpu_count[index]
+            waits[index] = bool(large) and not state.fits(index, slice(None)).any()
+        if waits[index]:
+            found.append(row)
+    return found
