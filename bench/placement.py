@@ -20,12 +20,15 @@ from bench.placement_books import Books
 from bench.placement_churn import Churn, replay_day
 from bench.placement_fgd import Fgd
 from bench.placement_files import (
+    TASK_COLUMNS,
+    TIME_COLUMNS,
     Tasks,
+    read_checked,
     read_nodes,
-    read_rows,
     tasks_from_rows,
     without_shares,
 )
+from dorabatch.errors import Refused
 from dorabatch.placer.arrays import ClusterArrays, IntArray, Placement
 from dorabatch.placer.classes import classes_of
 from dorabatch.placer.engine import Engine
@@ -33,6 +36,7 @@ from dorabatch.placer.ground import Hold, State, lay_ground
 from dorabatch.placer.memo import PlanMemo
 from dorabatch.placer.pack import place
 from dorabatch.placer.policy import PlacementPolicy
+from dorabatch.placer.verdict import refuse_bad_amounts
 
 RECENT = 4096
 """Past arrivals that `default` may read the demand from; FGD reads the whole list."""
@@ -275,25 +279,43 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def main() -> None:
-    """Read, replay, print."""
-    options = parser().parse_args()
-    cluster = read_nodes(options.nodes, seed=options.node_seed)
-    rows = read_rows(options.tasks)
-    if options.share == "whole":
-        rows = without_shares(rows)
-    tasks = tasks_from_rows(rows, cluster.models)
-    replayed = run_day if options.durations else run
-    results = [
-        replayed(cluster, tasks, name, options).as_dict() for name in options.policy
-    ]
+def main() -> int:
+    """Read, replay, print; 2 with one sentence where the input makes no sense."""
+    made = parser()
+    options = made.parse_args()
+    try:
+        results = replay_files(options)
+    except Refused as refused:
+        sys.stderr.write(f"bench.placement: {refused}\n")
+        return int(refused.exit_status)
     if options.json:
         json.dump(results, sys.stdout, indent=1)
         sys.stdout.write("\n")
-        return
+        return 0
     for result in results:
         sys.stdout.write(f"{json.dumps(result)}\n")
+    return 0
+
+
+def replay_files(options: argparse.Namespace) -> list[dict[str, object]]:
+    """What each policy makes of the files; raises Refused for senseless input."""
+    window = str(options.window)
+    if window != "all" and not (window.isdecimal() and int(window) > 0):
+        raise Refused(f"--window {window}: give a number of 1 or more, or all")
+    cluster = read_nodes(options.nodes, seed=options.node_seed)
+    if not cluster.gpus_total.sum():
+        raise Refused(f"{options.nodes}: no node has a GPU; there is nothing to fill")
+    columns = TASK_COLUMNS + (TIME_COLUMNS if options.durations else ())
+    rows = read_checked(options.tasks, columns)
+    if options.share == "whole":
+        rows = without_shares(rows)
+    tasks = tasks_from_rows(rows, cluster.models)
+    refuse_bad_amounts(tasks.requests(np.arange(len(tasks))), cluster)
+    replayed = run_day if options.durations else run
+    return [
+        replayed(cluster, tasks, name, options).as_dict() for name in options.policy
+    ]
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,7 +1,8 @@
 """A day with arrivals and departures against one policy, cycle by cycle.
 
 Every cycle what has ended is given back and all that waits is offered in order of
-arrival, with skipping. Durations are never shown to a policy.
+arrival, with skipping. Tasks that could not run on empty nodes are left out, as they
+are refused at submission. Durations are never shown to a policy.
 """
 
 import time
@@ -14,7 +15,9 @@ import numpy as np
 from bench.placement_books import Books
 from bench.placement_files import Tasks
 from dorabatch.errors import invariant
-from dorabatch.placer.arrays import BoolArray, IntArray, Placement
+from dorabatch.placer.arrays import BoolArray, ClusterArrays, IntArray, Placement
+from dorabatch.placer.classes import classes_of
+from dorabatch.placer.verdict import can_ever_run
 
 CYCLE_S = 30
 WARM_S = 6 * 3600
@@ -36,6 +39,7 @@ class Churn(NamedTuple):
     large_wait_mean_s: float
     large_wait_p95_s: float
     large: int
+    never: int
     waiting_at_end: dict[str, int]
     cycles: int
     seconds: float
@@ -51,7 +55,9 @@ def replay_day(policy: str, tasks: Tasks, books: Books, step: Step) -> Churn:
     invariant(submit is not None and duration is not None, "tasks have no times")
     assert submit is not None and duration is not None
     end = int(submit.max(initial=0))
+    possible = possible_rows(tasks, books.cluster)
     order = np.argsort(submit, kind="stable")
+    order = order[possible[order]]
     start = np.full(len(tasks), -1, dtype=np.int64)
     running: list[tuple[int, int]] = []
     waiting: IntArray = np.zeros(0, dtype=np.int64)
@@ -77,18 +83,28 @@ def replay_day(policy: str, tasks: Tasks, books: Books, step: Step) -> Churn:
             used[0] += books.used_milli
             used[1] += books.capacity_milli
     waits = np.where(start >= 0, start, end) - submit
-    return _summary(policy, tasks, (waits, start < 0), (used, cycles, spent))
+    found = waits[possible], tasks.gpu_count[possible], start[possible] < 0
+    return _summary(policy, len(tasks), found, (used, cycles, spent))
+
+
+def possible_rows(tasks: Tasks, cluster: ClusterArrays) -> BoolArray:
+    """possible[task]: it would run on one of these nodes if that were empty."""
+    requests = tasks.requests(np.arange(len(tasks)))
+    of = classes_of(requests).of
+    _, first = np.unique(of, return_index=True)
+    verdicts = can_ever_run(requests.take(first), cluster)
+    return np.array([verdict is None for verdict in verdicts], dtype=bool)[of]
 
 
 def _summary(
     policy: str,
-    tasks: Tasks,
-    found: tuple[IntArray, BoolArray],
+    tasks: int,
+    found: tuple[IntArray, IntArray, BoolArray],
     run: tuple[list[int], int, float],
 ) -> Churn:
-    (waits, unstarted), (used, cycles, spent) = found, run
-    large = tasks.gpu_count >= LARGE
-    amounts, counts = np.unique(tasks.gpu_count[unstarted], return_counts=True)
+    (waits, count, unstarted), (used, cycles, spent) = found, run
+    large = count >= LARGE
+    amounts, counts = np.unique(count[unstarted], return_counts=True)
     left = {str(a): n for a, n in zip(amounts.tolist(), counts.tolist(), strict=True)}
     return Churn(
         policy=policy,
@@ -98,6 +114,7 @@ def _summary(
         large_wait_mean_s=_mean(waits[large]),
         large_wait_p95_s=_p95(waits[large]),
         large=int(large.sum()),
+        never=tasks - len(waits),
         waiting_at_end=left,
         cycles=cycles,
         seconds=round(spent, 3),

@@ -2,11 +2,13 @@
 
 import csv
 import gzip
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from dorabatch.errors import Refused
 from dorabatch.placer.arrays import (
     WHOLE_GPU_MILLI,
     BoolArray,
@@ -14,8 +16,6 @@ from dorabatch.placer.arrays import (
     IntArray,
     RequestArrays,
 )
-
-SLOTS_MAX = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +57,49 @@ class Tasks:
         )
 
 
+NODE_COLUMNS = ("sn", "cpu_milli", "memory_mib", "gpu", "model")
+TASK_COLUMNS = ("cpu_milli", "memory_mib", "num_gpu", "gpu_milli", "gpu_spec")
+TIME_COLUMNS = ("submit_s", "duration_s")
+
+
+def read_checked(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+    """The rows of a file that has these columns; raises Refused with one sentence."""
+    try:
+        rows = read_rows(path)
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+        raise Refused(f"{path}: cannot be read ({error}); name a CSV file") from error
+    if not rows:
+        raise Refused(f"{path}: has no rows; it needs the columns {_list(columns)}")
+    missing = [name for name in columns if name not in rows[0]]
+    if missing:
+        raise Refused(f"{path}: lacks {_list(missing)}; it needs {_list(columns)}")
+    for line, row in enumerate(rows, start=2):
+        for name in columns:
+            if name not in TEXT_COLUMNS and not _is_amount(row[name]):
+                raise Refused(
+                    f"{path} line {line}: {name} is {row[name]!r}; "
+                    "it must be a number, 0 or more"
+                )
+    return rows
+
+
+TEXT_COLUMNS = ("sn", "model", "gpu_spec")
+
+
+def _is_amount(text: str | None) -> bool:
+    if text is None:
+        return False
+    try:
+        amount = float(text or 0)
+    except ValueError:
+        return False
+    return 0 <= amount < 2**53
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(names)
+
+
 def read_rows(path: Path) -> list[dict[str, str]]:
     """The rows of a CSV file."""
     if path.suffix == ".gz":
@@ -66,21 +109,27 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(plain))
 
 
-def read_nodes(path: Path, *, seed: int | None, copies: int = 1) -> ClusterArrays:
-    """Empty nodes; `seed` puts them in a random order, None keeps the file's."""
-    rows = read_rows(path) * copies
+def read_nodes(
+    path: Path, *, seed: int | None, copies: int = 1, most: int | None = None
+) -> ClusterArrays:
+    """Empty nodes; `seed` puts them in a random order, None keeps the file's.
+
+    The list is repeated `copies` times; `most` keeps that many of the order.
+    """
+    rows = read_checked(path, NODE_COLUMNS) * copies
     order = np.arange(len(rows))
     if seed is not None:
         order = np.random.default_rng(seed).permutation(len(rows))
-    rows = [rows[i] for i in order.tolist()]
+    rows = [rows[i] for i in order[:most].tolist()]
     models = tuple(sorted({row["model"] for row in rows if row["model"]}))
     gpus = np.zeros((len(rows), len(models)), dtype=np.int64)
     for at, row in enumerate(rows):
         if row["model"]:
-            gpus[at, models.index(row["model"])] = int(row["gpu"])
-    cpu = np.array([int(row["cpu_milli"]) for row in rows], dtype=np.int64)
-    memory = np.array([int(row["memory_mib"]) for row in rows], dtype=np.int64)
+            gpus[at, models.index(row["model"])] = int(float(row["gpu"] or 0))
+    cpu = np.array([int(float(row["cpu_milli"] or 0)) for row in rows])
+    memory = np.array([int(float(row["memory_mib"] or 0)) for row in rows])
     well = np.ones(len(rows), dtype=bool)
+    slots = (*gpus.shape, int(gpus.max(initial=0)))
     return ClusterArrays(
         names=tuple(f"{row['sn']}-{at}" for at, row in enumerate(rows)),
         models=models,
@@ -94,7 +143,7 @@ def read_nodes(path: Path, *, seed: int | None, copies: int = 1) -> ClusterArray
         cpu_free_milli=cpu.copy(),
         memory_total_mib=memory,
         memory_free_mib=memory.copy(),
-        gpu_rest_milli=np.zeros((*gpus.shape, SLOTS_MAX), dtype=np.int64),
+        gpu_rest_milli=np.zeros(slots, dtype=np.int64),
     )
 
 
@@ -128,5 +177,6 @@ def without_shares(rows: list[dict[str, str]]) -> list[dict[str, str]]:
     return [
         row
         for row in rows
-        if int(row["num_gpu"]) != 1 or int(row["gpu_milli"]) == WHOLE_GPU_MILLI
+        if float(row["num_gpu"] or 0) != 1
+        or float(row["gpu_milli"] or 0) == WHOLE_GPU_MILLI
     ]
