@@ -1,7 +1,8 @@
-"""Shaken replays of every setting: ratios of a policy to the Slurm-like one.
+"""Shaken replays of every setting: ratios of policies to the Slurm-like one.
 
-Prints one JSON line a setting and the geometric means. Needs the logs beside the
-checkout (../shared/data/logs) and says so when they are not there.
+Prints one JSON line a setting and policy, then geometric means over the settings and
+over the logs (each log's settings counted as one). Needs the logs beside the checkout
+(../shared/data/logs) and says so when they are not there; never writes a file.
 """
 
 import argparse
@@ -11,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.replay import measure, read_log
-from bench.replay_engine import POLICIES
+from bench.replay import known_policy, parse_window
+from bench.replay_log import measure, read_log
+from dorabatch.errors import UserError
 
 LOGS = Path("../shared/data/logs")
 SETTINGS = (
@@ -27,25 +29,41 @@ FIGURES = ("slowdown_mean", "wait_mean_h", "wait_p95_h", "slowdown_worst_user", 
 def main(argv: list[str] | None = None) -> int:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--policy", choices=sorted(POLICIES), default="default")
+    parser.add_argument("--policy", nargs="+", default=["default", "preemptive"])
     parser.add_argument("--shakes", type=int, default=3)
     options = parser.parse_args(argv)
     if not LOGS.is_dir():
         print(f"{LOGS}: the job logs are not there", file=sys.stderr)
         return 2
-    logs = []
-    for name, capacity, window in SETTINGS:
-        ratios = []
+    try:
+        policies = [known_policy(name) for name in options.policy]
+    except UserError as error:
+        print(f"replay_compare: {error.message}", file=sys.stderr)
+        return 2
+    found: dict[str, dict[str, list[np.ndarray]]] = {name: {} for name in policies}
+    for log, capacity, window in SETTINGS:
+        shaken: dict[str, list[list[float]]] = {name: [] for name in policies}
         for seed in range(1, options.shakes + 1):
-            log = read_log(LOGS / name, capacity=capacity, window=window, seed=seed)
-            base = measure(log, capacity, "slurm-like")
-            ours = measure(log, capacity, options.policy)
-            ratios.append([ours[figure] / base[figure] for figure in FIGURES])
-        logs.append(np.log(ratios).mean(axis=0))
-        print(
-            json.dumps({"log": name, "window": window, **_named(logs[-1])}), flush=True
-        )
-    print(json.dumps({"geometric_mean": _named(np.mean(logs, axis=0))}))
+            jobs = read_log(
+                LOGS / log, capacity=capacity, window=parse_window(window), seed=seed
+            )
+            base = measure(jobs, capacity, "slurm-like")
+            for name in policies:
+                ours = measure(jobs, capacity, name)
+                ratios = [ours[figure] / base[figure] for figure in FIGURES]
+                shaken[name].append([*ratios, ours["seconds"]])
+        for name in policies:
+            rows = np.array(shaken[name])
+            means = np.log(rows[:, :-1]).mean(axis=0)
+            found[name].setdefault(log, []).append(means)
+            head = {"log": log, "window": window, "policy": name}
+            seconds = {"seconds_max": round(float(rows[:, -1].max()), 1)}
+            print(json.dumps({**head, **_named(means), **seconds}), flush=True)
+    for name, by_log in found.items():
+        every = np.mean([one for logs in by_log.values() for one in logs], axis=0)
+        each = np.mean([np.mean(logs, axis=0) for logs in by_log.values()], axis=0)
+        print(json.dumps({"policy": name, "over": "settings", **_named(every)}))
+        print(json.dumps({"policy": name, "over": "logs", **_named(each)}))
     return 0
 
 

@@ -1,43 +1,9 @@
-"""Backfill never delays the head; the lane is fair; estimates stay below the limit."""
+"""The lane is fair; estimates stay below the limit."""
 
-import numpy as np
 import pytest
 
-from dorabatch.fairshare.backfill import backfilled, reservation
 from dorabatch.fairshare.estimate import History
 from dorabatch.fairshare.lane import LaneRule, Trial, next_trials
-
-
-def test_reservation_and_who_may_pass():
-    held = reservation(
-        8, free=2, ends=np.array([50.0, 100.0, 100.0]), sizes=np.array([2, 5, 3]), now=0
-    )
-    assert (held.at, held.spare) == (100.0, 4)
-    rows = np.arange(5)
-    chosen = backfilled(
-        rows,
-        sizes=np.array([1, 3, 1, 1, 1]),
-        planned=np.array([100.0, 1.0, 101.0, 5.0, 5.0]),
-        free=2,
-        held=held,
-        now=0.0,
-    )
-    assert chosen == [0, 2]
-    never = reservation(9, free=1, ends=np.array([1.0]), sizes=np.array([2]), now=0.0)
-    assert never.at == np.inf
-
-
-def test_spare_is_used_up():
-    held = reservation(2, free=1, ends=np.array([9.0]), sizes=np.array([2]), now=0.0)
-    chosen = backfilled(
-        np.arange(3),
-        sizes=np.array([1, 1, 1]),
-        planned=np.array([99.0, 99.0, 99.0]),
-        free=3,
-        held=held,
-        now=0.0,
-    )
-    assert chosen == [0]
 
 
 def test_lane_serves_the_user_with_least_in_it():
