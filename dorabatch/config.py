@@ -122,6 +122,7 @@ class CreditSettings(_Section):
     """Charging, and what happens at the limit."""
 
     tick_seconds: Seconds = 300.0
+    open_ended_seconds: Seconds = 3600.0
     lock_prices: bool = True
     on_exhaust: Literal["demote", "hold", "stop"] = "stop"
     rollover: Annotated[float, Field(ge=0, le=1)] = 0.0

@@ -19,7 +19,6 @@ from dorabatch.fairshare.meter import (
     Item,
     Meter,
     burn_rate,
-    quote_us,
     run_charges,
     runs_out_at,
     span_cost,
@@ -173,7 +172,8 @@ class Billing:
         is_lost = container.outcome is Ending.NODE_LOST
         if container.started_at is not None and container.ended_at is not None:
             end = microseconds_of(container.ended_at)
-            if not is_lost:
+            # What ran out of credit was charged to its last paid moment then.
+            if not is_lost and mine[-1].is_billed:
                 end = min(end, self._paid_until(tx, container, mine, end))
                 self.post(tx, self.charges(container, mine, end))
             self.post(tx, self._give_back(tx, container, mine, end, is_lost=is_lost))
@@ -306,7 +306,7 @@ class Billing:
                         desk.prices,
                         zone=desk.zone,
                         at=at,
-                        span_us=quote_us(limit),
+                        span_us=self.held_us(limit),
                     )
                     for items in accepted_items(demand, views, desk.prices, desk.zone)
                 ),
@@ -328,8 +328,14 @@ class Billing:
             self._desk.prices,
             zone=meter.zone,
             at=at,
-            span_us=quote_us(meter.limit_us),
+            span_us=self.held_us(meter.limit_us),
         )
+
+    def held_us(self, limit_us: int | None) -> int:
+        """How long a lien covers: the limit, or what open-ended work has to hold."""
+        if limit_us is not None:
+            return limit_us
+        return int(self._desk.settings.open_ended_seconds * _SECOND_US)
 
     def _limit_us(self, workload: Workload) -> int | None:
         limit = self._asks.seconds_max(workload)

@@ -18,7 +18,7 @@ from dorabatch.daemon.ordering import rank_pending
 from dorabatch.daemon.rights import Caller
 from dorabatch.daemon.services import Services
 from dorabatch.daemon.wish import claim_of_spec, demand_of_spec
-from dorabatch.fairshare.meter import Item, quote_us, span_cost
+from dorabatch.fairshare.meter import Item, span_cost
 from dorabatch.queue.demand import PendingArrays
 from dorabatch.queue.pending import PendingQueue
 from dorabatch.queue.records import Container, ContainerId, WorkloadId
@@ -111,7 +111,7 @@ def _offers(services: Services, spec: WorkloadSpec, now: datetime) -> list[Offer
     found: dict[str, Offer] = {}
     for items in accepted_items(demand, views, desk.prices, desk.zone):
         prices = {"prices": desk.prices, "zone": desk.zone, "at": at}
-        span = quote_us(None if limit is None else limit * _SECOND_US)
+        span = services.billing.held_us(None if limit is None else limit * _SECOND_US)
         hour = span_cost(items, span_us=MICROSECONDS_PER_HOUR, **prices)  # type: ignore[arg-type]  # fields by name
         whole = span_cost(items, span_us=span, **prices)  # type: ignore[arg-type]  # fields by name
         name = _model_of(items, demand.gpu_count > 0)

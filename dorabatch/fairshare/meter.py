@@ -21,7 +21,6 @@ from dorabatch.units import (
 )
 
 SEGMENTS_PER_METER = 1000
-OPEN_ENDED_US = MICROSECONDS_PER_HOUR
 _GPU_HOUR = MICROSECONDS_PER_HOUR * WHOLE_GPU_MILLI
 
 
@@ -165,11 +164,6 @@ def span_cost(
             for one in items
         )
     )
-
-
-def quote_us(limit_us: int | None) -> int:
-    """How long a lien covers: the limit, or a rolling hour."""
-    return OPEN_ENDED_US if limit_us is None else limit_us
 
 
 def runs_out_at(now: int, *, rate: int, funds: int) -> int | None:
