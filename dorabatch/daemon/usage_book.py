@@ -5,28 +5,33 @@ can be made anew from the runs at any time. Counts only; orders nobody.
 """
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import islice
 
 import numpy as np
 from sqlalchemy import Connection
 
+from dorabatch.daemon.credit_desk import RunClosed, run_name
 from dorabatch.daemon.policy_desk import PolicyDesk
 from dorabatch.daemon.specs import spec_of_text
 from dorabatch.db import Tx
 from dorabatch.fairshare import share_store
+from dorabatch.fairshare.meter import Meter
 from dorabatch.fairshare.price import PriceBook
 from dorabatch.fairshare.share_edit import seat_name, seated
 from dorabatch.fairshare.share_store import Raise, UsageRow
 from dorabatch.fairshare.shares import AccountTree, build_tree
-from dorabatch.fairshare.usage import Usage, caught_up, use_rate
+from dorabatch.fairshare.terms import load_meters
+from dorabatch.fairshare.usage import Usage, caught_up, counted_spans, use_rate
 from dorabatch.queue.board import Board
 from dorabatch.queue.past import PastRun, ended_runs
 from dorabatch.queue.records import Container, ContainerId, Workload, WorkloadId
 from dorabatch.units import CREDIT, microseconds_of
 
 _MICRO = 1_000_000
+_AT_ONCE = 1000
 _FAR = datetime.max.replace(tzinfo=UTC)
 _FORGOTTEN = 1.0
 """Thousandths of GPU-seconds below which an idle user is left out of the tree."""
@@ -69,7 +74,9 @@ class UsageBook:
         self._policy = policy
         self._board = board
         self._prices = prices
-        self._live: dict[ContainerId, Live] = {}
+        self._live: dict[ContainerId, tuple[PastRun, list[Live]]] = {}
+        self._runs: dict[str, ContainerId] = {}
+        self._meters: dict[str, tuple[Meter, ...]] = {}
         self._workloads: dict[str, set[WorkloadId]] = {}
         self._lock = threading.Lock()
         self._seats: tuple[object, AccountTree] | None = None
@@ -88,6 +95,10 @@ class UsageBook:
                     self._apply_workload(change)
                 elif isinstance(change, Container):
                     self._apply_container(change)
+                elif isinstance(change, Meter):
+                    self._apply_meter(change)
+                elif isinstance(change, RunClosed):
+                    self._meters.pop(change.run, None)
 
     def active_users(self) -> frozenset[str]:
         """Who has something that waits or runs."""
@@ -97,7 +108,8 @@ class UsageBook:
     def standings(self, now: datetime) -> Standings:
         """Everybody's use at a moment."""
         with self._lock:
-            rows, live = dict(self.rows), list(self._live.values())
+            rows = dict(self.rows)
+            live = [one for _, parts in self._live.values() for one in parts]
             active = [user for user, held in self._workloads.items() if held]
         tree, at = self._tree(rows, active), now.timestamp()
         fading = self._policy.fading
@@ -123,13 +135,16 @@ class UsageBook:
         if run is None:
             return
         tx.note(run)
-        live = self._counted(run, run.ended_at.timestamp())
-        if not live.rate:
+        end, meters = run.ended_at.timestamp(), load_meters(tx.connection, [run.run])
+        parts = self._counted(run, end, meters)
+        if not any(one.rate for one in parts):
             return
-        at = max(now.timestamp(), live.end)
-        name = seat_name(live.user, self._accounts())
+        name = seat_name(run.user, self._accounts())
         before = share_store.get_usage(tx.connection, self.zone, name)
-        self._save(tx, self._grown(before or UsageRow(name=name), live, at))
+        row = before or UsageRow(name=name)
+        for one in parts:
+            row = self._grown(row, one, max(now.timestamp(), end))
+        self._save(tx, row)
 
     def join(self, tx: Tx, now: datetime, capacity_rate: float) -> None:
         """Mark who is active, and raise the use of those who came back.
@@ -174,11 +189,11 @@ class UsageBook:
         """The cache as the ended runs and the raises make it."""
         at_us, accounts = microseconds_of(now), self._accounts()
         found: dict[str, UsageRow] = {}
-        for run in ended_runs(connection, self.zone):
-            live = self._counted(run, run.ended_at.timestamp())
-            name = seat_name(live.user, accounts)
-            before = found.get(name, UsageRow(name=name))
-            found[name] = self._grown(before, live, at_us / _MICRO)
+        for run, meters in _with_meters(connection, self.zone):
+            name = seat_name(run.user, accounts)
+            for part in self._counted(run, run.ended_at.timestamp(), meters):
+                before = found.get(name, UsageRow(name=name))
+                found[name] = self._grown(before, part, at_us / _MICRO)
         for one in share_store.load_raises(connection, self.zone):
             before = found.get(one.name, UsageRow(name=one.name, at=at_us))
             left = float(self._policy.fading.kept(one.at / _MICRO, at_us / _MICRO))
@@ -268,19 +283,27 @@ class UsageBook:
             held.discard(workload.workload_id)
 
     def _apply_container(self, container: Container) -> None:
-        live = self._live_of(container)
-        if live is None:
-            self._live.pop(container.container_id, None)
-        else:
-            self._live[container.container_id] = live
-
-    def _live_of(self, container: Container) -> Live | None:
+        key = container.container_id
+        known = self._live.pop(key, None)
+        if known is not None:
+            self._runs.pop(known[0].run, None)
         # An end that is not known yet is replaced by "never".
         run = self._past(container, _FAR)
-        if run is None:
-            return None
-        ended = container.ended_at
-        return self._counted(run, np.inf if ended is None else ended.timestamp())
+        if run is not None:
+            self._runs[run.run] = key
+            self._live[key] = (run, self._parts(run))
+
+    def _apply_meter(self, meter: Meter) -> None:
+        mine = (*self._meters.get(meter.run, ()), meter)
+        self._meters[meter.run] = mine
+        key = self._runs.get(meter.run)
+        if key is not None:
+            run = self._live[key][0]
+            self._live[key] = (run, self._parts(run))
+
+    def _parts(self, run: PastRun) -> list[Live]:
+        end = np.inf if run.ended_at == _FAR else run.ended_at.timestamp()
+        return self._counted(run, end, self._meters.get(run.run, ()))
 
     def _past(self, container: Container, now: datetime) -> PastRun | None:
         hold, started = container.hold, container.started_at
@@ -288,6 +311,7 @@ class UsageBook:
             return None
         workload = self._board.workloads[container.workload_id]
         return PastRun(
+            run=run_name(container),
             user=workload.submitter.user,
             spec_json=workload.spec_json,
             gpu_models=hold.gpu_models,
@@ -296,14 +320,27 @@ class UsageBook:
             outcome=str(container.outcome or ""),
         )
 
-    def _counted(self, run: PastRun, end: float) -> Live:
+    def _counted(self, run: PastRun, end: float, meters: Sequence[Meter]) -> list[Live]:
         weights = (self.weight(model, run.started_at) for model in run.gpu_models)
-        return Live(
-            user=run.user,
-            rate=use_rate(weights, spec_of_text(run.spec_json).gpu_milli),
-            start=run.started_at.timestamp(),
-            end=end,
-        )
+        rate = use_rate(weights, spec_of_text(run.spec_json).gpu_milli)
+        turns = [(meter.at / _MICRO, meter.is_billed) for meter in meters]
+        return [
+            Live(user=run.user, rate=rate, start=since, end=until)
+            for since, until in counted_spans(run.started_at.timestamp(), end, turns)
+        ]
+
+
+def _with_meters(
+    connection: Connection, zone: str
+) -> Iterator[tuple[PastRun, list[Meter]]]:
+    """Ended runs with their meters, some at a time."""
+    runs = ended_runs(connection, zone)
+    while some := list(islice(runs, _AT_ONCE)):
+        found: dict[str, list[Meter]] = {}
+        for meter in load_meters(connection, [run.run for run in some]):
+            found.setdefault(meter.run, []).append(meter)
+        for run in some:
+            yield run, found.get(run.run, [])
 
 
 def _nodes(tree: AccountTree, accounts: frozenset[str]) -> dict[str, int]:

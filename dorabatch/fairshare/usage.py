@@ -4,7 +4,7 @@ Decides how far a returning user may be behind (the catch-up cap). Values in, va
 out; never reads a clock and never touches credits.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -140,3 +140,22 @@ def _fraction(tree: AccountTree, active: BoolArray, node: int) -> float:
 def use_rate(weights: Iterable[float], gpu_milli: int) -> float:
     """Thousandths of weighted GPUs that a run uses; one weight a GPU it holds."""
     return sum(weights) * gpu_milli
+
+
+def counted_spans(
+    start: float, end: float, turns: Sequence[tuple[float, bool]]
+) -> list[tuple[float, float]]:
+    """The parts of a run that count as use.
+
+    `turns` are (moment, whether it is paid from then on), in order; without any it
+    counts as a whole. What runs free, as scavenger, is nobody's use.
+    """
+    if not turns:
+        return [(start, end)]
+    ends = [moment for moment, _ in turns[1:]] + [end]
+    spans = [
+        (max(start, since), min(until, end))
+        for (since, is_paid), until in zip(turns, ends, strict=True)
+        if is_paid
+    ]
+    return [(since, until) for since, until in spans if since < until]

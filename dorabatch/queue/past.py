@@ -17,8 +17,12 @@ _AT_ONCE = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PastRun:
-    """Who ran what on which GPUs, from when to when, and how it ended."""
+    """Who ran what on which GPUs, from when to when, and how it ended.
 
+    `run` is workload.replica/attempt.
+    """
+
+    run: str
     user: str
     spec_json: str
     gpu_models: tuple[str, ...]
@@ -36,6 +40,9 @@ def ended_runs(
     """
     statement = (
         select(
+            CONTAINERS.c.workload_id,
+            CONTAINERS.c.replica,
+            RUNS.c.attempt,
             RUNS.c.hold,
             RUNS.c.started_at,
             RUNS.c.ended_at,
@@ -59,6 +66,7 @@ def ended_runs(
     )
     for row in connection.execute(statement).yield_per(_AT_ONCE):
         yield PastRun(
+            run=f"{row.workload_id}.{row.replica}/{row.attempt}",
             user=row.user,
             spec_json=row.spec,
             gpu_models=hold_from_json(row.hold).gpu_models,

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from dorabatch.daemon.credit_desk import run_name
 from dorabatch.daemon.main import compose
 from dorabatch.daemon.ordering import rank_pending
 from dorabatch.daemon.policy_desk import Edit, PolicyDesk
@@ -11,7 +12,8 @@ from dorabatch.daemon.services import Services
 from dorabatch.daemon.settle import settle_gone
 from dorabatch.db import Tx, transaction
 from dorabatch.errors import ConfigError, NotFound, UserError
-from dorabatch.fairshare import share_store
+from dorabatch.fairshare import share_store, terms
+from dorabatch.fairshare.meter import Meter
 from dorabatch.fairshare.shares import Account
 from dorabatch.queue import transitions as to
 from dorabatch.queue.records import Container, Submitter
@@ -310,3 +312,45 @@ def test_shorter_runs_of_the_same_user_go_first_on_a_tie(parts: Parts) -> None:
     long = parts.submit("a", options={"time": "2d"}).workload_id
     short = parts.submit("b", options={"time": "1h"}).workload_id
     assert order_of(parts) == [short, long]
+
+
+def test_a_run_on_free_time_is_nobodys_use(parts: Parts) -> None:
+    say(parts, half_life="never")
+    one, services = start(parts, "a"), parts.services
+    parts.clock.advance(DAY)
+    turn(parts, one, is_billed=True, number=0, seconds=-DAY)
+    turn(parts, one, is_billed=False, number=1)
+    parts.clock.advance(3 * DAY)
+    now = parts.clock.now()
+    assert used(services, now)["alice"] == pytest.approx(GPU_DAY)
+    turn(parts, one, is_billed=True, number=2)
+    parts.clock.advance(DAY)
+    before = used(services, parts.clock.now())
+    assert before["alice"] == pytest.approx(2 * GPU_DAY)
+    end(parts, one)
+    assert used(services, parts.clock.now()) == pytest.approx(before)
+    again = reopened(parts)
+    assert again.writer.do(lambda tx: again.usage.renew(tx, parts.clock.now())) == {}
+    close(again)
+
+
+def turn(
+    parts: Parts, one: Container, *, is_billed: bool, number: int, seconds: float = 0
+) -> None:
+    """A run's meter from now on: paid, or free."""
+    meter = Meter(
+        run=run_name(one),
+        number=number,
+        at=round((parts.clock.now().timestamp() + seconds) * 1e6),
+        zone=ZONE,
+        chain=("alice",),
+        items=(),
+        limit_us=None,
+        is_billed=is_billed,
+    )
+
+    def write(tx: Tx) -> None:
+        terms.add_meters(tx.connection, [meter])
+        tx.note(meter)
+
+    parts.services.writer.do(write)

@@ -22,6 +22,7 @@ from dorabatch.fairshare.usage import (
     Usage,
     brought_forward,
     caught_up,
+    counted_spans,
     no_usage,
     whole_usage,
 )
@@ -174,3 +175,13 @@ def test_a_change_keeps_what_was_used_until_then() -> None:
     after = Fading([HalfLife(since=0, seconds=WEEK), HalfLife(since=WEEK, seconds=60)])
     assert float(after.grown(0.0, WEEK, WEEK)) == float(before.grown(0.0, WEEK, WEEK))
     assert float(after.kept(WEEK, WEEK + 60)) == pytest.approx(0.5)
+
+
+def test_only_what_is_paid_counts_as_use() -> None:
+    assert counted_spans(5.0, 9.0, []) == [(5.0, 9.0)]
+    # Placed at 3 and paid, free from 6, paid again from 8.
+    turns = [(3.0, True), (6.0, False), (8.0, True)]
+    assert counted_spans(5.0, 9.0, turns) == [(5.0, 6.0), (8.0, 9.0)]
+    assert counted_spans(5.0, 7.0, turns) == [(5.0, 6.0)]
+    assert counted_spans(5.0, 9.0, [(3.0, False)]) == []
+    assert counted_spans(5.0, math.inf, turns[:1]) == [(5.0, math.inf)]
