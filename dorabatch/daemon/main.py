@@ -166,8 +166,7 @@ def compose(settings: Settings, clock: Clock | None = None) -> Services:
         people.load(connection)
         held = [c for node in board.nodes_in_use() for c in board.on_node(node)]
         desk.load(connection, held, clock.now())
-    usage.apply([one for mine in desk.meters.values() for one in mine])
-    usage.apply(live)
+    usage.apply([*(one for mine in desk.meters.values() for one in mine), *live])
     asks = Asks(demand_of=demand_of, seconds_max=seconds_max)
     outbox, mail_wanted, fleet = Outbox(settings.mail), threading.Event(), Fleet()
 

@@ -30,6 +30,7 @@ _ID = 2**62
 """An id that no workload has; on a tie the newest goes last."""
 _SECOND_US = 1_000_000
 _REPLICAS_SHOWN = 100
+_NO_FORECAST = "no forecast (no GPU asked for, no place that fits, or too far back)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +91,10 @@ def quote_text(record: dict[str, Any]) -> str:
     ]
     lines.append(f"{record['credit']}\n")
     place = f"turn: {record['rank']} of {record['waiting']}"
-    start = record["start"] or "no forecast (too far back, or it asks for no GPU)"
+    start = (
+        record["start"]
+        or "no forecast (no GPU asked for, no place that fits, or too far back)"
+    )
     lines.append(f"{place}; start: {start}; {record['start_record']}\n")
     lines.append("nothing was submitted\n")
     return "".join(lines)

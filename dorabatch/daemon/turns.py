@@ -14,6 +14,7 @@ import numpy as np
 from dorabatch.daemon.ordering import Ranked, rank_pending
 from dorabatch.daemon.rows import Cell
 from dorabatch.daemon.services import Services
+from dorabatch.daemon.share_tree import compare, show_tree
 from dorabatch.fairshare.ranking import TERMS, priority_parts, row_factors
 from dorabatch.queue.records import Workload, WorkloadId
 
@@ -108,7 +109,22 @@ def turn_lines(services: Services, workload: Workload, now: datetime) -> list[st
         f"  turn: {number + 1} of {turns.count}{scavenges}",
         f"  priority {_sum_text(turns, row)}",
         f"  {ahead_text(services, ordered[:number])}",
+        *_difference(services, workload, ordered[:number], now),
     ]
+
+
+def _difference(
+    services: Services, workload: Workload, ahead: Sequence[int], now: datetime
+) -> list[str]:
+    """Where the share tree first tells the user from the nearest other one ahead."""
+    mine = workload.submitter.user
+    for key in reversed(ahead):
+        other = services.board.workloads.get(WorkloadId(key))
+        if other is not None and other.submitter.user != mine:
+            theirs = other.submitter.user
+            sentence = compare(show_tree(services, now), mine, theirs)
+            return [f"  shares: {sentence}"]
+    return []
 
 
 def ahead_text(services: Services, ahead: Sequence[int]) -> str:
