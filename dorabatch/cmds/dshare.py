@@ -12,6 +12,7 @@ from dorabatch.cmds.dora import json_option
 from dorabatch.cmds.helptext import DocumentedGroup
 from dorabatch.cmds.jsontext import Json, encode_json
 from dorabatch.cmds.terminal import say, stream_out
+from dorabatch.cmds.whatif import whatif
 
 reason_option = click.option(
     "--reason", default="", metavar="TEXT", help="Why; kept in the history."
@@ -203,6 +204,9 @@ def log(limit: int, as_json: bool) -> int:
 def rebuild(as_json: bool) -> int:
     """Ask the daemon to do it."""
     return _change("/v1/shares/rebuild", {}, as_json)
+
+
+dshare.add_command(whatif)
 
 
 def _print(path: str, query: Query, *, as_json: bool) -> int:

@@ -408,7 +408,8 @@ class Simulation:
             weights=ran * self.jobs.size[runs] * budgets.price / 3600,
             minlength=self.users,
         )
-        over = (spent >= budgets.credit) & np.isnan(self.exhausted)
+        has_credit = budgets.credit > 0
+        over = has_credit & (spent >= budgets.credit) & np.isnan(self.exhausted)
         self.exhausted[over] = self.now
         part = (self.now - self.period_began) / budgets.period_seconds
         left = np.full(self.users, 1.0 - part)

@@ -94,3 +94,51 @@ def first_starts(
         rows = connection.execute(statement)
         found |= {row.workload_id: row.started for row in rows}
     return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRun:
+    """The last attempt of a container, with the moment of its submission."""
+
+    user: str
+    spec_json: str
+    gpu_models: tuple[str, ...]
+    submitted_at: datetime
+    started_at: datetime
+    ended_at: datetime
+
+
+def job_runs(connection: Connection, zone: str, since: datetime) -> Iterator[JobRun]:
+    """What was submitted since a moment, ran and is over, by submission."""
+    statement = (
+        select(
+            RUNS.c.hold,
+            RUNS.c.started_at,
+            RUNS.c.ended_at,
+            WORKLOADS.c.user,
+            WORKLOADS.c.spec,
+            WORKLOADS.c.submitted_at,
+        )
+        .join(
+            CONTAINERS,
+            (CONTAINERS.c.id == RUNS.c.container_id)
+            & (CONTAINERS.c.attempt == RUNS.c.attempt),
+        )
+        .join(WORKLOADS, WORKLOADS.c.id == CONTAINERS.c.workload_id)
+        .where(
+            WORKLOADS.c.zone == zone,
+            WORKLOADS.c.submitted_at >= since,
+            RUNS.c.started_at.is_not(None),
+            RUNS.c.ended_at.is_not(None),
+        )
+        .order_by(WORKLOADS.c.submitted_at, CONTAINERS.c.id)
+    )
+    for row in connection.execute(statement).yield_per(_AT_ONCE):
+        yield JobRun(
+            user=row.user,
+            spec_json=row.spec,
+            gpu_models=hold_from_json(row.hold).gpu_models,
+            submitted_at=row.submitted_at,
+            started_at=row.started_at,
+            ended_at=row.ended_at,
+        )

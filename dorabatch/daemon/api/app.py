@@ -18,6 +18,7 @@ from dorabatch.daemon.api import (
     nodes,
     reports,
     shares,
+    whatif,
     workloads,
 )
 from dorabatch.daemon.api.context import Context, Handler, guarded, json_answer
@@ -185,6 +186,11 @@ ROUTES = (
     Route(
         method="POST", path="/v1/policy", handler=shares.change_settings,
         summary="Change the policy's settings", body=("set", "unset", "reason"),
+    ),
+    Route(
+        method="POST", path="/v1/whatif", handler=whatif.whatif,
+        summary="Play the history under other settings",
+        body=("set", "since", "shakes"), answer="application/x-ndjson",
     ),
     Route(
         method="GET", path="/v1/policy/log", handler=shares.history,

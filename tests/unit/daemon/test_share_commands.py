@@ -208,3 +208,51 @@ def test_dstat_shows_the_turn(shell: Shell) -> None:
     first = shell.run("dstat", "--why", "1")
     assert "nothing is ahead" in first and "shares:" not in first
     assert shell.rows("dstat")[0]["rank"] == 1
+
+
+# -- what if -----------------------------------------------------------------
+
+
+def test_whatif_plays_the_history_and_writes_a_plot(
+    shell: Shell, parts: Parts, tmp_path: Path
+) -> None:
+    for number in range(3):
+        one = start(parts, f"old{number}", gpus=("g0",))
+        parts.clock.advance(3600)
+        end(parts, one)
+    plot = tmp_path / "plot.html"
+    words = ("--set", "half_life=1d", "--since", "2d", "--shakes", "2")
+    text = shell.run("dshare", "whatif", *words, "--plot", str(plot))
+    assert "3 jobs on 1 GPUs" in text.splitlines()[0]
+    assert "half_life: 7d -> 1d" in text
+    assert "inside the noise" in text
+    assert "<svg" in plot.read_text()
+    found = json.loads(shell.run("dshare", "whatif", *words, "--json"))
+    assert (found["jobs"], found["shakes"]) == (3, 2)
+    assert [row["user"] for row in found["users"]] == ["alice"]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--set", "half_live=1d"), "half_live"),
+        (("--set", "half_life=-1"), "half_life"),
+        (("--set", "half_life=1d", "--since", "soon"), "since"),
+        (("--set", "lane.trial=1m"), "cannot be tried"),
+        (("--set", "half_life=1d"), "longer --since"),
+    ],
+)
+def test_whatif_refuses_in_a_sentence(
+    shell: Shell, words: tuple[str, ...], says: str
+) -> None:
+    error = shell.run("dshare", "whatif", *words, status=2)
+    assert says in error
+    assert len(error.splitlines()) == 1
+
+
+def test_an_unwritable_plot_is_said(shell: Shell, parts: Parts) -> None:
+    one = start(parts, "old", gpus=("g0",))
+    parts.clock.advance(3600)
+    end(parts, one)
+    words = ("--set", "half_life=1d", "--shakes", "1", "--plot", "/proc/none/x.html")
+    assert "--plot" in shell.run("dshare", "whatif", *words, status=2)

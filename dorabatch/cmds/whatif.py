@@ -1,0 +1,126 @@
+"""`dshare whatif`: asks the daemon what other settings would have done.
+
+Shows the progress and prints the answer. Computes nothing itself.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dorabatch.cmds.client import send
+from dorabatch.cmds.dora import json_option
+from dorabatch.cmds.helptext import Documented
+from dorabatch.cmds.jsontext import encode_json
+from dorabatch.cmds.terminal import say
+from dorabatch.errors import DaemonUnavailable, UserError
+
+_BAR = 30
+_FIGURES = (("wait_h", "WAIT h"), ("slowdown", "SLOWDOWN"), ("credits", "CREDITS"))
+
+
+@click.command(
+    cls=Documented,
+    help="Play the site's history under other settings, and compare.",
+    examples=(
+        ("A shorter memory", "dshare whatif --since 21d --set half_life=1d"),
+        ("Two settings", "dshare whatif --set half_life=1d --set weights.credit=.3"),
+        ("With a plot", "dshare whatif --set catch_up=6h --plot whatif.html"),
+    ),
+    notes=(
+        "The jobs are played with the settings in force (then) and with the others"
+        " (now), each several times with submissions shaken by up to 10 minutes."
+        " A difference that the shaking makes as well is inside the noise. GPUs are"
+        " counted as one pool; nodes, CPU jobs and what still runs are left out."
+    ),
+)
+@click.option("--since", default="21d", show_default=True, metavar="TIME")
+@click.option(
+    "--set",
+    "words",
+    multiple=True,
+    required=True,
+    metavar="KEY=VALUE",
+    help="A setting, as for dshare set; may be given several times.",
+)
+@click.option(
+    "--shakes",
+    type=click.IntRange(1, 50),
+    default=5,
+    show_default=True,
+    metavar="N",
+    help="How often each policy is played.",
+)
+@click.option("--plot", metavar="FILE", help="Write a page with bars of the waits.")
+@json_option
+def whatif(
+    since: str, words: tuple[str, ...], shakes: int, plot: str | None, as_json: bool
+) -> int:
+    """Ask, follow the progress, print."""
+    body = encode_json({"since": since, "set": list(words), "shakes": shakes})
+    # The replay may take minutes and says how far it is all the while.
+    found = _follow(send("POST", "/v1/whatif", body=body, seconds_max=None).body())
+    result = found["result"]
+    if plot is not None:
+        try:
+            Path(plot).write_text(found["plot"])
+        except OSError as error:
+            raise UserError(f"--plot {plot}: {error.strerror}") from error
+    if as_json:
+        say(json.dumps(result, indent=1))
+        return 0
+    for line in table_lines(result):
+        say(line)
+    return 0
+
+
+def table_lines(result: dict[str, Any]) -> list[str]:
+    """The answer as lines of a table."""
+    changed = ", ".join(f"{k}: {a} -> {b}" for k, (a, b) in result["changed"].items())
+    lines = [
+        f"{result['jobs']} jobs on {result['capacity']} GPUs, each policy played "
+        f"{result['shakes']} times; {changed or 'no setting differs'}",
+        f"{'USER':<12} {'FIGURE':<9} {'THEN':>9} {'NOW':>9}  {'RANGE THEN':>17} "
+        f"{'RANGE NOW':>17}  VERDICT",
+    ]
+    for row in [result["over_all"], *result["users"]]:
+        for key, title in _FIGURES:
+            one = row[key]
+            ranges = [
+                f"{one[side][0]:.2f}-{one[side][1]:.2f}"
+                for side in ("then_range", "now_range")
+            ]
+            lines.append(
+                f"{row['user']:<12} {title:<9} {one['then']:>9.2f} {one['now']:>9.2f}  "
+                f"{ranges[0]:>17} {ranges[1]:>17}  {one['verdict']}"
+            )
+        moments = [row[f"exhausted_{side}_s"] for side in ("then", "now")]
+        if moments != [None, None]:
+            shown = ["never" if m is None else f"day {m / 86400:.1f}" for m in moments]
+            lines.append(
+                f"{row['user']:<12} {'USED UP':<9} {shown[0]:>9} {shown[1]:>9}"
+            )
+    return lines
+
+
+def _follow(pieces: Any) -> dict[str, Any]:
+    rest = b""
+    shows = os.isatty(2)
+    for piece in pieces:
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            record: dict[str, Any] = json.loads(line)
+            if "result" in record:
+                if shows:
+                    os.write(2, b"\r\x1b[K")
+                return record
+            if shows:
+                os.write(2, _bar(float(record["progress"])).encode())
+    raise DaemonUnavailable("the replay ended without an answer; see the daemon's log")
+
+
+def _bar(part: float) -> str:
+    full = round(part * _BAR)
+    return f"\rdshare: [{'#' * full}{'.' * (_BAR - full)}] {part:4.0%}"
