@@ -5,13 +5,14 @@ a sentence, or returns warnings. Never asks what is free now.
 """
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from dorabatch.config import Settings
 from dorabatch.errors import NotAllowed, Refused
 from dorabatch.fairshare.settings import PolicySettings
-from dorabatch.placer.arrays import ClusterArrays, RequestArrays
+from dorabatch.placer.arrays import BoolArray, ClusterArrays, Mask, RequestArrays
 from dorabatch.placer.verdict import can_ever_run
 from dorabatch.queue.demand import Demand, Restriction
 from dorabatch.resources.workload import WHOLE_GPU_MILLI, Priority, WorkloadSpec
@@ -99,14 +100,21 @@ def check_models_exist(demand: Demand, known: Collection[str]) -> None:
 
 
 def check_can_ever_run(
-    demand: Demand, cluster: ClusterArrays, accepts: Sequence[bool]
+    demand: Demand,
+    cluster: ClusterArrays,
+    accepts: Sequence[bool],
+    allowed: BoolArray | None = None,
 ) -> None:
     """Raise Refused when even an empty cluster could not run it.
 
-    accepts[model] over the cluster's models. With no node known nothing is refused.
+    accepts[model] over the cluster's models; allowed[node] where it may go at all,
+    None: anywhere. With no node known nothing is refused.
     """
     if not len(cluster):
         return
+    if allowed is not None:
+        mask = Mask(reason="NodeList", allowed=allowed)
+        cluster = replace(cluster, masks=(mask,))
     request = RequestArrays(
         key=np.zeros(1, dtype=np.int64),
         group=np.zeros(1, dtype=np.int64),
@@ -117,7 +125,7 @@ def check_can_ever_run(
         cpu_milli=np.array([demand.cpu_milli], dtype=np.int64),
         memory_mib=np.array([demand.memory_mib], dtype=np.int64),
         affinity=np.array([demand.affinity], dtype=np.int64),
-        mask=np.zeros(1, dtype=np.int64),
+        mask=np.full(1, len(cluster.masks), dtype=np.int64),
     )
     verdict = can_ever_run(request, cluster)[0]
     if verdict is not None:

@@ -7,6 +7,8 @@ Stores nothing.
 import re
 from dataclasses import replace
 
+import numpy as np
+
 from dorabatch.daemon.admission import (
     check_can_ever_run,
     check_models_exist,
@@ -15,14 +17,15 @@ from dorabatch.daemon.admission import (
     check_turn,
 )
 from dorabatch.daemon.catalog import StoredObject
+from dorabatch.daemon.fleet import NodeView
 from dorabatch.daemon.rights import Caller, check_workspace
 from dorabatch.daemon.services import Services
-from dorabatch.daemon.snapshot import accepts_table, cluster_arrays
+from dorabatch.daemon.snapshot import accepts_table, cluster_arrays, restricts
 from dorabatch.daemon.specs import remember_spec
 from dorabatch.daemon.wish import demand_of_spec
 from dorabatch.errors import Refused, UserError
-from dorabatch.placer.arrays import ClusterArrays
-from dorabatch.queue.demand import Demand
+from dorabatch.placer.arrays import BoolArray, ClusterArrays
+from dorabatch.queue.demand import Demand, Restriction
 from dorabatch.queue.store import NewWorkload
 from dorabatch.resources.workload import Workload, canonical_json, spec_digest
 
@@ -38,6 +41,7 @@ class Intake:
         self._workspaces: dict[str, StoredObject] = {}
         self._capacity_seen = -1
         self._cluster: ClusterArrays | None = None
+        self._usable: list[NodeView] = []
         self._possible: set[Demand] = set()
 
     def know_workspace(self, workspace: StoredObject) -> None:
@@ -113,17 +117,30 @@ class Intake:
         fleet = self._services.fleet
         if self._capacity_seen != fleet.capacity_revision or self._cluster is None:
             self._capacity_seen = fleet.capacity_revision
-            usable = [view for view in fleet.views() if view.facts is not None]
-            self._cluster = cluster_arrays(usable, self._services.board)
+            self._usable = [view for view in fleet.views() if view.facts is not None]
+            self._cluster = cluster_arrays(self._usable, self._services.board)
             self._possible.clear()
         if demand in self._possible:
             return
         check_nodes_exist(demand.restriction, {v.name for v in fleet.views()})
         check_models_exist(demand, fleet.known_models())
         accepts = accepts_table([demand.gpu_models], self._cluster.models)[0]
-        check_can_ever_run(demand, self._cluster, accepts.tolist())
+        seen = {view.name for view in self._usable}
+        if seen.issuperset(demand.restriction.nodes):
+            # Of a named node that was never seen nobody knows what it can run.
+            allowed = self._allowed(demand.restriction)
+            check_can_ever_run(demand, self._cluster, accepts.tolist(), allowed)
         if len(self._possible) < _VERDICTS_KEPT:
             self._possible.add(demand)
+
+    def _allowed(self, restriction: Restriction) -> BoolArray | None:
+        """allowed[node] of a node or CPU list; None where there is no such list."""
+        if restriction == Restriction():
+            return None
+        return np.array(
+            [restricts(restriction, one, frozenset()) is None for one in self._usable],
+            dtype=bool,
+        )
 
 
 def scoped_key(caller: Caller, key: str | None) -> str | None:

@@ -58,15 +58,17 @@ class Memory:
     ) -> Plan:
         """place(), without looking for room where there is none.
 
-        What is left out still counts as demand. Remembers the plan's outcome.
+        What is left out still counts as demand. Of what may have room,
+        `policy.requests_max` are looked at; as those that found none are left out the
+        next time, a longer queue gets its turn in later cycles.
         """
-        requests, left = _bounded(requests, policy)
         classes = classes_of(requests)
         keys = _class_keys(classes, cluster)
         dead = self._dead(classes, keys, cluster)
         gone = np.array([why is not None for why in dead], dtype=bool)
         idle = gone[classes.of] & ~requests.gang
-        rows = np.flatnonzero(~idle)
+        live = np.flatnonzero(~idle)
+        rows, left = live[: policy.requests_max], live[policy.requests_max :]
         plan = Plan(placements=(), waiting={}, explanations=())
         if len(rows):
             demand = requests.take(np.flatnonzero(idle)) if idle.any() else None
@@ -74,7 +76,7 @@ class Memory:
                 demand = recent if demand is None else joined(demand, recent)
             plan = place(requests.take(rows), cluster, policy, demand)
         plan = _with_idle(plan, requests, classes.of, idle, dead)
-        plan = replace(plan, left=plan.left + left)
+        plan = replace(plan, left=tuple(requests.key[left].tolist()))
         self._note(requests, classes, keys, cluster, plan)
         return plan
 
@@ -123,15 +125,6 @@ class Memory:
             if why >= 0 and plan.explanations[why].reason != RANK
         }
         self._known = _Known(cluster=_after(requests, cluster, plan), dead=dead)
-
-
-def _bounded(
-    requests: RequestArrays, policy: PlacementPolicy
-) -> tuple[RequestArrays, tuple[int, ...]]:
-    most = policy.requests_max
-    if len(requests) <= most:
-        return requests, ()
-    return requests.take(np.arange(most)), tuple(requests.key[most:].tolist())
 
 
 def _class_keys(classes: Classes, cluster: ClusterArrays) -> list[bytes]:

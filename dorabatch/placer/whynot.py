@@ -26,6 +26,7 @@ from dorabatch.placer.feasible import (
     SCHEDULING_DISABLED,
     Room,
     gpus_usable,
+    masked,
     refusals,
     room_total,
 )
@@ -164,15 +165,15 @@ def _never_sentence(
 
 
 def _model_sentence(classes: Classes, index: int, cluster: ClusterArrays) -> str:
+    named = masked(classes, index, cluster)
+    may_use = np.ones(len(cluster), dtype=bool) if named is None else ~named[1]
+    totals = cluster.gpus_total[may_use].sum(axis=0)
     known = [
-        name
-        for name, total in zip(
-            cluster.models, cluster.gpus_total.sum(axis=0), strict=True
-        )
-        if total > 0
+        name for name, total in zip(cluster.models, totals, strict=True) if total > 0
     ]
+    nobody = "no node" if named is None else "none of the nodes it may use"
     if not known:
-        return "can never run here: no node has a GPU"
+        return f"can never run here: {nobody} has a GPU"
     wanted = [
         f"'{name}'"
         for name, good in zip(cluster.models, classes.accepts[index], strict=True)
@@ -180,7 +181,7 @@ def _model_sentence(classes: Classes, index: int, cluster: ClusterArrays) -> str
     ]
     words = " or ".join(wanted)
     has = f"GPU model {words}" if words else "an accepted GPU model"
-    return f"no node has {has} (known: {', '.join(known)})"
+    return f"{nobody} has {has} (known: {', '.join(known)})"
 
 
 def _base(classes: Classes, index: int, cluster: ClusterArrays) -> BoolArray:

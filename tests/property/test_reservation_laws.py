@@ -10,9 +10,9 @@ from dorabatch.placer.arrays import UNKNOWN_US, Placement, Reservation
 from dorabatch.placer.pack import place
 from dorabatch.placer.policy import PlacementPolicy
 from dorabatch.placer.reserved import Times, place_reserved
-from dorabatch.placer.timeline import Ends
+from dorabatch.placer.timeline import Ends, Room, placement_ends
 from tests.oracles.placer_cases import MODELS, make_cluster, make_requests
-from tests.oracles.placer_loop import violations
+from tests.oracles.placer_loop import LoopBooks, violations
 from tests.oracles.reserve_loop import broken_reservations
 
 NODE = st.sampled_from(
@@ -161,3 +161,58 @@ def test_the_checker_rejects_a_late_start():
         requests, cluster, replace(plan, reservations=(late,)), ends, {101: 1}
     )
     assert any("could be 100" in line for line in found)
+
+
+def test_a_share_is_promised_the_moment_enough_of_one_gpu_is_free():
+    cluster = make_cluster([(8000, 8192, (1, 0, 0))] * 2)
+    cluster.gpus_free[:] = 0
+    cluster.gpu_rest_milli[:, 0, 0] = (200, 300)
+    shares = [(0, 500, 300), (0, 300, 100), (1, 700, 200)]
+    ends = ends_of([(node, [0, 0, 0], end) for node, _, end in shares])
+    ends = replace(
+        ends,
+        share_model=np.zeros(3, dtype=np.int64),
+        share_slot=np.zeros(3, dtype=np.int64),
+        share_milli=np.array([milli for _, milli, _ in shares]),
+    )
+    for milli, node, start in ((400, 0, 100), (600, 1, 200), (999, 1, 200)):
+        requests = make_requests([{"milli": milli, "cpu": 500, "memory": 64}])
+        plan = place_reserved(requests, cluster, times_of([(0, UNKNOWN_US)], ends))
+        (one,) = plan.reservations
+        assert (one.node, one.start_us) == (node, start)
+    whole = make_requests([{"cpu": 500, "memory": 64}])
+    plan = place_reserved(whole, cluster, times_of([(0, UNKNOWN_US)], ends))
+    assert (plan.reservations[0].node, plan.reservations[0].start_us) == (1, 200)
+
+
+PART = st.sampled_from([100, 300, 500, 700])
+SHARES = st.lists(st.tuples(PART, st.integers(0, 1), END), min_size=1, max_size=10)
+
+
+@settings(max_examples=100, deadline=None)
+@given(SHARES, SHARES, st.integers(0, 3))
+def test_shares_never_add_up_to_more_than_a_gpu(running, waiting, wholes):
+    cluster = make_cluster([(64000, 65536, (2, 0, 0)), (64000, 65536, (0, 1, 0))])
+    first = make_requests(
+        [{"milli": m, "cpu": 100, "memory": 16, "key": at}
+         for at, (m, _, _) in enumerate(running)]
+    )  # fmt: skip
+    before = place(first, cluster)
+    rows = np.array([p.key for p in before.placements], dtype=np.int64)
+    late = np.array([end for _, _, end in running], dtype=np.int64)
+    held = placement_ends(first, rows, tuple(before.placements), late, cluster)
+    room = Room(cluster, 8)
+    room.take(held)
+    now = room.as_cluster(cluster)
+    rows = [{"milli": m, "cpu": 100, "memory": 16} for m, _, _ in waiting]
+    rows += [{"gpus": 2, "cpu": 100, "memory": 16}] * wholes
+    requests = make_requests(rows)
+    ends = [(0, end) for _, _, end in waiting] + [(0, UNKNOWN_US)] * wholes
+    plan = place_reserved(requests, now, times_of(ends, held))
+    books, row_of = LoopBooks(now), {100 + at: at for at in range(len(rows))}
+    for placement in plan.placements:
+        books.take(requests, row_of[placement.key], placement)
+        assert not books.broken()
+    for one in plan.reservations:
+        assert one.key in plan.waiting
+        assert one.start_us > 0

@@ -1,0 +1,98 @@
+"""Asks that make no sense or can never be met, from the submission to the plan."""
+
+import pytest
+
+from dorabatch.daemon.cycle import run_cycle
+from dorabatch.daemon.summary import waiting_reason
+from dorabatch.errors import DorabatchError, Refused
+from dorabatch.placer.memory import Memory
+from dorabatch.placer.policy import PlacementPolicy
+from tests.makers import V100, document, facts, gpus, node_settings
+from tests.oracles.placer_cases import make_cluster, make_requests
+from tests.unit.daemon.conftest import caller
+
+
+class Quiet:
+    """Keepers that launch nothing."""
+
+    def launch(self, one):
+        """Leave it placed."""
+
+
+@pytest.fixture
+def site(parts):
+    """n1 with four V100; n2 without any GPU."""
+    for name, count in (("n1", 4), ("n2", 0)):
+        parts.services.fleet.put(node_settings(name))
+        known = facts(hostname=name, gpus=gpus(count))
+        parts.services.fleet.seen(name, parts.clock.now(), known)
+    return parts
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"gpus": "1", "nodes": ["n2"]}, "none of the nodes it may use has a GPU"),
+        ({"gpu_models": ["H100"]}, rf"no node has GPU model 'H100' \(.*{V100}"),
+        ({"gpus": "5"}, "can never run here: needs 5 x .* n1, has 4"),
+        ({"cpus": "9"}, "can never run here: needs 9 CPUs .* largest such node has 8"),
+        ({"cpus": "1", "memory": "17Gi"}, "can never run here: .* has 16384 MiB"),
+        ({"gpus": "1", "nodes": ["n3"]}, r"no node 'n3' \(known: n1, n2\)"),
+    ],
+)  # fmt: skip
+def test_what_can_never_run_is_refused_at_submission(site, options, words):
+    with pytest.raises(Refused, match=words):
+        site.context.intake.admit(caller(), document(**options))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"gpus": "0"}, {"gpus": "-1"}, {"cpus": "0"}, {"cpus": "-2"}, {"cpus": "0m"},
+        {"cpus": "1", "memory": "0"}, {"cpus": "1", "memory": "-1Gi"},
+        {"gpu_share": "0"}, {"gpu_share": "-0.5"}, {"gpu_share": "1"},
+        {"gpu_share": "0.5", "gpus": "2"}, {"cpus": "1", "replicas": "-1"},
+    ],
+)  # fmt: skip
+def test_zero_and_negative_amounts_are_refused(options):
+    with pytest.raises(DorabatchError) as caught:
+        document(**options)
+    assert "--" in caught.value.message
+
+
+def test_a_named_node_that_was_never_seen_is_waited_for(site):
+    site.services.fleet.put(node_settings("n9"))
+    wanted = document(gpus="8", nodes=["n9"])
+    new, _ = site.context.intake.admit(caller(), wanted)
+    assert new.replicas == 1
+
+
+def test_what_can_run_no_more_says_so_and_blocks_nobody(site):
+    big = site.submit("big", options={"gpus": "4", "nice": -100}).workload_id
+    site.services.fleet.seen("n1", site.clock.now(), facts(hostname="n1", gpus=gpus(2)))
+    small = site.submit("small", options={"gpus": "1"}).workload_id
+    site.clock.advance(0.01)
+    result = run_cycle(site.services, Quiet())
+    assert result.placed == 1
+    assert site.container(small).hold is not None
+    code, sentence = waiting_reason(site.services.last_plan, site.container(big))
+    assert code == "Gpus"
+    assert sentence.startswith("can never run here")
+    assert site.services.last_plan.plan.reservations == ()
+
+
+def test_a_queue_beyond_the_bound_gets_its_turn_in_later_cycles():
+    cluster, memory = make_cluster([(8000, 8192, (4, 0, 0))] * 12), Memory()
+    # Forty that cannot run ahead of one that can; ten are looked at in a cycle.
+    rows = [{"gpus": 4, "cpu": 9000 + at, "key": at} for at in range(40)]
+    requests = make_requests([*rows, {"gpus": 1, "key": 99}])
+    policy = PlacementPolicy(requests_max=10)
+    left = []
+    for _ in range(5):
+        plan = memory.place(requests, cluster, policy, None)
+        left.append(len(plan.left))
+        if plan.placements:
+            break
+    assert left == [31, 21, 11, 1, 0]
+    assert [placement.key for placement in plan.placements] == [99]
+    assert len(plan.waiting) == 40
