@@ -403,12 +403,12 @@ def _with_masks(
     bits: IntArray,
 ) -> tuple[RequestArrays, ClusterArrays]:
     """One more mask for each pair of a request's own mask and nodes kept from it."""
-    pairs, of = np.unique(
-        np.column_stack([requests.mask, bits]), axis=0, return_inverse=True
-    )
+    width = len(promises)
+    pairs, of = np.unique((requests.mask << width) + bits, return_inverse=True)
     masks = list(cluster.masks)
     numbers = np.zeros(len(pairs), dtype=np.int64)
-    for at, (own, kept) in enumerate(pairs.tolist()):
+    for at, pair in enumerate(pairs.tolist()):
+        own, kept = pair >> width, pair & ((1 << width) - 1)
         if kept == 0:
             numbers[at] = own
             continue
