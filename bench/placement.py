@@ -10,7 +10,6 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -219,10 +218,9 @@ def run(
     """One policy over one arrival file."""
     if name == "fgd":
         return replay_fgd(cluster, tasks)
-    window = len(tasks) if options.window == "all" else int(options.window)
+    window = max(len(tasks), 1) if options.window == "all" else int(options.window)
     policy = PlacementPolicy(name=name, seed=options.seed, requests_max=10**9)
-    policy = replace(policy, window=max(window, 1))
-    return replay(cluster, tasks, policy, max(window, 1))
+    return replay(cluster, tasks, policy, window)
 
 
 def run_day(

@@ -17,7 +17,6 @@ class PlacementPolicy:
 
     name          default (plans the whole queue), first-fit, best-fit or random
     seed          start of every pseudo-random choice (Affinity.RANDOM, "random")
-    window        requests planned together; the next window sees what is left
     requests_max  requests looked at in one cycle; the rest is `Plan.left`
     drain         how many nodes may be kept, without regard to ends, for large
                   requests (more than half a node) that find no room (0: none)
@@ -26,7 +25,6 @@ class PlacementPolicy:
 
     name: str = "default"
     seed: int = 0
-    window: int = 4096
     requests_max: int = 200_000
     drain: int = 0
     reservations: int = 1
@@ -36,12 +34,10 @@ class PlacementPolicy:
         if self.name not in POLICIES:
             allowed = ", ".join(POLICIES)
             raise ConfigError(f"placement.name: {self.name!r} (allowed: {allowed})")
-        for field, value in (
-            ("window", self.window),
-            ("requests_max", self.requests_max),
-        ):
-            if value < 1:
-                raise ConfigError(f"placement.{field}: {value} (allowed: 1 or more)")
+        if self.requests_max < 1:
+            raise ConfigError(
+                f"placement.requests_max: {self.requests_max} (allowed: 1 or more)"
+            )
         if self.drain < 0:
             raise ConfigError(f"placement.drain: {self.drain} (allowed: 0 or more)")
         if not 0 <= self.reservations <= RESERVATIONS_MAX:

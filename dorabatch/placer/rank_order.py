@@ -34,6 +34,7 @@ JOINT_MIN = 24
 """Fewer requests than this are placed one by one."""
 
 FILL_PART = 0.92
+FILL_PART_SHARES = 0.95
 """Of the free GPUs, what is filled jointly; the rest goes one by one."""
 
 
@@ -72,7 +73,9 @@ class _Walk:
         self.shapes = shapes_of(state)
         self.booked = Booked(state, len(requests))
         self.dead: set[int] = set()
+        # Room is short: the rest is better placed one by one.
         self.full = False
+        self.has_shares = bool((requests.gpu_milli < WHOLE_GPU_MILLI).any())
         self.affinity = requests.affinity.copy()
         if policy.name == "random":
             self.affinity[self.affinity == Affinity.BEST] = Affinity.RANDOM
@@ -156,7 +159,8 @@ class _Walk:
         asked = np.cumsum(milli[of])
         free = self.state.free.sum() * WHOLE_GPU_MILLI
         free += int(np.maximum(self.state.rest, 0).sum())
-        end = int(np.searchsorted(asked, free * FILL_PART))
+        part = FILL_PART_SHARES if self.has_shares else FILL_PART
+        end = int(np.searchsorted(asked, free * part))
         alone = np.flatnonzero(self.alone[live[:end]])
         if len(alone):
             end = int(alone[0])
@@ -177,9 +181,12 @@ class _Walk:
             if self.of[row] in self.dead:
                 continue
             if not self._single(row):
-                self.full = True
-                for moved in self._claim(row, end):
+                lost = self._claim(row, end)
+                self.full = self.full or bool(lost)
+                for moved in lost:
                     heappush(left, moved)
+        # Rests of GPUs are what is left for shares: they go one by one from here.
+        self.full = self.full or self.has_shares
 
     def _claim(self, row: int, end: int) -> list[int]:
         """Give `row` room that rows of lower rank took; return those that lost it."""

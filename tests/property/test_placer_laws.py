@@ -44,7 +44,6 @@ CLUSTER = st.lists(NODE, min_size=1, max_size=6)
 POLICY = st.builds(
     PlacementPolicy,
     name=st.sampled_from(["default", "first-fit", "best-fit", "random"]),
-    window=st.sampled_from([1, 3, 1000]),
 )
 
 
