@@ -206,3 +206,22 @@ def made_up_results(
                 f"with exit code {run.exit_code}; the job ended with {code}"
             )
     return broken
+
+
+def liens_without_run(
+    liens: Mapping[str, int], containers: Iterable[Container]
+) -> list[str]:
+    """Credit is held for attempts that hold a place, and never below nothing.
+
+    liens[run]: what is held for a run, which is called WORKLOAD.REPLICA/ATTEMPT.
+    """
+    live = {
+        f"{one.workload_id}.{one.replica}/{one.attempt}"
+        for one in containers
+        if one.state in HOLDING
+    }
+    return [
+        f"run {run} holds {ucr} ucr and {'is below 0' if run in live else 'is over'}"
+        for run, ucr in liens.items()
+        if ucr < 0 or (ucr and run not in live)
+    ]

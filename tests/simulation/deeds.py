@@ -127,6 +127,15 @@ def time_passes(world: World) -> None:
     world.clock.advance(world.random.choice((0.1, 1, 1, 5, 5, 15, 60)))
 
 
+def hours_pass(world: World) -> None:
+    """Nothing happens for long but what the daemon does by itself."""
+    for _ in range(8):
+        world.clock.advance(600)
+        for keeper in world.keepers():
+            keeper.look()
+        world.daemon.turn()
+
+
 def call_fails(world: World) -> None:
     """One of the next calls to a node fails, before or after its effect."""
     draw = world.random
@@ -197,6 +206,7 @@ DEEDS: tuple[tuple[Deed, int], ...] = (
     (look, 18),
     (work, 34),
     (time_passes, 10),
+    (hours_pass, 2),
     (call_fails, 4),
     (node_vanishes, 1),
     (node_returns, 3),

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from tests.simulation.deeds import interfere, step
 from tests.simulation.world import World
 
-SEEDS = 16
+SEEDS = 12
 STEPS = 250
 
 pytestmark = pytest.mark.simulation

@@ -15,12 +15,15 @@ from sqlalchemy import Connection, select, text
 from dorabatch.clock import FakeClock
 from dorabatch.config import Settings
 from dorabatch.daemon.cancel import cancel
+from dorabatch.daemon.credit_kinds import CreditKinds
 from dorabatch.daemon.keeper import Keepers
 from dorabatch.daemon.main import compose
 from dorabatch.daemon.rights import Caller
 from dorabatch.daemon.service import Daemon
 from dorabatch.daemon.services import Services
 from dorabatch.db import Tx
+from dorabatch.fairshare import ledger
+from dorabatch.fairshare.tables import RUN_CREDITS
 from dorabatch.node.facts import ContainerState, NodeFacts
 from dorabatch.node.fake import FakeNode
 from dorabatch.node.identity import parse_identity
@@ -36,6 +39,7 @@ from dorabatch.queue.records import (
 from dorabatch.queue.states import State
 from dorabatch.queue.tables import CONTAINERS, RUNS
 from dorabatch.resources.cluster import NodeSpec
+from dorabatch.resources.manifest import parse_manifest
 from tests import checkers
 from tests.makers import ALICE, BOB, RTX, START, V100, ZONE, facts, gpus
 from tests.simulation.killing import Killed, tell_moments
@@ -44,6 +48,7 @@ from tests.simulation.work import SteppedKeeper
 ROOT = Submitter(user="root", uid=0, gid=0)
 DRAIN_ROUNDS_MAX = 400
 DRAIN_SECONDS = 7.0
+LEDGER_EVERY = 10
 _HISTORY = (
     "CREATE TABLE seen_states (container_id INTEGER, state TEXT)",
     "CREATE TRIGGER seen_new AFTER INSERT ON containers "
@@ -51,6 +56,36 @@ _HISTORY = (
     "CREATE TRIGGER seen_move AFTER UPDATE OF state ON containers "
     "BEGIN INSERT INTO seen_states VALUES (NEW.id, NEW.state); END",
 )
+
+
+CREDITS = """
+apiVersion: v1
+kind: Resourcecredit
+metadata: {zone: dc-rov-01, name: v100}
+spec:
+  product_name: Tesla V100-SXM2-16GB
+  credit: {per: {hour: 2.5}}
+---
+apiVersion: v1
+kind: Resourcecredit
+metadata: {zone: dc-rov-01, name: rtx}
+spec:
+  product_name: Quadro RTX 6000
+  credit: {per: {hour: 1.1}}
+---
+apiVersion: v1
+kind: User
+metadata: {name: alice}
+spec:
+  credits: [{zone: dc-rov-01, weekly: 3, onExhaust: stop}]
+---
+apiVersion: v1
+kind: User
+metadata: {name: bob}
+spec:
+  credits: [{zone: dc-rov-01, weekly: 3, onExhaust: demote}]
+"""
+"""Both V100 and RTX cost; alice is stopped at her limit, bob goes on for nothing."""
 
 
 def machines() -> dict[str, NodeFacts]:
@@ -83,6 +118,7 @@ class World:
         self.is_quiet = True
         self.interfere: Callable[[], None] = _nothing
         self._moments = 0
+        self._checked = 0
         self._dies_at = 0
         self._is_interfering = False
         self._boot()
@@ -97,6 +133,9 @@ class World:
             self.daemon.context.nodes.save(self.caller(ROOT), name, spec)
         for keeper in self.keepers():
             keeper.look()
+        kinds = CreditKinds(self.services)
+        for document in parse_manifest(CREDITS, path="credits").documents:
+            kinds.apply(self.caller(ROOT), document)
 
     @property
     def services(self) -> Services:
@@ -198,7 +237,20 @@ class World:
             *checkers.replicas_running_twice(attempts),
             *checkers.differences_in_memory(self.services.board.containers, containers),
             *(text for node in self.nodes.values() for text in node.violations),
+            *self._broken_books(containers),
         ]
+
+    def _broken_books(self, containers: list[Container]) -> list[str]:
+        """Laws of the ledger; the whole chain is added up now and then only."""
+        self._checked += 1
+        with self.services.engine.connect() as connection:
+            liens = open_liens(connection)
+            chain = (
+                ledger.check_ledger(connection)
+                if self._checked % LEDGER_EVERY == 0
+                else []
+            )
+        return [*checkers.liens_without_run(liens, containers), *chain]
 
     def attempts(self) -> dict[str, list[tuple[int, int, int]]]:
         """What runs on each node: (workload, replica, attempt)."""
@@ -218,6 +270,10 @@ class World:
         key = (identity.workload_id, identity.replica, identity.attempt)
         self.exits[key] = code
         node.exit(name, code, oom=oom)
+
+    def _broken_chain(self) -> list[str]:
+        with self.services.engine.connect() as connection:
+            return ledger.check_ledger(connection)
 
     # -- the end -----------------------------------------------------------------
 
@@ -256,10 +312,16 @@ class World:
             for one in self.live()
             if not one.replicas
             or '"Always"' in one.spec_json
+            or self._waits_for_credit(one)
             or one.workload_id in never
         ]
         keepers = self.daemon.context.keepers
         cancel(self.services, keepers, self.caller(ROOT), endless)
+
+    def _waits_for_credit(self, workload: Workload) -> bool:
+        held = self.services.last_plan.held
+        containers = self.services.board.containers_of(workload.workload_id)
+        return any(one.container_id in held for one in containers)
 
     def _round(self) -> None:
         self.clock.advance(DRAIN_SECONDS)
@@ -287,8 +349,18 @@ class World:
         return [
             *self.broken(),
             *checkers.unfinished(containers),
+            *self._broken_chain(),
             *checkers.made_up_results(results, self.exits),
         ]
+
+
+def open_liens(connection: Connection) -> dict[str, int]:
+    """What is held for each run."""
+    asked = select(RUN_CREDITS).where(RUN_CREDITS.c.what == "lien")
+    found: dict[str, int] = {}
+    for row in connection.execute(asked):
+        found[row.run] = found.get(row.run, 0) + row.ucr
+    return found
 
 
 def all_containers(connection: Connection) -> Iterator[Container]:

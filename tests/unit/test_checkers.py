@@ -133,3 +133,11 @@ def test_results_that_no_job_had_are_rejected() -> None:
     for bad, code in ((done, None), (done, 1), (failed, None), (failed, 0)):
         exits = {} if code is None else {(1, 1, 1): code}
         assert checkers.made_up_results([(1, 1, 1, bad)], exits)
+
+
+def test_credit_held_for_nothing_is_rejected() -> None:
+    live = container(1, state=State.RUNNING, hold=hold(), attempt=2)
+    assert checkers.liens_without_run({"1.1/2": 5, "1.1/1": 0}, [live]) == []
+    for bad in ({"1.1/1": 5}, {"1.1/2": -5}, {"2.1/2": 5}):
+        assert checkers.liens_without_run(bad, [live])
+    assert checkers.liens_without_run({"1.1/0": 5}, [container(1)])
