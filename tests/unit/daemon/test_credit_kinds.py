@@ -1,10 +1,14 @@
 """Resourcecredit, User and Usercredit: what is stored, refused and shown to whom."""
 
+from zoneinfo import ZoneInfo
+
 import pytest
 
 from dorabatch.daemon.credit_kinds import CreditKinds
 from dorabatch.errors import NotAllowed, NotFound, UserError
+from dorabatch.fairshare.period import ResetRule
 from dorabatch.resources.manifest import parse_manifest
+from dorabatch.units import moment_of
 from tests.makers import BOB, V100, ZONE, later
 from tests.unit.daemon.conftest import Parts, caller
 from tests.unit.daemon.credits import PRICE, Site, site_of
@@ -218,3 +222,16 @@ def test_what_ran_before_the_reset_is_paid_by_the_old_week(site: Site) -> None:
     assert site.standing().available >= 995 * CREDIT
     expired = sum(leg.ucr for e in site.entries("expire") for leg in e.legs[1:])
     assert expired > 0
+
+
+def test_weeks_follow_the_local_clock_over_its_changes(site: Site) -> None:
+    site.parts.services.credits.rule = ResetRule(zone=ZoneInfo("Europe/Rome"), hour=2)
+    site.weekly(500)
+    # From January to May, over the change of 29 March, looking every 9 hours.
+    for _ in range(16 * 7 * 24 // 9):
+        site.wait(9 * HOUR)
+    deposits = site.entries("deposit")
+    assert len(deposits) == 17
+    hours = {moment_of(one.posting.at).hour for one in deposits[1:]}
+    assert hours == {0, 1}
+    assert site.standing().available == 500 * CREDIT
