@@ -31,7 +31,6 @@ OWNERS = ("user", "group")
 
 # Fair share, age and size as 10000 : 1000 : 1000, the manual's example.
 SLURM_WEIGHTS = Weights(fair_share=909_091, credit=0, age=90_909, slow_down=0)
-FAIR_WEIGHTS = Weights(fair_share=800_000, credit=200_000, age=0, slow_down=0)
 
 POLICIES = {
     "fifo": Rules(is_fair=False, backfills=False, predicts=False),
@@ -42,8 +41,8 @@ POLICIES = {
         large_points=90_909,
         catch_up_seconds=None,
     ),
-    "default": Rules(formula=Formula(weights=FAIR_WEIGHTS), lane=LaneRule()),
-    "preemptive": Rules(formula=Formula(weights=FAIR_WEIGHTS), pause=PauseRule()),
+    "default": Rules(lane=LaneRule()),
+    "preemptive": Rules(pause=PauseRule()),
 }
 
 
