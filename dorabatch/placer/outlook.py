@@ -26,6 +26,9 @@ MEMORY_STEP = 2048
 SPREAD = 0.55
 """Logistic scale per standard deviation (sqrt(3) / pi)."""
 
+LATEST = 0.02
+"""The least factor by which requests that may go anywhere take to a shape."""
+
 MARGIN = 1.05
 """Whole nodes kept per whole node planned."""
 
@@ -106,9 +109,10 @@ def look_ahead(
         if memo is not None and asked is not None:
             memo.keep(asked, demand * worth, room, known)
     plan, tables = known
-    served = plan.sum(axis=1, keepdims=True)
+    plan_now = plan * patience(plan, usable, room, gpu)
+    served = plan_now.sum(axis=1, keepdims=True)
     even = usable / np.maximum(usable.sum(axis=1, keepdims=True), 1)
-    share = np.where(served > 1e-6, plan / np.maximum(served, 1e-12), even)
+    share = np.where(served > 1e-6, plan_now / np.maximum(served, 1e-12), even)
     return Outlook(
         shape=shape,
         share=share,
@@ -118,6 +122,22 @@ def look_ahead(
         by_memory=tables.by_memory,
         **tables.expected,
     )
+
+
+def patience(
+    plan: FloatArray, usable: BoolArray, room: FloatArray, gpu: FloatArray
+) -> FloatArray:
+    """Factor[class, shape]: who may go anywhere comes late to what others need.
+
+    1 less the part of a shape that is planned for GPU requests bound to few shapes.
+    More of the few may come than was expected; the rest of the shape is still there
+    for everybody in the end, since each plan counts what is left.
+    """
+    free = room[:, 0]
+    reach = (usable @ free) / max(float(free.sum()), 1e-9)
+    bound = ((1.0 - np.minimum(reach, 1.0)) * (gpu > 0)) @ plan
+    late = 1.0 - np.minimum(bound / np.maximum(free, 1e-9), 1.0 - LATEST)
+    return np.where(gpu[:, None] > 0, late[None, :], 1.0)
 
 
 def _tables(state: State, plan: FloatArray, need: FloatArray) -> Tables:
