@@ -1,6 +1,7 @@
 """The outlook: who comes late to which shape."""
 
 import numpy as np
+import pytest
 
 from dorabatch.placer.outlook import LATEST, patience
 
@@ -33,4 +34,4 @@ def test_requests_without_gpus_do_not_wait_for_gpus():
 
 def test_a_shape_is_never_closed_to_anybody():
     plan = np.array([[0.0, 8.0], [100.0, 0.0]])
-    assert patience(plan, USABLE, ROOM, GPU)[0, 0] == LATEST
+    assert patience(plan, USABLE, ROOM, GPU)[0, 0] == pytest.approx(LATEST)
