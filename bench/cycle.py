@@ -58,7 +58,7 @@ GPUS_ASKED = (0, 1, 1, 1, 1, 2, 4, 8)
 STAGES = {
     "snapshot": "take_snapshot",
     "order": "_gate",
-    "ends": "take_times",
+    "ends": "_times",
     "place": "place_reserved",
     "explain": "choices",
     "commit": "_commit",

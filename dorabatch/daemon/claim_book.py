@@ -1,11 +1,13 @@
 """What each claim of the queue is worth, kept while nothing that it depends on changes.
 
-Columns by claim for the ranking: whoever reads them gets arrays that are never changed
-again. Decides nothing: guesses are `fairshare.estimate`'s, points the settings'.
+Columns by claim for ranking and planning: whoever reads them gets arrays that are
+never changed again. Decides nothing: guesses are `fairshare.estimate`'s, points the
+settings'.
 """
 
+import math
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,24 +16,28 @@ import numpy.typing as npt
 from dorabatch.daemon.policy_desk import PolicyDesk
 from dorabatch.daemon.run_history import RunHistory
 from dorabatch.fairshare.settings import PolicySettings
+from dorabatch.placer.arrays import UNKNOWN_US
 from dorabatch.queue.demand import Claim
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 MILLI = 1000
+_MICROSECONDS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimColumns:
     """One row a claim; `user` indexes `users`.
 
-    Predicted run in seconds, GPUs of a container, points in millions.
+    Predicted run in seconds, run to plan with (UNKNOWN_US where nobody knows), GPUs
+    of a container, points in millions.
     """
 
     users: tuple[str, ...]
     user: IntArray
     run_seconds: FloatArray
+    planned_us: IntArray
     gpus: FloatArray
     points: IntArray
     nice: IntArray
@@ -71,12 +77,14 @@ class ClaimBook:
         more = replace(
             _columns(new),
             user=np.array([self._number(claim.user) for claim in new], dtype=np.int64),
-            run_seconds=self._guesses(new),
+            run_seconds=self._predicted(new),
+            planned_us=self._planned(new),
             points=self._points(new),
         )
         joined = {
             name: np.concatenate([getattr(self._columns, name), getattr(more, name)])
-            for name in ("user", "run_seconds", "gpus", "points", "nice")
+            for name in more.__dataclass_fields__
+            if name != "users"
         }
         self._claims = claims
         self._columns = ClaimColumns(users=tuple(self._users), **joined)
@@ -90,13 +98,26 @@ class ClaimBook:
         stale = [changed(user) for user in self._users]
         rows = np.flatnonzero(np.array(stale, dtype=np.bool_)[self._columns.user])
         if len(rows):
-            guesses = self._columns.run_seconds.copy()
-            guesses[rows] = self._guesses(self._claims[row] for row in rows.tolist())
-            self._columns = replace(self._columns, run_seconds=guesses)
+            claims = [self._claims[row] for row in rows.tolist()]
+            run_seconds = self._columns.run_seconds.copy()
+            planned_us = self._columns.planned_us.copy()
+            run_seconds[rows] = self._predicted(claims)
+            planned_us[rows] = self._planned(claims)
+            self._columns = replace(
+                self._columns, run_seconds=run_seconds, planned_us=planned_us
+            )
 
-    def _guesses(self, claims: Iterable[Claim]) -> FloatArray:
+    def _predicted(self, claims: Sequence[Claim]) -> FloatArray:
         predicted = self._history.predicted
         return np.array([predicted(claim) for claim in claims], dtype=np.float64)
+
+    def _planned(self, claims: Sequence[Claim]) -> IntArray:
+        seconds = map(self._history.planned, claims)
+        planned = [
+            UNKNOWN_US if math.isinf(some) else round(some * _MICROSECONDS)
+            for some in seconds
+        ]
+        return np.array(planned, dtype=np.int64)
 
     def _points(self, claims: Sequence[Claim]) -> IntArray:
         settings = self._policy.settings
@@ -120,6 +141,7 @@ def _columns(claims: Sequence[Claim]) -> ClaimColumns:
         users=(),
         user=np.zeros(count, dtype=np.int64),
         run_seconds=np.zeros(count, dtype=np.float64),
+        planned_us=np.zeros(count, dtype=np.int64),
         gpus=np.array(gpus, dtype=np.float64),
         points=np.zeros(count, dtype=np.int64),
         nice=np.array([claim.nice for claim in claims], dtype=np.int64),

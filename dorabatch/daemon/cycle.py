@@ -20,7 +20,8 @@ from dorabatch.daemon.steps import Step
 from dorabatch.placer.arrays import Plan, Reservation
 from dorabatch.placer.choice import Choice, choices
 from dorabatch.placer.policy import PlacementPolicy
-from dorabatch.placer.reserved import place_reserved
+from dorabatch.placer.reserved import Times, place_reserved
+from dorabatch.queue.demand import IntArray
 from dorabatch.units import microseconds_of
 
 
@@ -43,8 +44,7 @@ def run_cycle(services: Services, keepers: Keepers) -> CycleResult:
         services.board, services.fleet.views(), services.known_nodes
     )
     gate = _gate(services, snapshot, now)
-    kept = _kept(services)
-    times = take_times(snapshot, gate.order, microseconds_of(now), kept=kept)
+    times = _times(services, snapshot, gate.order, now)
     policy = placement_policy(services)
     requests = snapshot.requests(gate.order)
     plan = place_reserved(
@@ -82,6 +82,23 @@ def placement_policy(services: Services) -> PlacementPolicy:
         name=cycle.placement_policy,
         seed=cycle.seed + services.last_plan.cycles,
         reservations=cycle.reservations,
+    )
+
+
+def _times(
+    services: Services, snapshot: Snapshot, order: IntArray, now: datetime
+) -> Times:
+    """Planned ends by what the users ran before, at most their time limits."""
+    pending, held = snapshot.pending, snapshot.held
+    waiting = services.claims.columns(pending.claims)
+    running = services.held_claims.columns(held.claims)
+    return take_times(
+        snapshot,
+        order,
+        microseconds_of(now),
+        kept=_kept(services),
+        waiting_run_us=waiting.planned_us[pending.claim],
+        held_run_us=running.planned_us[held.claim],
     )
 
 

@@ -4,13 +4,15 @@ From time limits, or from run lengths that the caller predicts. Pure; predicts n
 itself and stops nothing.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from dorabatch.daemon.snapshot import Snapshot, model_counts
 from dorabatch.placer.arrays import UNKNOWN_US, Reservation
 from dorabatch.placer.reserved import Times
 from dorabatch.placer.timeline import Ends
-from dorabatch.queue.demand import IntArray
+from dorabatch.queue.demand import Claim, IntArray
 
 _MICROSECONDS = 1_000_000
 
@@ -28,23 +30,27 @@ def take_times(
 
     waiting_run_us[pending], held_run_us[held]: expected lengths of whole runs in
     microseconds, UNKNOWN_US where nobody knows. Without them the time limits count.
+    What runs as long as expected already is expected to run as long again, at most to
+    its limit.
     """
     pending, held = snapshot.pending, snapshot.held
+    limit_us = _limits(held.claims)[held.claim]
     if waiting_run_us is None:
-        limits = [claim.run_seconds_max * _MICROSECONDS for claim in pending.claims]
-        waiting_run_us = _limits(np.array(limits, dtype=np.int64)[pending.claim])
+        waiting_run_us = _limits(pending.claims)[pending.claim]
     if held_run_us is None:
-        held_run_us = _limits(held.limit_us)
+        held_run_us = limit_us
     return Times(
         now_us=now_us,
-        ends=_ends(snapshot, now_us, held_run_us),
+        ends=_ends(snapshot, now_us, held_run_us, limit_us),
         planned_end_us=_after(np.int64(now_us), waiting_run_us[order]),
         kept=kept,
     )
 
 
-def _limits(limit_us: IntArray) -> IntArray:
-    return np.where(limit_us > 0, limit_us, UNKNOWN_US)
+def _limits(claims: Sequence[Claim]) -> IntArray:
+    """The time limit of each claim."""
+    limits = [claim.run_seconds_max * _MICROSECONDS for claim in claims]
+    return np.array([limit or UNKNOWN_US for limit in limits], dtype=np.int64)
 
 
 def _after(start: IntArray | np.int64, run_us: IntArray) -> IntArray:
@@ -53,9 +59,13 @@ def _after(start: IntArray | np.int64, run_us: IntArray) -> IntArray:
     return np.where(known, start + np.where(known, run_us, 0), UNKNOWN_US)
 
 
-def _ends(snapshot: Snapshot, now_us: int, run_us: IntArray) -> Ends:
+def _ends(
+    snapshot: Snapshot, now_us: int, run_us: IntArray, limit_us: IntArray
+) -> Ends:
     held, models = snapshot.held, snapshot.cluster.models
     start = np.where(held.started_us > 0, held.started_us, now_us)
+    ran = now_us - start
+    run_us = np.where(ran < run_us, run_us, np.minimum(2 * ran, limit_us))
     # What is overdue or stopping goes any moment now.
     end = np.maximum(_after(start, run_us), now_us)
     end[held.stopping == 1] = now_us

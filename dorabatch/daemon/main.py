@@ -169,7 +169,6 @@ def compose(settings: Settings, clock: Clock | None = None) -> Services:
     usage.apply([*(one for mine in desk.meters.values() for one in mine), *live])
     asks = Asks(demand_of=demand_of, seconds_max=seconds_max)
     outbox, mail_wanted, fleet = Outbox(settings.mail), threading.Event(), Fleet()
-
     writer = Writer(
         engine,
         on_commit=_listener((board, usage, history, people, desk), mail_wanted),
@@ -197,6 +196,7 @@ def compose(settings: Settings, clock: Clock | None = None) -> Services:
         usage=usage,
         history=history,
         claims=ClaimBook(policy, history),
+        held_claims=ClaimBook(policy, history),
     )
 
 

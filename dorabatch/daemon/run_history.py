@@ -64,6 +64,13 @@ class RunHistory:
             )
         return UNKNOWN_SECONDS if math.isinf(seconds) else seconds
 
+    def planned(self, claim: Claim) -> float:
+        """Seconds to plan with; math.inf: no limit, and its user never ran anything."""
+        with self._lock:
+            return self._history.planned(
+                user=claim.user, gpus=claim.gpu_count, limit=limit_of(claim)
+            )
+
     def quantiles(
         self, claim: Claim, parts: Sequence[float], *, ran: float = 0.0
     ) -> tuple[float, ...]:

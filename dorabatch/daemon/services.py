@@ -71,6 +71,7 @@ class Services:
     usage: UsageBook
     history: RunHistory
     claims: ClaimBook
+    held_claims: ClaimBook
     cycle_wanted: threading.Event = field(default_factory=threading.Event)
     mail_wanted: threading.Event = field(default_factory=threading.Event)
     last_plan: LastPlan = field(default_factory=LastPlan)

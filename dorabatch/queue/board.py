@@ -103,8 +103,8 @@ class Board:
             self.pending.drop(key)
         if container.hold is not None and container.state in HOLDING:
             self.holding.setdefault(container.hold.node, {})[key] = container
-            claim = self.claim_of(self.workloads[container.workload_id])
-            self.held.put(container, claim.run_seconds_max)
+            workload = self.workloads[container.workload_id]
+            self.held.put(container, self.claim_of(workload))
         else:
             self.held.drop(key)
 

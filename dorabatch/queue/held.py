@@ -8,7 +8,7 @@ import threading
 from dataclasses import dataclass
 
 from dorabatch.queue.columns import Columns, number_of
-from dorabatch.queue.demand import IntArray
+from dorabatch.queue.demand import Claim, IntArray
 from dorabatch.queue.records import WHOLE_GPU_MILLI, Container, ContainerId
 from dorabatch.queue.states import State
 from dorabatch.units import microseconds_of
@@ -23,10 +23,9 @@ _COLUMNS = (
     "cpu_milli",
     "memory_mib",
     "started_us",
-    "limit_us",
+    "claim",
     "stopping",
 )
-_MICROSECONDS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +34,7 @@ class HeldArrays:
 
     `node` indexes `nodes`, `models` indexes `model_sets` (one name a GPU), `device`
     indexes `devices`: the shared GPU's uuid, 0 where whole GPUs or none are held.
-    `started_us` is 0 before the start, `limit_us` 0 without a time limit.
+    `claim` indexes `claims`. `started_us` is 0 before the start.
     """
 
     key: IntArray
@@ -47,11 +46,12 @@ class HeldArrays:
     cpu_milli: IntArray
     memory_mib: IntArray
     started_us: IntArray
-    limit_us: IntArray
+    claim: IntArray
     stopping: IntArray
     nodes: tuple[str, ...]
     model_sets: tuple[tuple[str, ...], ...]
     devices: tuple[str, ...]
+    claims: tuple[Claim, ...]
 
     def __len__(self) -> int:
         return len(self.key)
@@ -67,12 +67,13 @@ class HeldTable:
         self._nodes: dict[str, int] = {}
         self._model_sets: dict[tuple[str, ...], int] = {(): 0}
         self._devices: dict[str, int] = {"": 0}
+        self._claims: dict[Claim, int] = {}
 
     def __len__(self) -> int:
         return len(self._columns)
 
-    def put(self, container: Container, run_seconds_max: int) -> None:
-        """Add a container that holds something, or change it; 0: no time limit."""
+    def put(self, container: Container, claim: Claim) -> None:
+        """Add a container that holds something, or change it."""
         hold, started = container.hold, container.started_at
         assert hold is not None
         is_share = hold.gpu_milli != WHOLE_GPU_MILLI
@@ -88,7 +89,7 @@ class HeldTable:
                     hold.cpu_milli,
                     hold.memory_mib,
                     microseconds_of(started) if started else 0,
-                    run_seconds_max * _MICROSECONDS,
+                    number_of(self._claims, claim),
                     container.state is State.STOPPING,
                 )
             )
@@ -97,6 +98,9 @@ class HeldTable:
         """Take a container out; nothing happens when it holds nothing."""
         with self._lock:
             self._columns.drop(key)
+            if len(self._columns) == 0:
+                # Nothing refers to them any more: the list of all ever seen ends.
+                self._claims.clear()
 
     def arrays(self) -> HeldArrays:
         """A copy of what is held now."""
@@ -104,6 +108,11 @@ class HeldTable:
             columns = self._columns.copy()
             nodes = tuple(self._nodes)
             model_sets, devices = tuple(self._model_sets), tuple(self._devices)
+            claims = tuple(self._claims)
         return HeldArrays(
-            **columns, nodes=nodes, model_sets=model_sets, devices=devices
+            **columns,
+            nodes=nodes,
+            model_sets=model_sets,
+            devices=devices,
+            claims=claims,
         )

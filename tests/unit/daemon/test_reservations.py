@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import numpy as np
 
+from dorabatch.daemon.claim_book import ClaimBook
 from dorabatch.daemon.cycle import run_cycle
 from dorabatch.daemon.ends import take_times
 from dorabatch.daemon.fleet import NodeState
@@ -16,6 +17,7 @@ from dorabatch.placer.arrays import UNKNOWN_US, Explanation, Plan, Reservation
 from dorabatch.queue import transitions as to
 from dorabatch.queue.board import Board
 from dorabatch.queue.demand import Claim
+from dorabatch.queue.past import PastRun
 from dorabatch.queue.states import State
 from tests.makers import (
     START,
@@ -176,10 +178,78 @@ def test_predictions_take_the_place_of_limits():
         np.arange(len(found.pending)),
         NOW_US,
         waiting_run_us=found.pending.key * 0 + 5_000_000,
-        held_run_us=found.held.limit_us * 0 + UNKNOWN_US,
+        held_run_us=found.held.key * 0 + UNKNOWN_US,
     )
     assert times.planned_end_us.tolist() == [NOW_US + 5_000_000]
     assert times.ends.end_us.tolist() == [UNKNOWN_US]
+
+
+def test_what_outlives_its_prediction_is_doubled_up_to_its_limit():
+    running = container(1, state=State.RUNNING, hold=hold(), started_at=START)
+    start_us = NOW_US + START.microsecond
+    later_us = start_us + 40_000_000
+
+    def end_us(limit, expected_us):
+        found = snapshot_of(running, limit=limit)
+        guess = found.held.key * 0 + expected_us
+        order = np.arange(0)
+        times = take_times(found, order, later_us, held_run_us=guess)
+        return int(times.ends.end_us[0]) - start_us
+
+    assert end_us(0, 50_000_000) == 50_000_000
+    assert end_us(0, 40_000_000) == 80_000_000
+    assert end_us(60, 30_000_000) == 60_000_000
+    assert end_us(0, UNKNOWN_US) == UNKNOWN_US - start_us
+
+
+def past(parts, workload_id, seconds):
+    """The history hears of a run of such a workload."""
+    one = parts.services.board.workloads[workload_id]
+    run = PastRun(
+        run="9.1/1",
+        user=one.submitter.user,
+        spec_json=one.spec_json,
+        gpu_models=(V100,),
+        started_at=START,
+        ended_at=START + timedelta(seconds=seconds),
+        outcome="done",
+    )
+    parts.services.history.apply([run])
+
+
+def test_what_users_ran_before_lets_small_ones_in_without_limits(parts):
+    fleet(parts, "n1")
+    first = sub(parts, "first", 3)
+    turn(parts)
+    started(parts, first)
+    sub(parts, "large", 4)
+    small = sub(parts, "small", 1)
+    assert turn(parts) == []
+    (kept,) = parts.services.last_plan.plan.reservations
+    assert kept.start_us == UNKNOWN_US
+    past(parts, first, 7200)
+    past(parts, small, 600)
+    assert turn(parts) == [small]
+    (kept,) = parts.services.last_plan.plan.reservations
+    began = parts.container(first).started_at
+    assert kept.start_us == int((began + timedelta(hours=2)).timestamp() * 10**6)
+
+
+def test_planned_runs_are_kept_until_the_users_next_run_ends(parts):
+    of_alice = sub(parts, "a", 1)
+    book = ClaimBook(parts.services.policy, parts.services.history)
+    claims = tuple(
+        Claim(user=user, workspace="w", gpu_count=1, run_seconds_max=limit)
+        for user, limit in (("alice", 0), ("alice", 60), ("bob", 0), ("bob", 60))
+    )
+    never = [UNKNOWN_US, 60_000_000, UNKNOWN_US, 60_000_000]
+    assert book.columns(claims).planned_us.tolist() == never
+    for seconds in (20, 1, 2, 3, 400, 30):
+        past(parts, of_alice, seconds)
+    found = book.columns(claims)
+    # Of 1, 2, 3, 30 and 400 seconds: the last five.
+    assert found.planned_us.tolist() == [30_000_000, 30_000_000, *never[2:]]
+    assert book.columns(claims).planned_us is found.planned_us
 
 
 def test_words_of_reservations():

@@ -38,7 +38,8 @@ def test_columns_say_what_the_holds_say():
     assert [found.devices[d] for d in found.device] == ["", "GPU-9"]
     assert found.gpu_milli.tolist() == [1000, 250]
     assert found.memory_mib.tolist() == [1024, 7]
-    assert found.limit_us.tolist() == [HOUR_US, HOUR_US]
+    limits = [found.claims[c].run_seconds_max for c in found.claim]
+    assert limits == [3600, 3600]
     assert (found.started_us[0] - HOUR_US) % 10**6 == START.microsecond
 
 
@@ -59,9 +60,11 @@ def test_stopping_is_told():
 
 def test_the_arrays_are_a_copy():
     table = HeldTable()
-    table.put(running(1), 0)
+    table.put(running(1), Claim(user="alice", workspace="alice"))
     before = table.arrays()
     table.drop(1)
     table.drop(1)
     assert before.key.tolist() == [1]
+    assert len(before.claims) == 1
     assert len(table.arrays()) == 0
+    assert table.arrays().claims == ()
