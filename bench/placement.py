@@ -40,9 +40,6 @@ from dorabatch.placer.verdict import refuse_bad_amounts
 RECENT = 4096
 """Past arrivals that `default` may read the demand from; FGD reads the whole list."""
 
-DRAIN = 4
-"""Nodes kept for waiting large tasks in a replay with departures."""
-
 MARKS = (90, 95, 100, 105, 110, 120, 130)
 OWN = ("default", "first-fit", "best-fit", "random")
 
@@ -238,9 +235,7 @@ def run_day(
             return fgd.place(rows)
 
         return replay_day(name, tasks, books, fgd_step)
-    policy = PlacementPolicy(
-        name=name, seed=options.seed, requests_max=10**9, drain=options.drain
-    )
+    policy = PlacementPolicy(name=name, seed=options.seed, requests_max=10**9)
     memo = PlanMemo()
 
     def step(rows: IntArray, books: Books, _ended: list[int]) -> tuple[Placement, ...]:
@@ -266,12 +261,6 @@ def parser() -> argparse.ArgumentParser:
         "--durations",
         action="store_true",
         help="tasks have submit_s and duration_s: waits and utilisation over their day",
-    )
-    made.add_argument(
-        "--drain",
-        type=int,
-        default=DRAIN,
-        help="nodes default may keep for large tasks (with --durations)",
     )
     made.add_argument("--json", action="store_true")
     return made

@@ -210,14 +210,6 @@ class State:
             good &= (self.free[bins] >= 1) | roomy
         return good
 
-    def could_fit(self, index: int) -> BoolArray:
-        """could[bin]: class `index` would fit if the node were empty."""
-        ground, classes = self.ground, self.classes
-        good = ground.allowed[index] & (ground.total[:, 0] >= classes.gpu_count[index])
-        good &= ground.total[:, 1] >= ground.cpu_need[index]
-        good &= ground.total[:, 2] >= ground.memory_need[index]
-        return np.asarray(good, dtype=bool)
-
     def fits_mixed(self, index: int, bin_: int) -> bool:
         """Whether GPUs of several accepted models on the node of `bin_` will do."""
         ground, classes = self.ground, self.classes

@@ -18,15 +18,12 @@ class PlacementPolicy:
     name          default (plans the whole queue), first-fit, best-fit or random
     seed          start of every pseudo-random choice (Affinity.RANDOM, "random")
     requests_max  requests looked at in one cycle; the rest is `Plan.left`
-    drain         how many nodes may be kept, without regard to ends, for large
-                  requests (more than half a node) that find no room (0: none)
     reservations  how many waiting requests of highest rank have a place kept (0: none)
     """
 
     name: str = "default"
     seed: int = 0
     requests_max: int = 200_000
-    drain: int = 0
     reservations: int = 1
 
     def __post_init__(self) -> None:
@@ -38,8 +35,6 @@ class PlacementPolicy:
             raise ConfigError(
                 f"placement.requests_max: {self.requests_max} (allowed: 1 or more)"
             )
-        if self.drain < 0:
-            raise ConfigError(f"placement.drain: {self.drain} (allowed: 0 or more)")
         if not 0 <= self.reservations <= RESERVATIONS_MAX:
             raise ConfigError(
                 f"placement.reservations: {self.reservations} (allowed: 0 to "

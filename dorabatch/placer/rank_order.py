@@ -49,7 +49,6 @@ def in_rank_order(
     walk = _Walk(requests, state, cluster, policy)
     walk.memo = memo
     walk.all()
-    walk.give_kept_back()
     return walk.booked
 
 
@@ -80,10 +79,6 @@ class _Walk:
         if policy.name == "random":
             self.affinity[self.affinity == Affinity.BEST] = Affinity.RANDOM
         self.special = requests.gang | (self.affinity != Affinity.BEST)
-        self.kept: dict[int, tuple[int, IntArray]] = {}
-        self.draining = frozenset(_to_drain(state, len(requests), policy.drain))
-        self.alone = requests.gang.copy()
-        self.alone[list(self.draining)] = True
         self.siblings: dict[int, dict[int, int]] = defaultdict(dict)
         for (group, node), held in cluster.siblings.items():
             self.siblings[group][node] = held
@@ -107,10 +102,8 @@ class _Walk:
             if end - first >= JOINT_MIN:
                 self._jointly(live[live < end], end)
                 start = end
-            elif self.alone[first]:
+            elif self.requests.gang[first]:
                 self._one(first)
-                if first in self.draining:
-                    self._drain(first)
                 start = first + 1
             else:
                 start = self._one_by_one(live)
@@ -118,31 +111,10 @@ class _Walk:
     def _one_by_one(self, live: IntArray) -> int:
         """Rows in rank order, up to the next that stands alone; return its row."""
         for row in live.tolist():
-            if self.alone[row]:
+            if self.requests.gang[row]:
                 return int(row)
             self._one(row)
         return len(self.requests)
-
-    def _drain(self, row: int) -> None:
-        """Keep the emptiest node that would do for `row` from all that rank lower."""
-        state, index = self.state, self.of[row]
-        ground = state.ground
-        good = state.could_fit(index)
-        good[list(self.kept)] = False
-        bins = np.flatnonzero(good)
-        if self.booked.bin[row] >= 0 or len(bins) == 0:
-            return
-        order = np.lexsort((-state.cpu[bins], -state.free[bins]))
-        family = int(bins[order[0]])
-        for bin_ in (family, *ground.sisters.get(family, ())):
-            self.kept[bin_] = int(state.free[bin_]), state.rest[bin_].copy()
-            state.free[bin_], state.rest[bin_] = 0, np.minimum(state.rest[bin_], 0)
-            self.engine.touch(bin_)
-
-    def give_kept_back(self) -> None:
-        """The books say again what kept nodes have free."""
-        for bin_, (free, rest) in self.kept.items():
-            self.state.free[bin_], self.state.rest[bin_] = free, rest
 
     def _plan(self, live: IntArray) -> None:
         classes = self._classes()
@@ -161,7 +133,7 @@ class _Walk:
         free += int(np.maximum(self.state.rest, 0).sum())
         part = FILL_PART_SHARES if self.has_shares else FILL_PART
         end = int(np.searchsorted(asked, free * part))
-        alone = np.flatnonzero(self.alone[live[:end]])
+        alone = np.flatnonzero(self.requests.gang[live[:end]])
         if len(alone):
             end = int(alone[0])
         if end >= len(live):
@@ -292,22 +264,3 @@ class _Walk:
         group = self.siblings[int(self.requests.group[row])]
         node = int(self.state.ground.node[bin_])
         group[node] = group.get(node, 0) + change
-
-
-def _to_drain(state: State, rows: int, nodes: int) -> list[int]:
-    """The first rows that ask for more than half a node and find none now."""
-    classes = state.classes
-    found: list[int] = []
-    waits: dict[int, bool] = {}
-    for row in np.flatnonzero(classes.gpu_count[classes.of[:rows]] > 1).tolist():
-        if len(found) == nodes:
-            break
-        index = int(classes.of[row])
-        if index not in waits:
-            able = state.could_fit(index)
-            half = state.ground.total[able, 0].max(initial=0)
-            large = 0 < half < 2 * classes.gpu_count[index]
-            waits[index] = bool(large) and not state.fits(index, slice(None)).any()
-        if waits[index]:
-            found.append(row)
-    return found

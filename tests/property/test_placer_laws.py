@@ -70,7 +70,7 @@ def test_plan_keeps_every_promise(nodes, queue, policy, seed):
     assert place(requests, cluster, policy) == plan
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(CLUSTER, LONG_QUEUE, st.integers(0, 50))
 def test_joint_placement_keeps_every_promise(nodes, queue, seed):
     cluster, requests = _ground(nodes, seed), make_requests(queue)

@@ -187,17 +187,6 @@ def test_fluid_plan_serves_what_fits_and_keeps_the_scarce():
     assert (over <= 1.001).all()
 
 
-def test_a_node_drains_for_a_large_request_that_waits():
-    cluster = make_cluster(V100S)
-    cluster.gpus_free[:, 0] = (1, 3, 2)
-    rows = [{}, {"gpus": 4}, {}, {}, {}, {}]
-    plan = place(make_requests(rows), cluster, PlacementPolicy(drain=1))
-    # Node 1 is nearest to 4 free GPUs; all that rank lower leave its 3 alone.
-    assert _nodes(plan) == {100: 0, 102: 2, 103: 2}
-    assert _waits(plan, 105).reason == "Rank"
-    assert len(place(make_requests(rows), cluster).placements) == 5
-
-
 def test_a_plan_is_reused_only_while_it_holds():
     memo, policy = PlanMemo(), PlacementPolicy()
     cluster = make_cluster([(64000, 65536, (4, 0, 0)), (64000, 65536, (0, 4, 0))])
@@ -208,8 +197,3 @@ def test_a_plan_is_reused_only_while_it_holds():
     # The scarce model is now another; an old plan would give it away.
     other = [{}] * 4 + [{"accepts": ("T4",)}] * 4
     assert len(place(make_requests(other), cluster, policy, None, memo).placements) == 8
-
-
-def test_policy_refuses_a_negative_drain():
-    with pytest.raises(ConfigError, match=r"placement\.drain: -1"):
-        PlacementPolicy(drain=-1)
