@@ -18,6 +18,7 @@ from dorabatch.daemon.credit_week import (
 )
 from dorabatch.daemon.fleet import NodeState
 from dorabatch.daemon.services import Services
+from dorabatch.daemon.settle import stop_to_requeue
 from dorabatch.daemon.steps import Step
 from dorabatch.db import Tx
 from dorabatch.fairshare.meter import Item, Meter
@@ -25,8 +26,6 @@ from dorabatch.fairshare.standing import Standing
 from dorabatch.fairshare.week import expiry_of
 from dorabatch.queue import store
 from dorabatch.queue.records import Container, Happening
-from dorabatch.queue.states import AfterStop
-from dorabatch.queue.transitions import stopping
 from dorabatch.units import microseconds_of, moment_of
 
 PATIENCE_SECONDS = 30.0
@@ -172,10 +171,9 @@ class CreditBeat:
     ) -> Container:
         text = f"{OUT_OF_CREDIT}: stopped, goes on when credit is back"
         text = f"{text} ({standing.when()})"
-        after = stopping(container, AfterStop.REQUEUE, None, text)
-        store.save_containers(tx, [(container, after)])
-        store.insert_events(tx, [_event(container, now, text)])
-        return after
+        return stop_to_requeue(
+            tx, container, kind="credit", reason=text, now=moment_of(now)
+        )
 
     def _adjust(self, tx: Tx, scene: Scene, one: Billed, now: datetime) -> None:
         meter = self._changed_meter(one, now)

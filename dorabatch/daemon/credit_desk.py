@@ -138,6 +138,11 @@ class CreditDesk:
         meters = self.meters_of(container)
         return bool(meters) and not meters[-1].is_billed
 
+    def has_scavengers(self) -> bool:
+        """Whether anything that is metered runs free."""
+        # The writer changes the meters meanwhile.
+        return any(not mine[-1].is_billed for mine in list(self.meters.values()))
+
     def _take_entry(self, entry: Entry) -> None:
         if entry.posting.zone != self.zone:
             return

@@ -22,10 +22,12 @@ from dorabatch.units import microseconds_of
 class Gate:
     """The rows that may be placed, paid ones before free ones, and who waits why.
 
-    `held[container]` is a sentence.
+    The first `paid` rows are charged, the others would run free; `held[container]` is
+    a sentence.
     """
 
     order: IntArray
+    paid: int
     held: dict[int, str] = field(default_factory=dict)
 
 
@@ -39,7 +41,7 @@ def credit_gate(
 ) -> Gate:
     """Divide rows, best first, by what their users' credit covers."""
     if not desk.has_limits:
-        return Gate(order=order)
+        return Gate(order=order, paid=len(order))
     at = microseconds_of(now)
     limited = np.array([_is_limited(desk, claim.user) for claim in pending.claims])
     tiers = np.zeros(len(order), dtype=np.int8)
@@ -60,7 +62,8 @@ def credit_gate(
             may[place] = False
             held[int(pending.key[row])] = reason
     kept, is_free = order[may], tiers[may] == SCAVENGER
-    return Gate(order=np.concatenate([kept[~is_free], kept[is_free]]), held=held)
+    order = np.concatenate([kept[~is_free], kept[is_free]])
+    return Gate(order=order, paid=int((~is_free).sum()), held=held)
 
 
 def _is_limited(desk: CreditDesk, user: str) -> bool:

@@ -1,4 +1,4 @@
-"""The scheduling cycle: snapshot, order, place, commit, launch.
+"""The scheduling cycle: snapshot, order, place, commit, launch, make way.
 
 One pass over the whole queue. Decides through pure functions only and touches no node
 itself.
@@ -14,12 +14,19 @@ from dorabatch.daemon.ends import take_times
 from dorabatch.daemon.keeper import Keepers
 from dorabatch.daemon.ordering import notice_returns, rank_pending
 from dorabatch.daemon.plan_words import reserved_words, worded
+from dorabatch.daemon.preemption import (
+    give_way,
+    keep_for_claimants,
+    running_now,
+    scavengers_of,
+)
 from dorabatch.daemon.services import LastPlan, Services
 from dorabatch.daemon.snapshot import Snapshot, take_snapshot
 from dorabatch.daemon.steps import Step
 from dorabatch.placer.arrays import Plan, Reservation
 from dorabatch.placer.choice import Choice, choices
 from dorabatch.placer.policy import PlacementPolicy
+from dorabatch.placer.preempt import choose_victims
 from dorabatch.placer.reserved import Times, place_reserved
 from dorabatch.queue.demand import IntArray
 from dorabatch.units import microseconds_of
@@ -46,7 +53,8 @@ def run_cycle(services: Services, keepers: Keepers) -> CycleResult:
     gate = _gate(services, snapshot, now)
     times = _times(services, snapshot, gate.order, now)
     policy = placement_policy(services)
-    requests = snapshot.requests(gate.order)
+    scavengers = scavengers_of(services, snapshot)
+    snapshot, requests = keep_for_claimants(snapshot, gate, scavengers)
     plan = place_reserved(
         requests, snapshot.cluster, times, policy, memory=services.plan_memory
     )
@@ -54,6 +62,9 @@ def run_cycle(services: Services, keepers: Keepers) -> CycleResult:
     committed = _commit(services, snapshot, plan, told)
     for container in committed.placed:
         keepers.launch(container)
+    running = running_now(snapshot, times.ends, scavengers)
+    chosen = choose_victims(requests, gate.paid, snapshot.cluster, plan, running)
+    give_way(services, keepers, chosen)
     seconds = services.clock.monotonic() - began
     reserved = reserved_words(plan, snapshot.cluster.names, now)
     services.last_plan = LastPlan(

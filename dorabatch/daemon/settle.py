@@ -17,6 +17,7 @@ from dorabatch.queue.transitions import (
     new_run,
     requeued,
     restarted,
+    stopping,
     told_to_end,
 )
 
@@ -117,6 +118,23 @@ def end_workload(
     )
     end_workload_if_over(tx, workload_id, now, is_unwanted=True)
     return changed
+
+
+def stop_to_requeue(
+    tx: Tx, container: Container, *, kind: str, reason: str, now: datetime
+) -> Container:
+    """Stop a live container that goes back to the queue; `kind` is the event's."""
+    after = stopping(container, AfterStop.REQUEUE, None, reason)
+    store.save_containers(tx, [(container, after)])
+    event = Happening(
+        workload_id=container.workload_id,
+        at=now,
+        replica=container.replica,
+        kind=kind,
+        text=reason,
+    )
+    store.insert_events(tx, [event])
+    return after
 
 
 def end_containers(

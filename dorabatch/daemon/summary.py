@@ -90,6 +90,8 @@ def waiting_reason(last: LastPlan, container: Container) -> tuple[str, str]:
         explanation = plan.explanations[index]
         kept = last.reserved.get(container.container_id)
         told = f"; {kept}" if kept else ""
+        if container.reason:
+            told += f"; attempt {container.attempt}: {container.reason}"
         return explanation.reason, explanation.sentence + told
     if container.reason:
         return "Requeued", f"waits for another attempt: {container.reason}"

@@ -79,7 +79,7 @@ def choices(
 def _choice(
     placement: Placement, ask: Ask, cluster: ClusterArrays, room: Room
 ) -> Choice:
-    able = np.flatnonzero(_fits(ask, room))
+    able = np.flatnonzero(room.fits(ask))
     others = able[able != placement.node]
     nodes = np.concatenate([[placement.node], others]).astype(np.int64)
     left = _left(ask, nodes, placement, room)
@@ -97,16 +97,6 @@ def _choice(
         runner_up=runner_up,
         candidates=len(others) + 1,
     )
-
-
-def _fits(ask: Ask, room: Room) -> np.ndarray:
-    good = ask.allowed & (room.cpu >= ask.cpu) & (room.memory >= ask.memory)
-    if ask.count == 0:
-        return good
-    enough = room.gpus[:, ask.accepts].sum(axis=1) >= ask.count
-    if ask.milli < WHOLE_GPU_MILLI:
-        enough |= (room.rest[:, ask.accepts] >= ask.milli).any(axis=(1, 2))
-    return np.asarray(good & enough)
 
 
 def _left(ask: Ask, nodes: IntArray, placement: Placement, room: Room) -> IntArray:

@@ -187,7 +187,7 @@ class _Board:
         target_of = {one.key: one for one in targets}
         moves = []
         room = Room(self.cluster)
-        _give_back(room, self.held.take(leaving))
+        room.give(self.held.take(leaving))
         chosen = tuple(target_of[int(self.movable.key[row])] for row in leaving)
         ends = placement_ends(
             self.movable, leaving, chosen, self.held.end_us, self.cluster
@@ -240,9 +240,3 @@ def _enough(ask: Ask, free: IntArray, node: int) -> bool:
     gpus = int(free[:-2][ask.accepts].sum())
     is_enough = gpus >= ask.count and free[-2] >= ask.cpu[node]
     return bool(is_enough and free[-1] >= ask.memory[node])
-
-
-def _give_back(room: Room, held: Ends) -> None:
-    np.add.at(room.gpus, held.node, held.gpus)
-    np.add.at(room.cpu, held.node, held.cpu_milli)
-    np.add.at(room.memory, held.node, held.memory_mib)

@@ -414,15 +414,15 @@ def _with_masks(
             continue
         chosen = [one for bit, one in enumerate(promises) if kept >> bit & 1]
         base = masks[own - 1] if own else None
-        open_to = np.ones(len(cluster), bool) if base is None else base.allowed
-        allowed = open_to.copy()
+        base = base or Mask(reason="", allowed=np.ones(len(cluster), bool))
+        allowed = base.allowed.copy()
         allowed[[one.reservation.node for one in chosen]] = False
         masks.append(
             Mask(
-                reason="" if base is None else base.reason,
+                reason=base.reason,
                 allowed=allowed,
-                unreserved=open_to,
-                delays=tuple(one.reservation.key for one in chosen),
+                unreserved=base.allowed if base.unreserved is None else base.unreserved,
+                delays=base.delays + tuple(one.reservation.key for one in chosen),
             )
         )
         numbers[at] = len(masks)

@@ -175,6 +175,29 @@ class Room:
             left = max(rest, 0) - int(held.share_milli[row])
             self.rest[place] = left or -1
 
+    def give(self, held: Ends) -> None:
+        """Give back what the rows hold; a GPU is whole again with its last share."""
+        np.add.at(self.gpus, held.node, held.gpus)
+        np.add.at(self.cpu, held.node, held.cpu_milli)
+        np.add.at(self.memory, held.node, held.memory_mib)
+        for row in np.flatnonzero(held.share_slot >= 0).tolist():
+            place = held.node[row], held.share_model[row], held.share_slot[row]
+            rest = max(int(self.rest[place]), 0) + int(held.share_milli[row])
+            if rest >= WHOLE_GPU_MILLI:
+                self.gpus[place[:2]] += 1
+                rest = 0
+            self.rest[place] = rest
+
+    def fits(self, ask: Ask) -> BoolArray:
+        """fits[node]: whether the node has room for the ask."""
+        good = ask.allowed & (self.cpu >= ask.cpu) & (self.memory >= ask.memory)
+        if ask.count == 0:
+            return good
+        enough = self.gpus[:, ask.accepts].sum(axis=1) >= ask.count
+        if ask.milli < WHOLE_GPU_MILLI:
+            enough |= (self.rest[:, ask.accepts] >= ask.milli).any(axis=(1, 2))
+        return np.asarray(good & enough, dtype=bool)
+
     def as_cluster(self, cluster: ClusterArrays) -> ClusterArrays:
         """The cluster with this much free."""
         return replace(

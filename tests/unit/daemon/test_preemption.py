@@ -1,0 +1,144 @@
+"""A scavenger makes room for paid work, goes back to the queue and says why."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dorabatch.daemon.describe import workload_record
+from dorabatch.daemon.why import why_text
+from dorabatch.queue.records import Container, Submitter, WorkloadId
+from dorabatch.queue.states import State
+from tests.makers import ALICE, BOB, V100, document
+from tests.simulation.world import World
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """Alice can pay for one V100; bob's credit covers none, he is demoted."""
+    made = World(1, tmp_path)
+    yield made
+    made.close()
+
+
+def submit(world: World, who: Submitter, gpus: int, **options: Any) -> WorkloadId:
+    context = world.daemon.context
+    name = f"w{len(world.services.board.workloads) + 1}"
+    options = {"gpus": str(gpus), "gpu_models": [V100], "cpus": 1, **options}
+    options = {"name": name, "image": "busybox", "memory": "1Gi", **options}
+    asked = document(**options)
+    new, _ = context.intake.admit(world.caller(who), asked)
+    return context.submissions.submit(new).result(20).workload_id
+
+
+def work(world: World) -> None:
+    """Launch, stop and bury what is open on the nodes."""
+    for keeper in world.keepers():
+        keeper.look()
+        world.work_off(keeper)
+
+
+def turn(world: World) -> None:
+    world.clock.advance(1)
+    world.daemon.turn()
+
+
+def one(world: World, workload_id: WorkloadId) -> Container:
+    (found,) = world.services.board.containers_of(workload_id)
+    return found
+
+
+def states(world: World, *ids: WorkloadId) -> list[State]:
+    return [one(world, workload_id).state for workload_id in ids]
+
+
+def run(world: World, who: Submitter, gpus: int, **options: Any) -> WorkloadId:
+    key = submit(world, who, gpus, **options)
+    turn(world)
+    work(world)
+    assert states(world, key) == [State.RUNNING]
+    return key
+
+
+def revenue(world: World, key: WorkloadId) -> Any:
+    record = workload_record(world.services, world.services.board.workloads[key])
+    return record["cost"]
+
+
+def test_paid_work_starts_where_a_scavenger_was(world: World) -> None:
+    large, small = run(world, BOB, 4), run(world, BOB, 2)
+    paid = submit(world, ALICE, 1)
+    turn(world)
+    # The fewest GPUs are lost on n3, and nothing more is stopped while these stop.
+    assert states(world, large, small, paid) == [
+        State.RUNNING,
+        State.STOPPING,
+        State.QUEUED,
+    ]
+    turn(world)
+    assert states(world, large, small) == [State.RUNNING, State.STOPPING]
+    work(world)
+    assert states(world, small) == [State.QUEUED]
+    turn(world)
+    work(world)
+    assert states(world, large, small, paid) == [
+        State.RUNNING,
+        State.QUEUED,
+        State.RUNNING,
+    ]
+    workload = world.services.board.workloads[small]
+    told = why_text(world.services, workload, has_placement=False)
+    why = f"preempted for workload {paid} (owner has credit); requeued"
+    assert f"attempt 1: {why}" in told
+    record = workload_record(world.services, workload)
+    assert ("preempt", why) in [(e["kind"], e["text"]) for e in record["events"]]
+    assert revenue(world, small) in (None, "0")
+    for _ in range(3):
+        turn(world)
+        work(world)
+    assert states(world, large, small, paid) == [
+        State.RUNNING,
+        State.QUEUED,
+        State.RUNNING,
+    ]
+    assert world.broken() == []
+
+
+def test_the_room_of_a_stopping_one_is_not_taken_by_scavengers(world: World) -> None:
+    settings = world.services.settings
+    cycle = settings.cycle.model_copy(update={"reservations": 0})
+    world.services.settings = settings.model_copy(update={"cycle": cycle})
+    first, second = run(world, BOB, 2, nodes=["n1"]), run(world, BOB, 2, nodes=["n1"])
+    run(world, BOB, 2, nodes=["n3"])
+    waits = submit(world, BOB, 2)
+    world.clock.advance(1)
+    # It wants all cores: both stop.
+    paid = submit(world, ALICE, 1, nodes=["n1"], cpus=8)
+    turn(world)
+    assert states(world, first, second) == [State.STOPPING] * 2
+    (keeper,) = [k for k in world.keepers() if k.driver is world.nodes["n1"]]
+    while State.QUEUED not in states(world, first, second):
+        keeper.work.waiting.pop(0)()
+    assert State.STOPPING in states(world, first, second)
+    turn(world)
+    left = [s for s in states(world, first, second, waits) if s is State.QUEUED]
+    assert len(left) == 2
+    work(world)
+    turn(world)
+    work(world)
+    assert states(world, paid, waits) == [State.RUNNING, State.QUEUED]
+    assert states(world, first, second) == [State.QUEUED] * 2
+
+
+def test_who_pays_is_never_stopped_and_scavengers_never_claim(world: World) -> None:
+    paid = run(world, ALICE, 1, nodes=["n3"])
+    free = run(world, BOB, 4)
+    other = submit(world, BOB, 2, nodes=["n3"])
+    turn(world)
+    assert states(world, paid, free, other) == [
+        State.RUNNING,
+        State.RUNNING,
+        State.QUEUED,
+    ]
+    assert world.services.credits.has_scavengers()
