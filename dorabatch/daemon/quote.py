@@ -87,14 +87,11 @@ def quote_text(record: dict[str, Any]) -> str:
     """The quote as lines."""
     limit = record["limit_seconds"]
     lines = [f"{_offer_text(one, limit)}\n" for one in record["offers"]] or [
-        "it costs nothing: nothing it accepts has a price\n"
+        "no cost to tell: no node known here has what it accepts; see dnode list\n"
     ]
     lines.append(f"{record['credit']}\n")
     place = f"turn: {record['rank']} of {record['waiting']}"
-    start = (
-        record["start"]
-        or "no forecast (no GPU asked for, no place that fits, or too far back)"
-    )
+    start = record["start"] or _NO_FORECAST
     lines.append(f"{place}; start: {start}; {record['start_record']}\n")
     lines.append("nothing was submitted\n")
     return "".join(lines)

@@ -58,6 +58,11 @@ def test_each_acceptable_model_has_its_cost(priced: Parts) -> None:
     assert "1.1 credits an hour, for as long as it runs" in quote_text(only)
 
 
+def test_without_a_node_that_will_do_no_cost_is_told(parts: Parts) -> None:
+    told = quote_text(ask(parts, gpus="1", gpu_models=[V100]))
+    assert "no node known here has what it accepts" in told
+
+
 def test_the_balance_and_when_it_would_cover(priced: Parts) -> None:
     apply_kind(
         priced,
