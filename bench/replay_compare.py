@@ -54,7 +54,9 @@ def main(argv: list[str] | None = None) -> int:
                 shaken[name].append([*ratios, ours["seconds"]])
         for name in policies:
             rows = np.array(shaken[name])
-            means = np.log(rows[:, :-1]).mean(axis=0)
+            # A wait of 0 makes a geometric mean of 0.
+            with np.errstate(divide="ignore"):
+                means = np.log(rows[:, :-1]).mean(axis=0)
             found[name].setdefault(log, []).append(means)
             head = {"log": log, "window": window, "policy": name}
             seconds = {"seconds_max": round(float(rows[:, -1].max()), 1)}
