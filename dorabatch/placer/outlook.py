@@ -214,7 +214,9 @@ def shapes_of(state: State) -> Shapes:
     usable = np.zeros(size, dtype=bool)
     if len(order):
         usable = np.logical_or.reduceat(ground.allowed[:, order], starts, axis=1)
-    usable &= ground.total[first, 0] >= classes.gpu_count[:, None]
+    most = ground.total[first]
+    usable &= most[:, 0] >= classes.gpu_count[:, None]
+    usable &= (most[:, 1] >= cpu) & (most[:, 2] >= memory)
     need[~usable] = np.inf
     return Shapes(shape.astype(np.int64), first.astype(np.int64), need)
 

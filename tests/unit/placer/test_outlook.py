@@ -1,9 +1,12 @@
-"""The outlook: who comes late to which shape."""
+"""The outlook: who may go to which shape, and who comes late there."""
 
 import numpy as np
 import pytest
 
-from dorabatch.placer.outlook import LATEST, patience
+from dorabatch.placer.classes import classes_of
+from dorabatch.placer.ground import State, lay_ground
+from dorabatch.placer.outlook import LATEST, patience, shapes_of
+from tests.oracles.placer_cases import make_cluster, make_requests
 
 ROOM = np.array([[8.0, 1.0, 1.0], [8.0, 1.0, 1.0]])
 """Two shapes of 8 free GPUs each."""
@@ -35,3 +38,14 @@ def test_requests_without_gpus_do_not_wait_for_gpus():
 def test_a_shape_is_never_closed_to_anybody():
     plan = np.array([[0.0, 8.0], [100.0, 0.0]])
     assert patience(plan, USABLE, ROOM, GPU)[0, 0] == pytest.approx(LATEST)
+
+
+def test_nobody_is_planned_where_even_an_empty_node_is_too_small():
+    cluster = make_cluster([(8000, 16384, (2, 0, 0)), (64000, 16384, (2, 0, 0))])
+    classes = classes_of(make_requests([{"cpu": 9000}, {"memory": 20000}, {}]))
+    need = shapes_of(State(lay_ground(classes, cluster), classes, cluster)).need
+    assert np.isfinite(need).all(axis=2).tolist() == [
+        [False, True],
+        [False, False],
+        [True, True],
+    ]
