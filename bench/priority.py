@@ -19,7 +19,7 @@ from pathlib import Path
 
 from dorabatch.config import Settings
 from dorabatch.daemon.main import compose
-from dorabatch.daemon.ordering import rank_pending
+from dorabatch.daemon.order.ranking import rank_pending
 from dorabatch.daemon.services import Services
 from dorabatch.fairshare.share_store import UsageRow
 from dorabatch.fairshare.shares import Account

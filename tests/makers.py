@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from dorabatch.config import CreditSettings
-from dorabatch.daemon.billing import Asks, Billing
-from dorabatch.daemon.credit_desk import CreditDesk
+from dorabatch.daemon.billing.charging import Asks, Billing
+from dorabatch.daemon.billing.desk import CreditDesk
 from dorabatch.daemon.fleet import Fleet, NodeSettings, NodeState, NodeView
 from dorabatch.daemon.people import People
 from dorabatch.daemon.wish import demand_of, seconds_max

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from dorabatch.daemon.billing import Billing, Placing
+from dorabatch.daemon.billing.charging import Billing, Placing
+from dorabatch.daemon.billing.desk import run_name
 from dorabatch.daemon.choice_words import EVENT_KIND, choice_text
-from dorabatch.daemon.credit_desk import run_name
 from dorabatch.daemon.fleet import NodeView
 from dorabatch.daemon.holding import amounts
 from dorabatch.daemon.snapshot import FreeDevices, Snapshot

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from dorabatch import log
+from dorabatch.daemon.billing.gate import Gate, credit_gate
 from dorabatch.daemon.commit import Committed, PlanCommitter
-from dorabatch.daemon.credit_gate import Gate, credit_gate
 from dorabatch.daemon.ends import take_times
 from dorabatch.daemon.keeper import Keepers
-from dorabatch.daemon.ordering import notice_returns, rank_pending
+from dorabatch.daemon.order.ranking import notice_returns, rank_pending
 from dorabatch.daemon.plan_words import reserved_words, worded
 from dorabatch.daemon.preemption import (
     give_way,

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from dorabatch.daemon.choice_words import EVENT_KIND, choice_sentence, read_choice
-from dorabatch.daemon.credit_shown import CreditShown
+from dorabatch.daemon.credit.shown import CreditShown
 from dorabatch.daemon.rows import Row, container_row, duration, workload_row
 from dorabatch.daemon.services import Services
 from dorabatch.daemon.summary import containers_of, summarize_containers

@@ -11,11 +11,11 @@ from operator import attrgetter
 import orjson
 
 from dorabatch.daemon import rows
-from dorabatch.daemon.credit_shown import CreditShown
+from dorabatch.daemon.credit.shown import CreditShown
 from dorabatch.daemon.kept_rows import KeptRows, Listed
+from dorabatch.daemon.order.turns import places_by_workload, take_turns
 from dorabatch.daemon.services import Services
 from dorabatch.daemon.summary import containers_of, find_workload
-from dorabatch.daemon.turns import places_by_workload, take_turns
 from dorabatch.errors import UserError
 from dorabatch.queue.records import Workload
 from dorabatch.queue.states import parse_state_filter

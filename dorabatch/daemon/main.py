@@ -20,20 +20,20 @@ from sqlalchemy import Engine, bindparam, insert, select, update
 from dorabatch import log
 from dorabatch.clock import Clock, SystemClock
 from dorabatch.config import Settings, read_settings
-from dorabatch.daemon.billing import Asks, Billing
-from dorabatch.daemon.claim_book import ClaimBook
-from dorabatch.daemon.credit_desk import CreditDesk
+from dorabatch.daemon.billing.charging import Asks, Billing
+from dorabatch.daemon.billing.desk import CreditDesk
 from dorabatch.daemon.fleet import Fleet, NodeSettings
-from dorabatch.daemon.notices import Notifier
+from dorabatch.daemon.mail.notices import Notifier
 from dorabatch.daemon.outbox import Mail, Outbox
 from dorabatch.daemon.people import People
-from dorabatch.daemon.policy_desk import PolicyDesk
-from dorabatch.daemon.run_history import RunHistory
 from dorabatch.daemon.schema import migrate, require_current
 from dorabatch.daemon.service import Daemon
 from dorabatch.daemon.services import Services
+from dorabatch.daemon.shares.claim_book import ClaimBook
+from dorabatch.daemon.shares.policy_desk import PolicyDesk
+from dorabatch.daemon.shares.run_history import RunHistory
+from dorabatch.daemon.shares.usage_book import UsageBook
 from dorabatch.daemon.steps import Step, Steps
-from dorabatch.daemon.usage_book import UsageBook
 from dorabatch.daemon.wish import claim_of, demand_of, seconds_max
 from dorabatch.db import Tx, Writer, is_in_transaction, open_engine, transaction
 from dorabatch.errors import ConfigError, DorabatchError, LeaseLost, invariant

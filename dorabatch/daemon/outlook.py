@@ -1,6 +1,6 @@
 """The latest forecasts of starts, and how many of the checked ones were right.
 
-Values only; `forecasts` makes them and nothing here guesses.
+Values only; `order.forecasts` makes them and nothing here guesses.
 """
 
 from collections.abc import Mapping

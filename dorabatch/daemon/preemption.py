@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from dorabatch import log
-from dorabatch.daemon.credit_gate import Gate
+from dorabatch.daemon.billing.gate import Gate
 from dorabatch.daemon.keeper import Keepers
 from dorabatch.daemon.services import Services
 from dorabatch.daemon.settle import stop_to_requeue

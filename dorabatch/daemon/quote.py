@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from dorabatch.daemon.claim_book import ClaimBook
-from dorabatch.daemon.credit_quote import accepted_items
-from dorabatch.daemon.forecasts import expected_starts
+from dorabatch.daemon.billing.quote import accepted_items
 from dorabatch.daemon.intake import Intake
-from dorabatch.daemon.ordering import rank_pending
+from dorabatch.daemon.order.forecasts import expected_starts
+from dorabatch.daemon.order.ranking import rank_pending
 from dorabatch.daemon.rights import Caller
 from dorabatch.daemon.services import Services
+from dorabatch.daemon.shares.claim_book import ClaimBook
 from dorabatch.daemon.wish import claim_of_spec, demand_of_spec
 from dorabatch.fairshare.meter import Item, span_cost
 from dorabatch.queue.demand import PendingArrays

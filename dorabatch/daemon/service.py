@@ -11,14 +11,14 @@ from dorabatch.daemon.api.app import make_app
 from dorabatch.daemon.api.context import Context
 from dorabatch.daemon.applying import WorkloadApplier
 from dorabatch.daemon.catalog import list_objects
-from dorabatch.daemon.credit_beat import CreditBeat
+from dorabatch.daemon.credit.beat import CreditBeat
 from dorabatch.daemon.cycle import run_cycle
-from dorabatch.daemon.forecasts import Forecaster
 from dorabatch.daemon.intake import Intake
 from dorabatch.daemon.keeper import Keepers
 from dorabatch.daemon.limits import end_overdue
-from dorabatch.daemon.mail import MailSender
+from dorabatch.daemon.mail.sender import MailSender
 from dorabatch.daemon.nodes import Nodes
+from dorabatch.daemon.order.forecasts import Forecaster
 from dorabatch.daemon.outbox import Letter
 from dorabatch.daemon.server import ApiServer
 from dorabatch.daemon.services import Services

@@ -13,19 +13,19 @@ from sqlalchemy import Engine
 
 from dorabatch.clock import Clock
 from dorabatch.config import Settings
-from dorabatch.daemon.billing import Billing
-from dorabatch.daemon.claim_book import ClaimBook
-from dorabatch.daemon.credit_desk import CreditDesk
+from dorabatch.daemon.billing.charging import Billing
+from dorabatch.daemon.billing.desk import CreditDesk
 from dorabatch.daemon.fleet import Fleet, NodeSettings
 from dorabatch.daemon.known_nodes import KnownNodes
 from dorabatch.daemon.outbox import Outbox
 from dorabatch.daemon.outlook import Outlook
 from dorabatch.daemon.people import People
-from dorabatch.daemon.policy_desk import PolicyDesk
-from dorabatch.daemon.run_history import RunHistory
+from dorabatch.daemon.shares.claim_book import ClaimBook
+from dorabatch.daemon.shares.policy_desk import PolicyDesk
+from dorabatch.daemon.shares.run_history import RunHistory
+from dorabatch.daemon.shares.usage_book import UsageBook
 from dorabatch.daemon.snapshot import Snapshot
 from dorabatch.daemon.steps import Steps
-from dorabatch.daemon.usage_book import UsageBook
 from dorabatch.db import Writer
 from dorabatch.node.driver import NodeDriver
 from dorabatch.placer.arrays import Plan

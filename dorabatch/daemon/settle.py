@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from dorabatch.daemon.billing import Billing
+from dorabatch.daemon.billing.charging import Billing
 from dorabatch.db import Tx
 from dorabatch.queue import store
 from dorabatch.queue.records import Container, Happening, WorkloadId

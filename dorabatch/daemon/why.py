@@ -15,7 +15,8 @@ from dorabatch.daemon.choice_words import (
     read_choice,
 )
 from dorabatch.daemon.fleet import NodeView
-from dorabatch.daemon.forecasts import start_lines
+from dorabatch.daemon.order.forecasts import start_lines
+from dorabatch.daemon.order.turns import turn_lines
 from dorabatch.daemon.rows import lay_out
 from dorabatch.daemon.services import LastPlan, Services
 from dorabatch.daemon.snapshot import take_snapshot
@@ -25,7 +26,6 @@ from dorabatch.daemon.summary import (
     waiting_reason,
     workload_label,
 )
-from dorabatch.daemon.turns import turn_lines
 from dorabatch.placer.feasible import NODE_NOT_READY, RESERVED, SCHEDULING_DISABLED
 from dorabatch.placer.verdicts import (
     NodeVerdict,

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import Engine
 
 from dorabatch.config import CreditSettings
-from dorabatch.daemon.billing import Asks, Billing, Placing
-from dorabatch.daemon.credit_desk import CreditDesk, run_name
+from dorabatch.daemon.billing.charging import Asks, Billing, Placing
+from dorabatch.daemon.billing.desk import CreditDesk, run_name
 from dorabatch.daemon.fleet import Fleet
 from dorabatch.daemon.main import refuse_when_overtaken, take_over
 from dorabatch.daemon.people import People

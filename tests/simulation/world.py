@@ -15,7 +15,7 @@ from sqlalchemy import Connection, select, text
 from dorabatch.clock import FakeClock
 from dorabatch.config import Settings
 from dorabatch.daemon.cancel import cancel
-from dorabatch.daemon.credit_kinds import CreditKinds
+from dorabatch.daemon.credit.kinds import CreditKinds
 from dorabatch.daemon.keeper import Keepers
 from dorabatch.daemon.main import compose
 from dorabatch.daemon.rights import Caller

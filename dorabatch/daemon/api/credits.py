@@ -20,14 +20,14 @@ from dorabatch.daemon.api.context import (
     text_answer,
     text_field,
 )
-from dorabatch.daemon.credit_answers import (
+from dorabatch.daemon.credit.answers import (
     CreditAnswers,
     check_text,
     default_period,
     forecast_text,
     text_of,
 )
-from dorabatch.daemon.credit_orders import CreditOrders, Order
+from dorabatch.daemon.credit.orders import CreditOrders, Order
 from dorabatch.daemon.rights import Caller
 from dorabatch.daemon.rows import Row
 from dorabatch.errors import ConflictError, UserError

@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dorabatch.daemon import credit_kinds, rows
+from dorabatch.daemon import rows
 from dorabatch.daemon.api.context import (
     Context,
     json_answer,
@@ -20,7 +20,8 @@ from dorabatch.daemon.api.context import (
     text_field,
 )
 from dorabatch.daemon.applying import Applied
-from dorabatch.daemon.credit_kinds import CreditKinds
+from dorabatch.daemon.credit.kinds import KINDS as CREDIT_KINDS
+from dorabatch.daemon.credit.kinds import CreditKinds
 from dorabatch.daemon.describe import (
     describe_object,
     describe_workload,
@@ -37,7 +38,7 @@ from dorabatch.resources.manifest import parse_manifest
 from dorabatch.resources.people import Workspace
 from dorabatch.resources.workload import Workload
 
-SERVED = ("Workload", "Container", "Node", "Zone", "Workspace", *credit_kinds.KINDS)
+SERVED = ("Workload", "Container", "Node", "Zone", "Workspace", *CREDIT_KINDS)
 _APPLY_KEYS = frozenset({"manifest", "path", "accept_keys"})
 
 
@@ -108,7 +109,7 @@ async def list_kind(context: Context, request: Request) -> Response:
         PlainKinds(context.services, context.intake),
         CreditKinds(context.services),
     )
-    if kind in credit_kinds.KINDS:
+    if kind in CREDIT_KINDS:
         caller = context.caller(request)
         found = await run_in_threadpool(credits.records, caller, kind)
         table = credits.table
@@ -125,7 +126,7 @@ async def describe(context: Context, request: Request) -> Response:
     check_kind(caller, Verb.GET, kind)
     is_json = request.query_params.get("render") == "json"
     place = request.query_params.get("workspace") or context.home(caller)
-    if kind in credit_kinds.KINDS:
+    if kind in CREDIT_KINDS:
         credits = CreditKinds(context.services)
         record = await run_in_threadpool(credits.record, caller, kind, name)
     else:
@@ -181,7 +182,7 @@ class _Application:
             return done
         if isinstance(document, Node):
             return self._apply_node(document)
-        if document.kind in credit_kinds.KINDS:
+        if document.kind in CREDIT_KINDS:
             done, more = CreditKinds(self._context.services).apply(
                 self._caller, document
             )
@@ -264,7 +265,7 @@ def _delete(
     if kind == "Node":
         context.nodes.remove(name)
         return "deleted", f"node {name} removed"
-    if kind in credit_kinds.KINDS:
+    if kind in CREDIT_KINDS:
         return CreditKinds(context.services).delete(caller, kind, name)
     return PlainKinds(context.services, context.intake).delete(caller, kind, name)
 

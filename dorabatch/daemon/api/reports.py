@@ -16,10 +16,10 @@ from dorabatch.daemon.api.context import (
     read_body,
     text_field,
 )
-from dorabatch.daemon.report_mail import mail_report
-from dorabatch.daemon.report_period import Wanted
-from dorabatch.daemon.report_render import MEDIA, render
-from dorabatch.daemon.reports import Reports
+from dorabatch.daemon.report.gather import Reports
+from dorabatch.daemon.report.mail import mail_report
+from dorabatch.daemon.report.period import Wanted
+from dorabatch.daemon.report.render import MEDIA, render
 from dorabatch.daemon.rights import check_admin
 from dorabatch.errors import UserError
 

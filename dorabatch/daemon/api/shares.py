@@ -11,7 +11,6 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dorabatch.daemon import share_tree, turns
 from dorabatch.daemon.api.context import (
     Context,
     json_answer,
@@ -20,10 +19,11 @@ from dorabatch.daemon.api.context import (
     text_answer,
     text_field,
 )
-from dorabatch.daemon.policy_desk import CHANGES_SHOWN_MAX, Edit
+from dorabatch.daemon.order import share_tree, turns
 from dorabatch.daemon.rights import check_admin
 from dorabatch.daemon.rows import Cell, render_table
 from dorabatch.daemon.services import Services
+from dorabatch.daemon.shares.policy_desk import CHANGES_SHOWN_MAX, Edit
 from dorabatch.daemon.summary import find_workload
 from dorabatch.errors import UserError
 from dorabatch.fairshare import share_store

@@ -19,7 +19,7 @@ from dorabatch.daemon.api.context import Context, known_keys, read_body, text_fi
 from dorabatch.daemon.rights import check_admin
 from dorabatch.daemon.services import Services
 from dorabatch.daemon.specs import spec_of_text
-from dorabatch.daemon.whatif import PastJob, Question
+from dorabatch.daemon.whatif.compare import PastJob, Question
 from dorabatch.errors import NotFound, UserError
 from dorabatch.fairshare.settings import (
     parse_assignments,
@@ -119,7 +119,7 @@ async def _lines(question: Question) -> AsyncIterator[bytes]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "dorabatch.daemon.whatif_worker",
+        "dorabatch.daemon.whatif.worker",
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         limit=64 * 1024 * 1024,

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import select
 
 from dorabatch.daemon.api.kinds import CreditKinds
-from dorabatch.daemon.credit_beat import CreditBeat
+from dorabatch.daemon.credit.beat import CreditBeat
 from dorabatch.daemon.cycle import run_cycle
 from dorabatch.daemon.settle import end_containers, settle_gone
 from dorabatch.fairshare import ledger, tables

@@ -4,7 +4,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from dorabatch.daemon.credit_kinds import CreditKinds
+from dorabatch.daemon.credit.kinds import CreditKinds
 from dorabatch.errors import NotAllowed, NotFound, UserError
 from dorabatch.fairshare.period import ResetRule
 from dorabatch.resources.manifest import parse_manifest

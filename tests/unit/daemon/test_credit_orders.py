@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from dorabatch.daemon.credit_answers import (
+from dorabatch.daemon.credit.answers import (
     CreditAnswers,
     check_text,
     forecast_text,
     text_of,
 )
-from dorabatch.daemon.credit_orders import CreditOrders, Done, Order
+from dorabatch.daemon.credit.orders import CreditOrders, Done, Order
 from dorabatch.errors import NotAllowed, NotFound, Refused, UserError
 from dorabatch.units import credits_number
 from tests.makers import BOB, later

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from dorabatch.daemon.forecasts import Forecaster
+from dorabatch.daemon.order.forecasts import Forecaster
 from dorabatch.daemon.outlook import Start
 from dorabatch.daemon.settle import end_containers
 from dorabatch.daemon.why import why_text

@@ -4,7 +4,7 @@ import pytest
 
 from dorabatch.config import Settings
 from dorabatch.daemon.admission import check_site_bounds
-from dorabatch.daemon.credit_quote import hold_items
+from dorabatch.daemon.billing.quote import hold_items
 from dorabatch.daemon.cycle import run_cycle
 from dorabatch.daemon.ends import take_times
 from dorabatch.daemon.holding import amounts

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from dorabatch.clock import FakeClock
 from dorabatch.config import MailSettings, Settings
 from dorabatch.daemon.catalog import StoredObject, save_object
-from dorabatch.daemon.mail import MailSender, message_of
+from dorabatch.daemon.mail.sender import MailSender, message_of
 from dorabatch.daemon.main import compose
 from dorabatch.daemon.outbox import Letter, Mail, count_waiting
 from dorabatch.daemon.services import Services

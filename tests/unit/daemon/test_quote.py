@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from dorabatch.daemon.credit_kinds import CreditKinds
-from dorabatch.daemon.forecasts import Forecaster
+from dorabatch.daemon.credit.kinds import CreditKinds
+from dorabatch.daemon.order.forecasts import Forecaster
 from dorabatch.daemon.quote import quote, quote_text
 from dorabatch.errors import Refused
 from dorabatch.resources.manifest import parse_manifest

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from dorabatch.config import MailSettings, Settings
-from dorabatch.daemon.mail import MailSender
-from dorabatch.daemon.report_mail import mail_report
-from dorabatch.daemon.report_period import Wanted
-from dorabatch.daemon.report_render import MEDIA, render
-from dorabatch.daemon.reports import MAKERS, Asked, Reports
+from dorabatch.daemon.mail.sender import MailSender
+from dorabatch.daemon.report.gather import MAKERS, Asked, Reports
+from dorabatch.daemon.report.mail import mail_report
+from dorabatch.daemon.report.period import Wanted
+from dorabatch.daemon.report.render import MEDIA, render
 from dorabatch.errors import NotAllowed, NotFound, UserError
 from dorabatch.fairshare import ledger
 from dorabatch.fairshare.report_credit import Books, closing_line, statement_sheets

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from dorabatch.daemon.credit_desk import run_name
+from dorabatch.daemon.billing.desk import run_name
 from dorabatch.daemon.main import compose
-from dorabatch.daemon.ordering import rank_pending
-from dorabatch.daemon.policy_desk import Edit, PolicyDesk
+from dorabatch.daemon.order.ranking import rank_pending
 from dorabatch.daemon.services import Services
 from dorabatch.daemon.settle import settle_gone
+from dorabatch.daemon.shares.policy_desk import Edit, PolicyDesk
 from dorabatch.db import Tx, transaction
 from dorabatch.errors import ConfigError, NotFound, UserError
 from dorabatch.fairshare import share_store, terms

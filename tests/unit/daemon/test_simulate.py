@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dorabatch.daemon.simulate import Budgets, Jobs, Rules, Simulation
+from dorabatch.daemon.whatif.simulate import Budgets, Jobs, Rules, Simulation
 from dorabatch.fairshare.decide import PauseRule
 from dorabatch.fairshare.factor import Weights
 from dorabatch.fairshare.lane import LaneRule

@@ -10,7 +10,7 @@ import pytest
 from dorabatch.cmds.whatif import table_lines
 from dorabatch.daemon.api.whatif import ask
 from dorabatch.daemon.settle import settle_gone
-from dorabatch.daemon.whatif import (
+from dorabatch.daemon.whatif.compare import (
     NOISE,
     PastJob,
     Question,
@@ -18,7 +18,7 @@ from dorabatch.daemon.whatif import (
     plot_html,
     verdict,
 )
-from dorabatch.daemon.whatif_worker import question_of
+from dorabatch.daemon.whatif.worker import question_of
 from dorabatch.db import Tx
 from dorabatch.errors import NotFound
 from dorabatch.fairshare.shares import Account

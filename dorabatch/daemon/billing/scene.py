@@ -7,8 +7,8 @@ transaction. Reads only; decides nothing that `fairshare` decides.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from dorabatch.daemon.billing import Billing
-from dorabatch.daemon.credit_desk import CreditDesk, run_name
+from dorabatch.daemon.billing.charging import Billing
+from dorabatch.daemon.billing.desk import CreditDesk, run_name
 from dorabatch.fairshare.book import Book
 from dorabatch.fairshare.meter import Meter, runs_out_at
 from dorabatch.queue.board import Board

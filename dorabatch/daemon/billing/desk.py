@@ -1,7 +1,7 @@
 """Credit in memory: prices, balances, meters of live runs; where an account stands.
 
 Equal to the database after each commit: what is asked here costs no statement. Reads
-only; every posting is made in `billing` inside a transaction.
+only; every posting is made in `billing.charging` inside a transaction.
 """
 
 from collections.abc import Callable, Iterable, Sequence

@@ -13,8 +13,8 @@ from itertools import islice
 import numpy as np
 from sqlalchemy import Connection
 
-from dorabatch.daemon.credit_desk import RunClosed, run_name
-from dorabatch.daemon.policy_desk import PolicyDesk
+from dorabatch.daemon.billing.desk import RunClosed, run_name
+from dorabatch.daemon.shares.policy_desk import PolicyDesk
 from dorabatch.daemon.specs import spec_of_text
 from dorabatch.db import Tx
 from dorabatch.fairshare import share_store

@@ -9,8 +9,8 @@ from datetime import datetime
 
 import numpy as np
 
-from dorabatch.daemon.billing import Billing
-from dorabatch.daemon.credit_desk import CreditDesk
+from dorabatch.daemon.billing.charging import Billing
+from dorabatch.daemon.billing.desk import CreditDesk
 from dorabatch.fairshare.standing import SCAVENGER
 from dorabatch.queue.board import Board
 from dorabatch.queue.demand import IntArray, PendingArrays

@@ -7,10 +7,10 @@ once. Puts mails into the outbox and sends nothing itself.
 from dataclasses import dataclass, replace
 
 from dorabatch.daemon.outbox import Letter
-from dorabatch.daemon.report_page import render_page
-from dorabatch.daemon.report_render import render_table
-from dorabatch.daemon.report_text import period_text
-from dorabatch.daemon.reports import Asked, Reports
+from dorabatch.daemon.report.gather import Asked, Reports
+from dorabatch.daemon.report.page import render_page
+from dorabatch.daemon.report.render import render_table
+from dorabatch.daemon.report.text import period_text
 from dorabatch.daemon.services import Services
 from dorabatch.db import Tx
 from dorabatch.errors import UserError

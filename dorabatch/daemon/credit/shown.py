@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from dorabatch.daemon.credit_desk import run_name
-from dorabatch.daemon.credit_scene import present_scene
+from dorabatch.daemon.billing.desk import run_name
+from dorabatch.daemon.billing.scene import present_scene
 from dorabatch.daemon.services import Services
 from dorabatch.queue.records import Container
 from dorabatch.units import credits_number, microseconds_of, moment_of

@@ -6,7 +6,7 @@ Whatever comes from users is escaped. Reads nothing but the report.
 from datetime import tzinfo
 from html import escape
 
-from dorabatch.daemon.report_text import (
+from dorabatch.daemon.report.text import (
     cell_text,
     is_number,
     number_text,

@@ -6,8 +6,8 @@ Records and texts made from the ledger; changes nothing. Amounts are in credits.
 from datetime import datetime, timedelta
 from typing import Any
 
-from dorabatch.daemon.credit_kinds import CreditKinds, account_row
-from dorabatch.daemon.credit_orders import CreditOrders
+from dorabatch.daemon.credit.kinds import CreditKinds, account_row
+from dorabatch.daemon.credit.orders import CreditOrders
 from dorabatch.daemon.rights import Caller, check_admin
 from dorabatch.daemon.rows import Row, lay_out
 from dorabatch.daemon.services import Services

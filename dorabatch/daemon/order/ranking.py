@@ -10,7 +10,7 @@ from datetime import datetime
 import numpy as np
 
 from dorabatch.daemon.services import Services
-from dorabatch.daemon.usage_book import Standings
+from dorabatch.daemon.shares.usage_book import Standings
 from dorabatch.fairshare.factor import FairTree, credit_factor, fair_tree
 from dorabatch.fairshare.ranking import (
     ClaimTerms,

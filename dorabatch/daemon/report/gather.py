@@ -12,8 +12,8 @@ from fractions import Fraction
 
 from sqlalchemy import Connection
 
-from dorabatch.daemon.credit_desk import reset_rule
-from dorabatch.daemon.report_period import Wanted, read_period
+from dorabatch.daemon.billing.desk import reset_rule
+from dorabatch.daemon.report.period import Wanted, read_period
 from dorabatch.daemon.rights import Caller
 from dorabatch.daemon.services import Services
 from dorabatch.errors import NotAllowed, NotFound, UserError

@@ -14,7 +14,7 @@ import numpy as np
 
 from dorabatch.daemon.rows import Cell, Row
 from dorabatch.daemon.services import Services
-from dorabatch.daemon.usage_book import Standings
+from dorabatch.daemon.shares.usage_book import Standings
 from dorabatch.errors import NotFound
 from dorabatch.fairshare.factor import FairTree, fair_tree, level_fair_share
 from dorabatch.fairshare.share_edit import seat_name

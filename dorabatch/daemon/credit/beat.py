@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from dorabatch.daemon.billing import LOST_GPU, OUT_OF_CREDIT
-from dorabatch.daemon.credit_scene import Billed, RunOut, Scene, present_scene
-from dorabatch.daemon.credit_week import (
+from dorabatch.daemon.billing.charging import LOST_GPU, OUT_OF_CREDIT
+from dorabatch.daemon.billing.scene import Billed, RunOut, Scene, present_scene
+from dorabatch.daemon.billing.week import (
     boundaries,
     ended_allocations,
     missing_weeks,

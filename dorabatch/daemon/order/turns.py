@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from dorabatch.daemon.ordering import Ranked, rank_pending
+from dorabatch.daemon.order.ranking import Ranked, rank_pending
+from dorabatch.daemon.order.share_tree import compare, show_tree
 from dorabatch.daemon.rows import Cell
 from dorabatch.daemon.services import Services
-from dorabatch.daemon.share_tree import compare, show_tree
 from dorabatch.fairshare.ranking import TERMS, priority_parts, row_factors
 from dorabatch.queue.records import Workload, WorkloadId
 

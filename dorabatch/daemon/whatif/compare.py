@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dorabatch.daemon.simulate import Budgets, Jobs, Rules, Simulation
+from dorabatch.daemon.whatif.simulate import Budgets, Jobs, Rules, Simulation
 from dorabatch.fairshare.ranking import Formula
 from dorabatch.fairshare.settings import policy_settings
 from dorabatch.fairshare.share_edit import seat_name, seated

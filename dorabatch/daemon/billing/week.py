@@ -7,8 +7,8 @@ Runs inside the writer's transaction; what a week brings is decided in
 from collections.abc import Sequence
 from datetime import datetime
 
-from dorabatch.daemon.billing import Billing
-from dorabatch.daemon.credit_desk import CreditDesk
+from dorabatch.daemon.billing.charging import Billing
+from dorabatch.daemon.billing.desk import CreditDesk
 from dorabatch.db import Tx
 from dorabatch.fairshare import accounts, ledger
 from dorabatch.fairshare.book import Allocation, Posting

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from dorabatch.daemon.credit_desk import CreditDesk, RunClosed, run_name
-from dorabatch.daemon.credit_quote import accepted_items, hold_items
+from dorabatch.daemon.billing.desk import CreditDesk, RunClosed, run_name
+from dorabatch.daemon.billing.quote import accepted_items, hold_items
 from dorabatch.daemon.fleet import Fleet, NodeState
 from dorabatch.db import Tx
 from dorabatch.fairshare import ledger, terms

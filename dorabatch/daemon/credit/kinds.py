@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from dorabatch.daemon.applying import Applied
+from dorabatch.daemon.billing.week import open_weeks
 from dorabatch.daemon.catalog import (
     StoredObject,
     delete_object,
@@ -16,7 +17,6 @@ from dorabatch.daemon.catalog import (
     list_objects,
     save_object,
 )
-from dorabatch.daemon.credit_week import open_weeks
 from dorabatch.daemon.people import weekly_credit
 from dorabatch.daemon.rights import Caller
 from dorabatch.daemon.rows import Cell, Row, render_table

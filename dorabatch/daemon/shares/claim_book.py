@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from dorabatch.daemon.policy_desk import PolicyDesk
-from dorabatch.daemon.run_history import RunHistory
+from dorabatch.daemon.shares.policy_desk import PolicyDesk
+from dorabatch.daemon.shares.run_history import RunHistory
 from dorabatch.fairshare.settings import PolicySettings
 from dorabatch.placer.arrays import UNKNOWN_US
 from dorabatch.queue.demand import Claim

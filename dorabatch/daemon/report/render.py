@@ -12,8 +12,8 @@ from typing import Any
 
 import orjson
 
-from dorabatch.daemon.report_page import render_page
-from dorabatch.daemon.report_text import cell_text, is_number, period_text
+from dorabatch.daemon.report.page import render_page
+from dorabatch.daemon.report.text import cell_text, is_number, period_text
 from dorabatch.fairshare.sheet import Cell, Column, Kind, Report, Sheet
 from dorabatch.units import MICROSECONDS_PER_HOUR, render_credits
 

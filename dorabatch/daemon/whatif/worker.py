@@ -9,7 +9,7 @@ import os
 import sys
 from typing import Any
 
-from dorabatch.daemon.whatif import PastJob, Question, answer, plot_html
+from dorabatch.daemon.whatif.compare import PastJob, Question, answer, plot_html
 from dorabatch.fairshare.shares import Account
 
 NICE = 10

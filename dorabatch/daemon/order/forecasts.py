@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dorabatch import log
 from dorabatch.daemon.fleet import NodeState, NodeView
-from dorabatch.daemon.ordering import rank_pending
+from dorabatch.daemon.order.ranking import rank_pending
 from dorabatch.daemon.outlook import Outlook, Start
 from dorabatch.daemon.services import Services
 from dorabatch.db import Tx

@@ -1,7 +1,7 @@
 """What an admin orders by hand: grant, transfer, refund, expire; and who may see what.
 
 Each order is one transaction with actor and reason in the ledger, and with a key that
-makes a repeat harmless. Charges nothing: `billing` does.
+makes a repeat harmless. Charges nothing: `billing.charging` does.
 """
 
 from dataclasses import dataclass
