@@ -8,13 +8,16 @@ nothing of single nodes, ranks or requests.
 
 import numpy as np
 
-from dorabatch.placer.arrays import BoolArray
+from dorabatch.placer.arrays import BoolArray, IntArray
 from dorabatch.placer.score import FloatArray
 
 STEPS = 30
 CENTRE = 0.15
 STEP_PART = 0.95
 GAP_ENOUGH = 1e-5
+
+GOLDEN = 0.6180339887498949
+"""Offsets classes against each other, so that their roundings differ."""
 
 EVEN = 0.05
 """Weight of even slack: what the last of a resource on a shape costs (log barrier)."""
@@ -104,3 +107,22 @@ def _reach(value: FloatArray, change: FloatArray) -> float:
         return 1.0
     limit = float((-value[falling] / change[falling]).min())
     return min(1.0, STEP_PART * limit)
+
+
+def split(plan: FloatArray, of: IntArray) -> IntArray:
+    """shape[row] for rows of classes of[row], in the parts of plan[class, shape]."""
+    order = np.argsort(of, kind="stable")
+    classes, counts = np.unique(of[order], return_counts=True)
+    starts = np.cumsum(counts) - counts
+    rank = np.arange(len(of)) - np.repeat(starts, counts)
+    offset = np.repeat((np.arange(1, len(classes) + 1) * GOLDEN) % 1.0, counts)
+    point = (rank + offset) / np.repeat(counts, counts)
+    ladder = np.cumsum(plan, axis=1)
+    ladder /= np.maximum(ladder[:, -1:], 1e-12)
+    # One ascending list: class c's ladder lies in c..c+1.
+    flat = (ladder + np.arange(len(ladder))[:, None]).ravel()
+    shapes = plan.shape[1]
+    found = np.searchsorted(flat, of[order] + np.minimum(point, 1 - 1e-9), side="right")
+    shape = np.empty(len(of), dtype=np.int64)
+    shape[order] = np.minimum(found - of[order] * shapes, shapes - 1)
+    return shape

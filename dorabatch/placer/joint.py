@@ -10,32 +10,13 @@ from typing import NamedTuple
 import numpy as np
 
 from dorabatch.placer.arrays import USED_UP, WHOLE_GPU_MILLI, BoolArray, IntArray
+from dorabatch.placer.crowd import Needs, gather, needs_of
+from dorabatch.placer.fluid import split
 from dorabatch.placer.ground import State
 from dorabatch.placer.outlook import Outlook
 from dorabatch.placer.room import Items, Room
-from dorabatch.placer.slots import Joined, join_shares
 
-GOLDEN = 0.6180339887498949
 ROUNDS_MAX = 64
-
-
-def split(outlook: Outlook, of: IntArray) -> IntArray:
-    """shape[row] for rows of classes of[row], by the plan's shares; -1 = nowhere."""
-    order = np.argsort(of, kind="stable")
-    classes, counts = np.unique(of[order], return_counts=True)
-    starts = np.cumsum(counts) - counts
-    rank = np.arange(len(of)) - np.repeat(starts, counts)
-    offset = np.repeat((np.arange(1, len(classes) + 1) * GOLDEN) % 1.0, counts)
-    point = (rank + offset) / np.repeat(counts, counts)
-    ladder = np.cumsum(outlook.share, axis=1)
-    ladder /= np.maximum(ladder[:, -1:], 1e-12)
-    # One ascending list: class c's ladder lies in c..c+1.
-    flat = (ladder + np.arange(len(ladder))[:, None]).ravel()
-    shapes = outlook.share.shape[1]
-    found = np.searchsorted(flat, of[order] + np.minimum(point, 1 - 1e-9), side="right")
-    shape = np.empty(len(of), dtype=np.int64)
-    shape[order] = np.minimum(found - of[order] * shapes, shapes - 1)
-    return shape
 
 
 def fill(room: Room, items: Items) -> IntArray:
@@ -117,15 +98,31 @@ def place_jointly(state: State, outlook: Outlook, rows: IntArray) -> Joint:
     """
     of = state.classes.of[rows]
     joint = Joint(np.full(len(rows), -1), np.full(len(rows), -1))
-    shape = split(outlook, of)
-    shape[state.classes.gpu_count[of] == 0] = -1
     lone = np.ones(len(state.free), dtype=bool)
     lone[list(state.ground.sisters)] = False
-    for one in np.unique(shape[shape >= 0]).tolist():
+    needs = needs_of(state, outlook, lone)
+    count, milli = state.classes.gpu_count[of], state.classes.gpu_milli[of]
+    is_share = (count == 1) & (milli < WHOLE_GPU_MILLI)
+    shares = np.flatnonzero(is_share)
+    whole = np.flatnonzero(~is_share & (count > 0))
+    crowd = gather(state, outlook, needs, (of[shares], lone))
+    shape = split(outlook.share, of[whole])
+    shape[~needs.usable(of[whole], shape)] = -1
+    opened = np.full(len(crowd.shape) + 1, -1, dtype=np.int64)
+    for one in np.unique(np.append(shape, crowd.shape)).tolist():
         bins = np.flatnonzero((outlook.shape == one) & lone)
-        if len(bins):
-            which = np.flatnonzero(shape == one)
-            _one_shape(state, outlook, (bins, which, of[which]), joint)
+        if one < 0 or len(bins) == 0:
+            continue
+        which, groups = np.flatnonzero(shape == one), np.flatnonzero(crowd.shape == one)
+        items = _items(needs, one, (of[whole[which]], count[whole[which]]))
+        news = _new_gpus(needs, one, (of[shares], crowd.group, groups))
+        placed = _one_shape(state, outlook, bins, items.beside(news))
+        joint.bin[whole[which]] = placed[: len(which)]
+        opened[groups] = placed[len(which) :]
+    slots = np.append(_new_slots(state, opened[:-1], crowd.used), -1)
+    # A share has a group or an opened GPU, never both; -1 stands for neither.
+    joint.bin[shares] = np.maximum(opened[crowd.group], crowd.bin)
+    joint.slot[shares] = np.maximum(slots[crowd.group], crowd.slot)
     _without_gpus(state, outlook, (of, lone), joint)
     return joint
 
@@ -159,68 +156,39 @@ def _without_gpus(
 
 
 def _one_shape(
-    state: State,
-    outlook: Outlook,
-    asked: tuple[IntArray, IntArray, IntArray],
-    joint: Joint,
-) -> None:
-    """Fill the bins of one shape with rows `which` of classes `of`."""
-    bins, which, of = asked
-    items, good = _items(state, bins, of)
-    which, of = which[good], of[good]
-    milli = state.classes.gpu_milli[of]
-    is_share = (items.gpus == 1) & (milli < WHOLE_GPU_MILLI)
+    state: State, outlook: Outlook, bins: IntArray, items: Items
+) -> IntArray:
+    """Fill the bins of one shape; return the bin of each item, or -1."""
     room = Room(state, bins, float(outlook.cpu_mean[outlook.shape[bins[0]]]))
-    parts = np.flatnonzero(is_share)
-    joined = join_shares(room, state.rest[bins], items.take(parts), milli[parts])
-    whole = np.flatnonzero(~is_share)
-    news = np.ones(len(joined.cpu), dtype=np.int64)
-    placed = fill(
-        room,
-        Items(
-            np.arange(len(whole) + len(news)),
-            np.concatenate([items.gpus[whole], news]),
-            np.concatenate([items.cpu[whole], joined.cpu]).astype(np.int64),
-            np.concatenate([items.memory[whole], joined.memory]).astype(np.int64),
-        ),
-    )
-    joint.bin[which[whole]] = placed[: len(whole)]
-    # A share has a group or a slot, never both; -1 stands for neither.
-    if len(parts):
-        in_slot = np.flatnonzero(joined.group < 0)
-        _take_rests(state, joined, in_slot, milli[parts])
-        opened = np.append(placed[len(whole) :], -1)
-        slots = np.append(_new_slots(state, opened[:-1], joined.used), -1)
-        joint.bin[which[parts]] = np.maximum(opened[joined.group], joined.bin)
-        joint.slot[which[parts]] = np.maximum(slots[joined.group], joined.slot)
+    placed = fill(room, items)
     state.free[bins], state.cpu[bins] = room.free, room.cpu
     state.memory[bins] = room.memory
+    return placed
 
 
-def _items(state: State, bins: IntArray, of: IntArray) -> tuple[Items, IntArray]:
-    """Items for rows of classes of[row], and the rows that may use every bin."""
-    classes, ground, first = state.classes, state.ground, int(bins[0])
-    kinds, kind = np.unique(of, return_inverse=True)
-    usable: BoolArray = ground.allowed[np.ix_(kinds, bins)]
-    everywhere = np.asarray(usable.all(axis=1), dtype=bool)
-    good = np.flatnonzero(everywhere[kind.ravel()])
-    kind = kind.ravel()[good]
-    cpu = np.array([ground.cpu_need[k][first] for k in kinds.tolist()])
-    memory = np.array([ground.memory_need[k][first] for k in kinds.tolist()])
-    gpus = classes.gpu_count[of[good]]
-    return Items(np.arange(len(good)), gpus, cpu[kind], memory[kind]), good
+def _items(needs: Needs, shape: int, asked: tuple[IntArray, IntArray]) -> Items:
+    """Requests of classes of[row] for gpus[row] whole GPUs."""
+    of, gpus = asked
+    cpu, memory = needs.cpu[of, shape], needs.memory[of, shape]
+    return Items(np.arange(len(of)), gpus, cpu, memory)
 
 
-def _take_rests(
-    state: State, joined: Joined, in_slot: IntArray, milli: IntArray
-) -> None:
-    """Book shares that go to GPUs opened before."""
-    at = joined.bin[in_slot], joined.slot[in_slot]
-    np.subtract.at(state.rest, at, milli[in_slot])
-    state.rest[at] = np.where(state.rest[at] == 0, USED_UP, state.rest[at])
+def _new_gpus(
+    needs: Needs, shape: int, asked: tuple[IntArray, IntArray, IntArray]
+) -> Items:
+    """New GPUs `groups`, each for the shares of classes of[share] in group[share]."""
+    of, group, groups = asked
+    size = int(group.max(initial=-1)) + 1
+    of, group = of[group >= 0], group[group >= 0]
+    cpu, memory = (
+        np.bincount(group, need[of, shape], size)[groups].astype(np.int64)
+        for need in (needs.cpu, needs.memory)
+    )
+    ones = np.ones(len(groups), dtype=np.int64)
+    return Items(np.arange(len(groups)), ones, cpu, memory)
 
 
-def _new_slots(state: State, opened: IntArray, used: list[int]) -> IntArray:
+def _new_slots(state: State, opened: IntArray, used: IntArray) -> IntArray:
     """A free slot for each new shared GPU on bins opened[gpu]; books its rest."""
     slot = np.full(len(opened), -1, dtype=np.int64)
     order = np.argsort(opened, kind="stable")
@@ -230,6 +198,6 @@ def _new_slots(state: State, opened: IntArray, used: list[int]) -> IntArray:
     rank = np.arange(len(bins)) - np.repeat(starts, counts)
     unused = np.argsort(state.rest[bins] != 0, axis=1, kind="stable")
     slot[order] = unused[np.arange(len(bins)), rank]
-    left = WHOLE_GPU_MILLI - np.array(used, dtype=np.int64)[order]
+    left = WHOLE_GPU_MILLI - used[order]
     state.rest[bins, slot[order]] = np.where(left > 0, left, USED_UP)
     return slot

@@ -34,7 +34,7 @@ JOINT_MIN = 24
 """Fewer requests than this are placed one by one."""
 
 FILL_PART = 0.92
-FILL_PART_SHARES = 0.95
+FILL_PART_SHARES = 0.92
 """Of the free GPUs, what is filled jointly; the rest goes one by one."""
 
 
@@ -74,7 +74,6 @@ class _Walk:
         self.dead: set[int] = set()
         # Room is short: the rest is better placed one by one.
         self.full = False
-        self.has_shares = bool((requests.gpu_milli < WHOLE_GPU_MILLI).any())
         self.affinity = requests.affinity.copy()
         if policy.name == "random":
             self.affinity[self.affinity == Affinity.BEST] = Affinity.RANDOM
@@ -129,10 +128,10 @@ class _Walk:
         of = self.state.classes.of[live]
         milli = self.state.classes.gpu_count * self.state.classes.gpu_milli
         asked = np.cumsum(milli[of])
-        free = self.state.free.sum() * WHOLE_GPU_MILLI
-        free += int(np.maximum(self.state.rest, 0).sum())
-        part = FILL_PART_SHARES if self.has_shares else FILL_PART
-        end = int(np.searchsorted(asked, free * part))
+        rests = np.maximum(self.state.rest, 0)
+        free = float((rests * self.outlook.share_below[rests]).sum())
+        free += self.state.free.sum() * WHOLE_GPU_MILLI
+        end = int(np.searchsorted(asked, free * FILL_PART))
         alone = np.flatnonzero(self.requests.gang[live[:end]])
         if len(alone):
             end = int(alone[0])
@@ -157,8 +156,6 @@ class _Walk:
                 self.full = self.full or bool(lost)
                 for moved in lost:
                     heappush(left, moved)
-        # Rests of GPUs are what is left for shares: they go one by one from here.
-        self.full = self.full or self.has_shares
 
     def _claim(self, row: int, end: int) -> list[int]:
         """Give `row` room that rows of lower rank took; return those that lost it."""

@@ -27,6 +27,11 @@ class Items(NamedTuple):
         """Some of them, in the order given."""
         return Items(*(column[which] for column in self))
 
+    def beside(self, more: "Items") -> "Items":
+        """These, then `more`, numbered anew from 0."""
+        columns = [np.concatenate(pair) for pair in zip(self, more, strict=True)]
+        return Items(np.arange(len(columns[0])), *columns[1:])
+
     def heavy_first(self) -> "Items":
         """By CPUs, then memory, most first."""
         return self.take(np.lexsort((-self.memory, -self.cpu)))

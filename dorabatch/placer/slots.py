@@ -1,6 +1,7 @@
-"""Shares of a GPU joined: into opened GPUs, else with each other to one new GPU.
+"""Shares of a GPU put together so that the fewest GPUs are opened for them.
 
-Best fit, largest first. It sees one shape of node at a time and ranks nothing.
+The largest share opens a GPU, and what fills the rest best joins it. Sees sizes and
+amounts only; it knows neither nodes nor ranks.
 """
 
 from typing import NamedTuple
@@ -8,85 +9,130 @@ from typing import NamedTuple
 import numpy as np
 
 from dorabatch.placer.arrays import WHOLE_GPU_MILLI, IntArray
-from dorabatch.placer.room import Items, Room
+
+NEVER = 10**6
+"""More pieces than a GPU has thousandths: a sum nobody reaches."""
+
+SIZES_MAX = 48
+"""Different sizes looked at for one rest; of more, an even sample."""
 
 
-class Joined(NamedTuple):
-    """group[share]: number of the new GPU it shares, or -1.
+def fullest(room: int, sizes: IntArray, counts: IntArray) -> IntArray:
+    """taken[size]: how many of each to take so that `room` is used best.
 
-    bin[share], slot[share]: the opened GPU it goes to, or -1;
-    cpu, memory, used (thousandths of the GPU): lists per new GPU.
+    Among equal sums the one of fewest pieces: small ones are wanted elsewhere. A
+    bounded knapsack over sums 0..room, all in thousandths of a GPU.
     """
-
-    group: IntArray
-    bin: IntArray
-    slot: IntArray
-    cpu: list[int]
-    memory: list[int]
-    used: list[int]
-
-
-class Rests:
-    """Things with a rest, found by the smallest rest that is enough."""
-
-    __slots__ = ("_bits", "_by_rest")
-
-    def __init__(self) -> None:
-        self._by_rest: list[list[int]] = [[] for _ in range(WHOLE_GPU_MILLI + 1)]
-        self._bits = 0
-
-    def add(self, rest: int, what: int) -> None:
-        """Keep `what` with a rest of more than 0."""
-        if rest > 0:
-            self._by_rest[rest].append(what)
-            self._bits |= 1 << rest
-
-    def pop(self, size: int) -> tuple[int, int] | None:
-        """Take (rest, what) with the smallest rest of at least `size`."""
-        above = self._bits >> size
-        if not above:
-            return None
-        rest = size + (above & -above).bit_length() - 1
-        what = self._by_rest[rest].pop()
-        if not self._by_rest[rest]:
-            self._bits &= ~(1 << rest)
-        return rest, what
+    taken = np.zeros(len(sizes), dtype=np.int64)
+    able = np.flatnonzero((sizes <= room) & (counts > 0))
+    if len(able) > SIZES_MAX:
+        able = able[(np.arange(SIZES_MAX) * len(able)) // SIZES_MAX]
+    pieces = np.full(room + 1, NEVER, dtype=np.int64)
+    pieces[0] = 0
+    steps = [pieces]
+    for at in able.tolist():
+        size = int(sizes[at])
+        more = pieces.copy()
+        for count in range(1, min(int(counts[at]), room // size) + 1):
+            many = count * size
+            np.minimum(more[many:], pieces[:-many] + count, out=more[many:])
+        pieces = more
+        steps.append(pieces)
+    total = int(np.flatnonzero(pieces < NEVER)[-1])
+    for before, at in zip(steps[-2::-1], able[::-1].tolist(), strict=True):
+        if pieces[total] < before[total]:
+            taken[at] = _pieces_used(pieces, before, total, int(sizes[at]))
+            total -= int(taken[at] * sizes[at])
+        pieces = before
+    return taken
 
 
-def join_shares(room: Room, rests: IntArray, items: Items, milli: IntArray) -> Joined:
-    """Give each share a place in an opened GPU or a part of a new one.
+def _pieces_used(pieces: IntArray, before: IntArray, total: int, size: int) -> int:
+    """How many of `size` the best way to `total` has."""
+    count = 1
+    while before[total - count * size] + count != pieces[total]:
+        count += 1
+    return count
 
-    rests[bin of room, slot] of opened GPUs; items[i] asks for milli[i].
-    """
-    count = len(milli)
-    group, bins, slots = (np.full(count, -1, dtype=np.int64) for _ in range(3))
-    joined = Joined(group, bins, slots, [], [], [])
-    found = Rests()
-    where, slot = np.nonzero(rests > 0)
-    for number, rest in enumerate(rests[where, slot].tolist()):
-        found.add(rest, -1 - number)
-    sizes, cpus, mibs = milli.tolist(), items.cpu.tolist(), items.memory.tolist()
-    for share in np.lexsort((-items.cpu, -milli)).tolist():
-        size, cpu, mib = sizes[share], cpus[share], mibs[share]
-        hit = found.pop(size)
-        if hit is not None and hit[1] < 0:
-            at = int(where[-1 - hit[1]])
-            if room.cpu[at] < cpu or room.memory[at] < mib:
-                hit = None
-            else:
-                room.cpu[at] -= cpu
-                room.memory[at] -= mib
-                bins[share], slots[share] = room.bin[at], slot[-1 - hit[1]]
-                found.add(hit[0] - size, hit[1])
-                continue
-        if hit is None:
-            hit = WHOLE_GPU_MILLI, len(joined.cpu)
-            for column in (joined.cpu, joined.memory, joined.used):
-                column.append(0)
-        rest, what = hit
-        group[share] = what
-        joined.cpu[what] += cpu
-        joined.memory[what] += mib
-        joined.used[what] += size
-        found.add(rest - size, what)
-    return joined
+
+class Pile:
+    """Shares of one size, the heaviest at the front."""
+
+    __slots__ = ("first", "last", "rows")
+
+    def __init__(self, rows: list[int]) -> None:
+        self.rows = rows
+        self.first, self.last = 0, len(rows)
+
+    def __len__(self) -> int:
+        return self.last - self.first
+
+    def look(self, count: int, *, heavy: bool) -> list[int]:
+        """The heaviest, or the lightest."""
+        if heavy:
+            return self.rows[self.first : self.first + count]
+        return self.rows[self.last - count : self.last]
+
+    def drop(self, count: int, *, heavy: bool) -> None:
+        """Take off the heaviest, or the lightest."""
+        if heavy:
+            self.first += count
+        else:
+            self.last -= count
+
+
+class Piles(NamedTuple):
+    """sizes[pile], the largest first, and the shares of each."""
+
+    sizes: IntArray
+    piles: list[Pile]
+
+    def counts(self) -> IntArray:
+        """How many shares each pile has left."""
+        return np.array([len(pile) for pile in self.piles], dtype=np.int64)
+
+    def look(self, pattern: IntArray, *, heavy: bool) -> list[int]:
+        """Shares pattern[pile], the heaviest or the lightest of each pile."""
+        return [
+            share
+            for at in np.flatnonzero(pattern).tolist()
+            for share in self.piles[at].look(int(pattern[at]), heavy=heavy)
+        ]
+
+    def drop(self, pattern: IntArray, *, heavy: bool) -> None:
+        """Take those off."""
+        for at in np.flatnonzero(pattern).tolist():
+            self.piles[at].drop(int(pattern[at]), heavy=heavy)
+
+
+def sort_out(milli: IntArray, weight: IntArray, rows: IntArray) -> Piles:
+    """Shares `rows` by size; milli[share], and weight[share] (milli-CPUs)."""
+    order = rows[np.lexsort((-weight[rows], -milli[rows]))]
+    sizes, starts = np.unique(-milli[order], return_index=True)
+    parts = np.split(order, starts[1:]) if len(order) else []
+    return Piles(-sizes, [Pile(part.tolist()) for part in parts])
+
+
+def compose(left: Piles) -> list[list[int]]:
+    """Shares that make up one GPU each; every share is in one of them."""
+    groups: list[list[int]] = []
+    counts = left.counts()
+    while counts.any():
+        first = int(np.flatnonzero(counts)[0])
+        counts[first] -= 1
+        room = WHOLE_GPU_MILLI - int(left.sizes[first])
+        pattern = fullest(room, left.sizes, counts)
+        counts[first] += 1
+        used = pattern.copy()
+        used[first] += 1
+        times = int((counts[used > 0] // used[used > 0]).min())
+        counts -= times * used
+        # The heaviest with the lightest: what a GPU asks for evens out.
+        opener = np.zeros_like(pattern)
+        opener[first] = 1
+        for _ in range(times):
+            groups.append(left.look(opener, heavy=True))
+            left.drop(opener, heavy=True)
+            groups[-1] += left.look(pattern, heavy=False)
+            left.drop(pattern, heavy=False)
+    return groups

@@ -81,6 +81,32 @@ def test_joint_placement_keeps_every_promise(nodes, queue, seed):
 
 
 @settings(max_examples=100, deadline=None)
+@given(CLUSTER, QUEUE, LONG_QUEUE)
+def test_joint_placement_beside_what_runs_keeps_every_promise(nodes, before, queue):
+    empty, running = _ground(nodes), make_requests(before)
+    used = _used(empty, running, place(running, empty))
+    requests = make_requests(queue)
+    with patch.object(rank_order, "JOINT_MIN", 2):
+        plan = place(requests, used)
+    assert violations(requests, used, plan) == []
+
+
+def _used(cluster, requests, plan):
+    """The cluster with a plan's placements running on it."""
+    books = LoopBooks(cluster)
+    rows = {int(key): row for row, key in enumerate(requests.key)}
+    for placement in plan.placements:
+        books.take(requests, rows[placement.key], placement)
+    return replace(
+        cluster,
+        gpus_free=np.array(books.free).reshape(cluster.gpus_free.shape),
+        gpu_rest_milli=np.array(books.rest).reshape(cluster.gpu_rest_milli.shape),
+        cpu_free_milli=np.array(books.cpu),
+        memory_free_mib=np.array(books.memory),
+    )
+
+
+@settings(max_examples=100, deadline=None)
 @given(CLUSTER, WHOLE_QUEUE, st.integers(0, 50))
 def test_first_fit_equals_plain_loops(nodes, queue, seed):
     # One model per node: mixed nodes are covered by the promises above.

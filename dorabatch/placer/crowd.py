@@ -1,0 +1,212 @@
+"""Shares of a GPU on their way to nodes: opened GPUs first, then new ones together.
+
+Puts shares into rests they fill well, joins the others to whole GPUs (`slots`) and
+says which shape of node each of those belongs on. Where on the shape is not its matter.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from dorabatch.placer.arrays import USED_UP, WHOLE_GPU_MILLI, BoolArray, IntArray
+from dorabatch.placer.fluid import fluid_plan, split
+from dorabatch.placer.ground import State
+from dorabatch.placer.outlook import CPU_UNIT, MEMORY_UNIT, Outlook
+from dorabatch.placer.score import FloatArray
+from dorabatch.placer.slots import Piles, compose, fullest, sort_out
+
+BUCKETS = 12
+"""New GPUs of one kind are told apart by CPUs in so many steps."""
+
+SLACK = 1.05
+"""What a shape gives new shared GPUs, per what the plan has for their shares."""
+
+
+class Needs(NamedTuple):
+    """cpu[class, shape], memory[class, shape]; allowed[class, shape]: on all its nodes.
+
+    room[shape, (milli-CPUs, MiB)] of an empty node.
+    """
+
+    cpu: IntArray
+    memory: IntArray
+    allowed: BoolArray
+    room: IntArray
+
+    def usable(self, of: IntArray, shape: IntArray) -> BoolArray:
+        """Whether class of[i] may use shape[i] and an empty node is large enough."""
+        good = self.allowed[of, shape] & (self.cpu[of, shape] <= self.room[shape, 0])
+        return np.asarray(good & (self.memory[of, shape] <= self.room[shape, 1]))
+
+
+class Crowd(NamedTuple):
+    """bin[share], slot[share]: the opened GPU it got, or -1.
+
+    group[share]: the new GPU it is part of, or -1; shape[group]: where that belongs,
+    or -1; used[group]: thousandths of it.
+    """
+
+    bin: IntArray
+    slot: IntArray
+    group: IntArray
+    shape: IntArray
+    used: IntArray
+
+
+def needs_of(state: State, outlook: Outlook, lone: BoolArray) -> Needs:
+    """What each class takes on each shape, and whether it may use all nodes of it."""
+    ground = state.ground
+    shapes = outlook.share.shape[1]
+    _, first = np.unique(outlook.shape, return_index=True)
+    cpu = np.array([need[first] for need in ground.cpu_need])
+    memory = np.array([need[first] for need in ground.memory_need])
+    allowed = np.zeros((len(state.classes), shapes), dtype=bool)
+    for shape in range(shapes):
+        bins = np.flatnonzero((outlook.shape == shape) & lone)
+        if len(bins):
+            allowed[:, shape] = ground.allowed[:, bins].all(axis=1)
+    return Needs(cpu, memory, allowed, ground.total[first, 1:])
+
+
+def gather(
+    state: State, outlook: Outlook, needs: Needs, asked: tuple[IntArray, BoolArray]
+) -> Crowd:
+    """Places on `lone` bins for shares of classes of[share].
+
+    What opened GPUs get is booked, new GPUs are not.
+    """
+    of, lone = asked
+    none = np.full(len(of), -1, dtype=np.int64)
+    crowd = Crowd(none, none.copy(), none.copy(), none[:0], none[:0])
+    milli, weight = state.classes.gpu_milli[of], state.classes.cpu_milli[of]
+    made: list[list[int]] = []
+    kinds, kind = np.unique(needs.allowed[of], axis=0, return_inverse=True)
+    for at in np.argsort(kinds.sum(axis=1), kind="stable").tolist():
+        piles = sort_out(milli, weight, np.flatnonzero(kind.ravel() == at))
+        _into_opened(
+            state, outlook, (of, piles, lone & kinds[at][outlook.shape]), crowd
+        )
+        made.extend(compose(piles))
+    for number, members in enumerate(made):
+        crowd.group[members] = number
+    joined = crowd.group >= 0
+    shares = of[joined], crowd.group[joined], milli[joined]
+    sums = np.bincount(crowd.group[joined], milli[joined], minlength=len(made))
+    return crowd._replace(
+        shape=_spread(outlook, needs, shares, len(made)),
+        used=sums.astype(np.int64),
+    )
+
+
+def _into_opened(
+    state: State,
+    outlook: Outlook,
+    asked: tuple[IntArray, Piles, BoolArray],
+    crowd: Crowd,
+) -> None:
+    """Fill the rests of opened GPUs on usable bins, the smallest first."""
+    of, piles, usable = asked
+    bins, slots = np.nonzero(np.where(usable[:, None], state.rest, 0) > 0)
+    rests = state.rest[bins, slots]
+    kept = state.free[bins] * outlook.cpu_mean[outlook.shape[bins]]
+    order = np.lexsort((kept - state.cpu[bins], rests))
+    values, starts = np.unique(rests[order], return_index=True)
+    for rest, part in zip(values.tolist(), np.split(order, starts[1:]), strict=False):
+        pattern = fullest(rest, piles.sizes, piles.counts())
+        for at in part.tolist():
+            if (pattern > piles.counts()).any():
+                pattern = fullest(rest, piles.sizes, piles.counts())
+            if not pattern.any():
+                break
+            place = int(bins[at]), int(slots[at])
+            room = state.cpu[place[0]] - kept[at], state.memory[place[0]]
+            members = _members(state, of, piles, (pattern, place[0], room))
+            crowd.bin[members], crowd.slot[members] = place
+            left = rest - int(state.classes.gpu_milli[of[members]].sum())
+            state.rest[place] = left or USED_UP
+
+
+def _members(
+    state: State,
+    of: IntArray,
+    piles: Piles,
+    asked: tuple[IntArray, int, tuple[float, float]],
+) -> list[int]:
+    """Shares taken off the piles and booked on a bin; none where all are too heavy."""
+    pattern, bin_, (cpu_left, memory_left) = asked
+    for heavy in (True, False):
+        members = piles.look(pattern, heavy=heavy)
+        classes = of[members].tolist()
+        cpu = sum(int(state.ground.cpu_need[c][bin_]) for c in classes)
+        memory = sum(int(state.ground.memory_need[c][bin_]) for c in classes)
+        if cpu <= cpu_left and memory <= memory_left:
+            piles.drop(pattern, heavy=heavy)
+            state.cpu[bin_] -= cpu
+            state.memory[bin_] -= memory
+            return members
+    return []
+
+
+def _spread(
+    outlook: Outlook,
+    needs: Needs,
+    shares: tuple[IntArray, IntArray, IntArray],
+    groups: int,
+) -> IntArray:
+    """shape[group] for new GPUs made of shares (of, group, milli); -1 = nowhere."""
+    of, group, milli = shares
+    shapes = outlook.share.shape[1]
+    if groups == 0:
+        return np.zeros(0, dtype=np.int64)
+    usable = np.ones((groups, shapes), dtype=bool)
+    np.logical_and.at(usable, group, needs.allowed[of])
+    cpu, memory = (
+        _sums(group, needs.cpu[of], groups),
+        _sums(group, needs.memory[of], groups),
+    )
+    usable &= (cpu <= needs.room[:, 0]) & (memory <= needs.room[:, 1])
+    bucket = _buckets(usable, cpu.mean(axis=1))
+    buckets = int(bucket.max()) + 1
+    size = np.bincount(bucket).astype(np.float64)
+    need = np.ones((buckets, shapes, 3))
+    need[:, :, 1] = _sums(bucket, cpu, buckets) / size[:, None] / CPU_UNIT
+    need[:, :, 2] = _sums(bucket, memory, buckets) / size[:, None] / MEMORY_UNIT
+    good = np.ones((buckets, shapes), dtype=bool)
+    np.logical_and.at(good, bucket, usable)
+    need[~good] = np.inf
+    room = _room_planned(outlook, needs, of, (milli / WHOLE_GPU_MILLI, groups))
+    plan = fluid_plan(size, need / groups, room / groups, np.zeros((buckets, shapes)))
+    plan = np.where(plan.sum(axis=1, keepdims=True) > 1e-6, plan, good * 1.0)
+    return np.where(good[bucket].any(axis=1), split(plan, bucket), -1)
+
+
+def _sums(at: IntArray, amounts: IntArray | FloatArray, size: int) -> FloatArray:
+    """sums[at, shape] of amounts[i, shape]."""
+    columns = [np.bincount(at, column, size) for column in amounts.T]
+    return np.column_stack(columns).astype(np.float64)
+
+
+def _buckets(usable: BoolArray, cpu: FloatArray) -> IntArray:
+    """bucket[group]: alike in where they may go and about alike in CPUs."""
+    _, kind = np.unique(usable, axis=0, return_inverse=True)
+    kind = kind.ravel()
+    order = np.lexsort((cpu, kind))
+    counts = np.bincount(kind)
+    starts = np.cumsum(counts) - counts
+    rank = np.empty(len(kind), dtype=np.int64)
+    rank[order] = np.arange(len(kind)) - np.repeat(starts, counts)
+    step = rank * BUCKETS // counts[kind]
+    return np.unique(kind * BUCKETS + step, return_inverse=True)[1].ravel()
+
+
+def _room_planned(
+    outlook: Outlook, needs: Needs, of: IntArray, asked: tuple[FloatArray, int]
+) -> FloatArray:
+    """room[shape, resource]: what the plan has for these shares, for so many GPUs."""
+    gpu, groups = asked
+    part = outlook.share[of]
+    gpus = (part * gpu[:, None]).sum(axis=0)
+    cpu = (part * needs.cpu[of]).sum(axis=0) / CPU_UNIT
+    memory = (part * needs.memory[of]).sum(axis=0) / MEMORY_UNIT
+    gpus = gpus * groups / max(float(gpus.sum()), 1e-9)
+    return np.column_stack([gpus, cpu, memory]) * SLACK
