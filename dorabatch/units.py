@@ -25,14 +25,29 @@ _DECIMALS = 6
 _PER_SECOND = 1_000_000
 
 
-def parse_price(written: object, *, what: str = "price") -> MicroCredits:
-    """Micro-credits per GPU and hour from "2.5", 2.5 or 2; exact or refused."""
-    return _parse(written, what, "a number of credits per hour such as 2.5")
-
-
 def parse_credits(written: object, *, what: str = "credits") -> MicroCredits:
     """Micro-credits from "500", 500 or 0.25; exact or refused."""
-    return _parse(written, what, "a number of credits such as 500")
+    example = "a number of credits such as 500"
+    # A bool is an int to Python, and YAML reads an unquoted `yes` as True.
+    if isinstance(written, bool) or not isinstance(
+        written, str | int | float | Decimal
+    ):
+        raise UserError(f"{what} {written!r} is not a number; write {example}")
+    try:
+        value = Decimal(str(written).strip())
+    except InvalidOperation as error:
+        raise UserError(
+            f"{what} {written!r} is not a number; write {example}"
+        ) from error
+    if not value.is_finite():
+        raise UserError(f"{what} {written!r} is not finite; write {example}")
+    if value < 0:
+        raise UserError(f"{what} {written!r} is below zero; 0 or more is allowed")
+    if value > PRICE_CREDITS_MAX:
+        raise UserError(
+            f"{what} {written!r} is too large; at most {PRICE_CREDITS_MAX} is allowed"
+        )
+    return _exact_micro(value, what, written)
 
 
 def render_credits(amount: int) -> str:
@@ -75,39 +90,6 @@ def amount_for(
         elapsed_microseconds >= 0, f"{elapsed_microseconds} us of use are below zero"
     )
     return MicroCredits(price_per_hour * gpu_milli * elapsed_microseconds // _GPU_HOUR)
-
-
-def paid_microseconds(
-    amount: int, *, price_per_hour: int, gpu_milli: int
-) -> int | None:
-    """How long an amount pays for; None: forever, since nothing is charged."""
-    burn = price_per_hour * gpu_milli
-    if burn == 0:
-        return None
-    return max(0, amount) * _GPU_HOUR // burn
-
-
-def _parse(written: object, what: str, example: str) -> MicroCredits:
-    # A bool is an int to Python, and YAML reads an unquoted `yes` as True.
-    if isinstance(written, bool) or not isinstance(
-        written, str | int | float | Decimal
-    ):
-        raise UserError(f"{what} {written!r} is not a number; write {example}")
-    try:
-        value = Decimal(str(written).strip())
-    except InvalidOperation as error:
-        raise UserError(
-            f"{what} {written!r} is not a number; write {example}"
-        ) from error
-    if not value.is_finite():
-        raise UserError(f"{what} {written!r} is not finite; write {example}")
-    if value < 0:
-        raise UserError(f"{what} {written!r} is below zero; 0 or more is allowed")
-    if value > PRICE_CREDITS_MAX:
-        raise UserError(
-            f"{what} {written!r} is too large; at most {PRICE_CREDITS_MAX} is allowed"
-        )
-    return _exact_micro(value, what, written)
 
 
 def _exact_micro(value: Decimal, what: str, written: object) -> MicroCredits:

@@ -68,20 +68,6 @@ def period_at(now: datetime, rule: ResetRule) -> Period:
     return Period(start=start, end=end)
 
 
-def due_reset(
-    now: datetime, rule: ResetRule, *, last_reset: datetime | None
-) -> Period | None:
-    """The week to open now, or None when it was opened already.
-
-    After any downtime only the present week is opened; a clock that went back opens
-    nothing.
-    """
-    present = period_at(now, rule)
-    if last_reset is not None and last_reset >= present.start:
-        return None
-    return present
-
-
 def _moment(midnight: datetime, rule: ResetRule) -> datetime:
     local = midnight.replace(
         hour=rule.hour, minute=rule.minute, tzinfo=rule.zone, fold=0

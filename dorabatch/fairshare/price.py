@@ -62,11 +62,6 @@ class PriceBook:
         """Whether a price was ever written for the model here."""
         return (zone, model) in self._rows or (ANY_ZONE, model) in self._rows
 
-    def dearest(self, zone: str, models: Iterable[str], at: datetime) -> MicroCredits:
-        """The highest price among the models a workload accepts."""
-        prices = [self.price_at(zone, model, at) for model in models]
-        return max(prices, default=FREE)
-
     def segments(
         self, zone: str, model: str, *, start: datetime, end: datetime, locked: bool
     ) -> tuple[PriceSegment, ...]:

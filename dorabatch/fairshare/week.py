@@ -5,11 +5,19 @@ named after the week and the account, so doing it twice changes nothing.
 """
 
 from dataclasses import dataclass
+from datetime import timedelta
 
+from dorabatch.errors import UserError
 from dorabatch.fairshare.book import Allocation, Posting
-from dorabatch.fairshare.charge import pro_rated, rollover
 from dorabatch.fairshare.period import Period
-from dorabatch.units import microseconds_of, moment_of
+from dorabatch.units import (
+    MicroCredits,
+    microseconds,
+    microseconds_of,
+    moment_of,
+)
+
+MILLION = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +29,14 @@ class WeeklyCredit:
     amount: int
     on_exhaust: str
     rollover_ppm: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollover:
+    """What happens to the credit left at the end of a week."""
+
+    rolled: MicroCredits
+    expired: MicroCredits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,3 +147,24 @@ def expiry_of(row: Allocation, at: int, now: int) -> Posting:
         chain=(row.account,),
         allocation_id=row.id,
     )
+
+
+def pro_rated(
+    period_amount: int, *, left: timedelta, period: timedelta
+) -> MicroCredits:
+    """The share of a period's credit for one who joins with part of it left."""
+    if period <= timedelta():
+        raise UserError(f"period {period} is not allowed; it must be above 0")
+    part = max(timedelta(), min(left, period))
+    return MicroCredits(period_amount * microseconds(part) // microseconds(period))
+
+
+def rollover(left: int, *, period_amount: int, rollover_ppm: int) -> Rollover:
+    """Split what is left: up to the cap it lives one more period, the rest expires."""
+    if not 0 <= rollover_ppm <= MILLION:
+        raise UserError(
+            f"rollover_ppm {rollover_ppm} is not allowed; write 0 to {MILLION}"
+        )
+    kept = max(0, left)
+    rolled = min(kept, period_amount * rollover_ppm // MILLION)
+    return Rollover(rolled=MicroCredits(rolled), expired=MicroCredits(kept - rolled))

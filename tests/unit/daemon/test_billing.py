@@ -1,6 +1,8 @@
 """Charging in the daemon: liens, ticks, ends, refunds, what happens at the limit."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -11,11 +13,15 @@ from dorabatch.daemon.describe import describe_workload, workload_record
 from dorabatch.daemon.kept_rows import KeptRows
 from dorabatch.daemon.listing import answer, parse_question
 from dorabatch.queue.states import AfterStop, Outcome, State
-from dorabatch.units import render_credits
+from dorabatch.units import microseconds_of, render_credits
 from tests.makers import RTX, V100, gpus, hold
 from tests.unit.daemon.conftest import Parts, caller
 from tests.unit.daemon.credits import Site, site_of
 
+GOLDEN = json.loads(
+    (Path(__file__).parents[2] / "cases" / "credits_golden.json").read_text()
+)
+TICKS = GOLDEN["C2_tick_invariance"]
 CREDIT = 1_000_000
 HOUR = 3600
 
@@ -60,17 +66,17 @@ def test_the_lien_table(site: Site) -> None:
     assert (now.available, now.liens) == (before - 7_500_000, 0)
 
 
-@pytest.mark.parametrize("tick", [1, 7, 30, 300, 1000])
-def test_no_tick_length_changes_the_bill(parts: Parts, tick: int) -> None:
-    site = site_of(parts)
-    site.price("1.1")
-    site.beat._settings = CreditSettings(tick_seconds=tick)
-    key = site.run("a", options={"gpus": "3"})
-    for _ in range(1000 // tick):
-        site.wait(tick)
-    site.wait(1000 % tick)
+@pytest.mark.parametrize(("tick", "total"), TICKS["total"].items())
+def test_no_tick_length_changes_the_bill(parts: Parts, tick: str, total: int) -> None:
+    site, seconds = site_of(parts), int(tick)
+    site.price(render_credits(TICKS["price_ucr_h"]))
+    site.beat._settings = CreditSettings(tick_seconds=seconds)
+    key = site.run("a", options={"gpus": str(TICKS["gpus"])})
+    for _ in range(TICKS["seconds"] // seconds):
+        site.wait(seconds)
+    site.wait(TICKS["seconds"] % seconds)
     site.end(key)
-    assert site.charged() == 916_666
+    assert site.charged() == total
 
 
 def test_waiting_and_starting_cost_nothing(site: Site) -> None:
@@ -114,17 +120,39 @@ def test_a_site_may_reprice_what_runs(site: Site) -> None:
 def test_the_dearest_model_has_to_be_covered_and_the_placed_one_is_held(
     parts: Parts,
 ) -> None:
-    site = site_of(parts)
+    row, site = GOLDEN["C10_model_list"], site_of(parts)
     site.price(2.5, V100)
     site.price(1.1, RTX)
-    site.gpus = gpus(4, RTX)
-    site.seen()
-    site.weekly(10)
-    models = {"gpus": "2", "time": "2h", "gpu_models": [RTX, V100]}
-    done = parts.submit("a", options=models)
+    site.weekly(20)
+    before = site.standing().available
+    options = {
+        "gpus": str(row["gpus"]),
+        "time": f"{row['limit_s']}s",
+        "gpu_models": row["accept"],
+    }
+    done = parts.submit("a", options=options)
+    services = parts.services
+    workload = services.board.workloads[done.workload_id]
+    at = microseconds_of(parts.clock.now())
+    need = services.billing.need(workload, 1, at)
+    assert need == row["lien"]
+    site.gpus = gpus(4, row["placed"])
     site.cycle()
     site.start(done.workload_id)
-    assert site.standing().liens == 4_400_000
+    assert site.standing().liens == row["charge_2h"]
+    assert need - site.standing().liens == row["released"]
+    site.wait(row["limit_s"])
+    site.end(done.workload_id)
+    assert site.charged() == row["charge_2h"]
+    assert site.standing().available == before - row["charge_2h"]
+
+
+def test_open_ended_work_is_quoted_one_hour(site: Site) -> None:
+    done = site.parts.submit("a")
+    services = site.parts.services
+    workload = services.board.workloads[done.workload_id]
+    at = microseconds_of(site.parts.clock.now())
+    assert services.billing.need(workload, 1, at) == 2_500_000
 
 
 def test_what_is_not_covered_waits_with_a_sentence(site: Site) -> None:
@@ -266,6 +294,20 @@ def test_a_site_may_keep_what_a_lost_run_cost_before_the_loss(site: Site) -> Non
     site.tend()
     site.end(key, outcome=Outcome.NODE_LOST, after=AfterStop.REQUEUE)
     assert site.charged() == 25 * CREDIT + 2_500_000
+
+
+def test_the_time_that_a_node_lost_is_given_back(site: Site) -> None:
+    row = GOLDEN["C6_refund"]
+    site.parts.services.credits.settings = CreditSettings(refund_lost_runs=False)
+    site.gpus = gpus(8, V100)
+    site.seen()
+    key = site.run("a", options={"gpus": "8"})
+    site.wait(10 * HOUR)
+    assert site.charged() == row["charge_10h_8xV100"]
+    lost = {"outcome": Outcome.NODE_LOST, "after": AfterStop.REQUEUE}
+    site.end(key, at=2 * HOUR, **lost)
+    assert row["charge_10h_8xV100"] - site.charged() == row["refund_lost_2h"]
+    assert site.charged() == row["net"]
 
 
 def test_while_a_node_is_silent_nothing_is_charged(site: Site) -> None:

@@ -1,8 +1,11 @@
 """Meters: any tick gives the same bill, the last paid moment, and the golden table."""
 
 import json
+import math
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,6 +27,13 @@ GOLDEN = json.loads(
 START = datetime(2026, 1, 5, 12, tzinfo=UTC)
 START_US = microseconds_of(START)
 SECOND = 1_000_000
+
+
+PRICES = {
+    "Tesla V100-SXM2-16GB": 2_500_000,
+    "Quadro RTX 6000": 1_100_000,
+    "A100-SXM4-80GB": 4_000_000,
+}
 
 
 def prices(per_hour: int, *later: tuple[int, int]) -> PriceBook:
@@ -55,6 +65,13 @@ def total(meters: list[Meter], book: PriceBook, seconds: float, *, locked=True) 
     until = START_US + int(seconds * SECOND)
     found = run_charges(meters, book, started=START_US, until=until, locked=locked)
     return sum(one.total for one in found)
+
+
+@pytest.mark.parametrize("row", GOLDEN["C1_pro_rata"])
+def test_a_run_costs_price_times_gpus_times_time(row: dict[str, Any]) -> None:
+    mine, book = [meter(row["gpus"])], prices(PRICES[row["model"]])
+    found = total(mine, book, row["seconds"])
+    assert found == row["charge_ucr"] == math.floor(Fraction(row["exact"]))
 
 
 @pytest.mark.parametrize("row", GOLDEN["C5_exhaustion_instant"])
