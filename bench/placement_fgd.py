@@ -8,10 +8,9 @@ written for comparison only.
 import numpy as np
 import numpy.typing as npt
 
-from dorabatch.placer.arrays import WHOLE_GPU_MILLI, IntArray
+from dorabatch.placer.arrays import WHOLE_GPU_MILLI, FloatArray, IntArray
 from dorabatch.placer.classes import Classes
 from dorabatch.placer.ground import State
-from dorabatch.placer.score import FloatArray
 
 COVERED = 0.95
 

@@ -69,13 +69,15 @@ class Booked:
         return Potential(
             gpus=state.free + whole + emptied,
             rest=np.asarray(rest.max(axis=1, initial=0), dtype=np.int64),
-            cpu=state.cpu + _sums(bins, cpu, size),
-            memory=state.memory + _sums(bins, memory, size),
+            cpu=state.cpu + state.by_node(bins, cpu).astype(np.int64),
+            memory=state.memory + state.by_node(bins, memory).astype(np.int64),
         )
 
     def lower_on(self, bin_: int, row: int, end: int) -> list[int]:
-        """Rows after `row` on a bin, the lowest rank first."""
-        found = np.flatnonzero(self.bin[row + 1 : end] == bin_) + row + 1
+        """Rows after `row` on the node of a bin, the lowest rank first."""
+        node = self.state.ground.node
+        bins = self.bin[row + 1 : end]
+        found = np.flatnonzero((bins >= 0) & (node[bins] == node[bin_])) + row + 1
         return [int(r) for r in found[::-1]]
 
 

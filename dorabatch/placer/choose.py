@@ -7,8 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from dorabatch.placer.arrays import Affinity, IntArray
-from dorabatch.placer.score import FloatArray
+from dorabatch.placer.arrays import Affinity, FloatArray, IntArray
 
 
 def choose(

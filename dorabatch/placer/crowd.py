@@ -8,11 +8,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dorabatch.placer.arrays import USED_UP, WHOLE_GPU_MILLI, BoolArray, IntArray
+from dorabatch.placer.arrays import (
+    USED_UP,
+    WHOLE_GPU_MILLI,
+    BoolArray,
+    FloatArray,
+    IntArray,
+)
 from dorabatch.placer.fluid import fluid_plan, split
 from dorabatch.placer.ground import State
 from dorabatch.placer.outlook import CPU_UNIT, MEMORY_UNIT, Outlook
-from dorabatch.placer.score import FloatArray
 from dorabatch.placer.slots import Piles, compose, fullest, sort_out
 
 BUCKETS = 12
@@ -53,7 +58,13 @@ class Crowd(NamedTuple):
     used: IntArray
 
 
-def needs_of(state: State, outlook: Outlook, lone: BoolArray) -> Needs:
+def bins_in_use(state: State) -> BoolArray:
+    """Bins that any class with GPUs may use: none of a node that is down."""
+    with_gpus = state.classes.gpu_count > 0
+    return np.asarray(state.ground.allowed[with_gpus].any(axis=0), dtype=bool)
+
+
+def needs_of(state: State, outlook: Outlook, in_use: BoolArray) -> Needs:
     """What each class takes on each shape, and whether it may use all nodes of it."""
     ground = state.ground
     shapes = outlook.share.shape[1]
@@ -62,7 +73,7 @@ def needs_of(state: State, outlook: Outlook, lone: BoolArray) -> Needs:
     memory = np.array([need[first] for need in ground.memory_need])
     allowed = np.zeros((len(state.classes), shapes), dtype=bool)
     for shape in range(shapes):
-        bins = np.flatnonzero((outlook.shape == shape) & lone)
+        bins = np.flatnonzero((outlook.shape == shape) & in_use)
         if len(bins):
             allowed[:, shape] = ground.allowed[:, bins].all(axis=1)
     return Needs(cpu, memory, allowed, ground.total[first, 1:])
@@ -71,11 +82,11 @@ def needs_of(state: State, outlook: Outlook, lone: BoolArray) -> Needs:
 def gather(
     state: State, outlook: Outlook, needs: Needs, asked: tuple[IntArray, BoolArray]
 ) -> Crowd:
-    """Places on `lone` bins for shares of classes of[share].
+    """Places on bins in use for shares of classes of[share].
 
     What opened GPUs get is booked, new GPUs are not.
     """
-    of, lone = asked
+    of, in_use = asked
     none = np.full(len(of), -1, dtype=np.int64)
     crowd = Crowd(none, none.copy(), none.copy(), none[:0], none[:0])
     milli, weight = state.classes.gpu_milli[of], state.classes.cpu_milli[of]
@@ -83,9 +94,8 @@ def gather(
     kinds, kind = np.unique(needs.allowed[of], axis=0, return_inverse=True)
     for at in np.argsort(kinds.sum(axis=1), kind="stable").tolist():
         piles = sort_out(milli, weight, np.flatnonzero(kind.ravel() == at))
-        _into_opened(
-            state, outlook, (of, piles, lone & kinds[at][outlook.shape]), crowd
-        )
+        usable = in_use & kinds[at][outlook.shape]
+        _into_opened(state, outlook, (of, piles, usable), crowd)
         made.extend(compose(piles))
     for number, members in enumerate(made):
         crowd.group[members] = number
@@ -108,7 +118,8 @@ def _into_opened(
     of, piles, usable = asked
     bins, slots = np.nonzero(np.where(usable[:, None], state.rest, 0) > 0)
     rests = state.rest[bins, slots]
-    kept = state.free[bins] * outlook.cpu_mean[outlook.shape[bins]]
+    every = np.arange(len(state.free))
+    kept = state.by_node(every, state.free * outlook.cpu_mean[outlook.shape])[bins]
     order = np.lexsort((kept - state.cpu[bins], rests))
     values, starts = np.unique(rests[order], return_index=True)
     for rest, part in zip(values.tolist(), np.split(order, starts[1:]), strict=False):
@@ -141,8 +152,7 @@ def _members(
         memory = sum(int(state.ground.memory_need[c][bin_]) for c in classes)
         if cpu <= cpu_left and memory <= memory_left:
             piles.drop(pattern, heavy=heavy)
-            state.cpu[bin_] -= cpu
-            state.memory[bin_] -= memory
+            state.spend(bin_, cpu, memory)
             return members
     return []
 

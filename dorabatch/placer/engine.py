@@ -8,9 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dorabatch.placer.arrays import IntArray
+from dorabatch.placer.arrays import FloatArray, IntArray
 from dorabatch.placer.ground import Hold, State
-from dorabatch.placer.score import FloatArray
 
 Cost = Callable[[State, int, IntArray | slice], FloatArray]
 
@@ -67,12 +66,10 @@ class Engine:
 
     def mixed(self, index: int) -> int:
         """The first bin whose node holds enough GPUs of several models, or -1."""
-        for bin_ in self.state.ground.sisters:
-            if self.state.ground.allowed[index, bin_] and self.state.fits_mixed(
-                index, bin_
-            ):
-                return bin_
-        return -1
+        if not self.state.ground.sisters:
+            return -1
+        fits = self.state.fits_mixed(index)
+        return int(fits.argmax()) if fits.any() else -1
 
     def put(self, index: int, bin_: int) -> Hold:
         """Book class `index` on `bin_`."""

@@ -8,8 +8,7 @@ nothing of single nodes, ranks or requests.
 
 import numpy as np
 
-from dorabatch.placer.arrays import BoolArray, IntArray
-from dorabatch.placer.score import FloatArray
+from dorabatch.placer.arrays import BoolArray, FloatArray, IntArray
 
 STEPS = 30
 CENTRE = 0.15

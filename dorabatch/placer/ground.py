@@ -15,6 +15,7 @@ from dorabatch.placer.arrays import (
     WHOLE_GPU_MILLI,
     BoolArray,
     ClusterArrays,
+    FloatArray,
     IntArray,
 )
 from dorabatch.placer.classes import Classes
@@ -210,19 +211,21 @@ class State:
             good &= (self.free[bins] >= 1) | roomy
         return good
 
-    def fits_mixed(self, index: int, bin_: int) -> bool:
-        """Whether GPUs of several accepted models on the node of `bin_` will do."""
-        ground, classes = self.ground, self.classes
-        count = int(classes.gpu_count[index])
-        if count < 2 or bin_ not in ground.sisters:
-            return False
-        if self.cpu[bin_] < ground.cpu_need[index][bin_]:
-            return False
-        if self.memory[bin_] < ground.memory_need[index][bin_]:
-            return False
-        family = (bin_, *ground.sisters[bin_])
-        usable = [b for b in family if ground.allowed[index, b]]
-        return int(self.free[usable].sum()) >= count
+    def fits_on(self, index: int, bin_: int) -> bool:
+        """Whether class `index` fits on a bin, if need be with its sisters' GPUs."""
+        alone = bool(self.fits(index, np.array([bin_]))[0])
+        return alone or bool(self.fits_mixed(index)[bin_])
+
+    def fits_mixed(self, index: int) -> BoolArray:
+        """fits[bin]: whether GPUs of all accepted models on its node will do."""
+        ground = self.ground
+        count = int(self.classes.gpu_count[index])
+        if count < 2:
+            return np.zeros(len(self.free), dtype=bool)
+        owned = np.flatnonzero(ground.allowed[index])
+        good = ground.allowed[index] & (self.by_node(owned, self.free[owned]) >= count)
+        good &= self.cpu >= ground.cpu_need[index]
+        return np.asarray(good & (self.memory >= ground.memory_need[index]))
 
     def put(self, index: int, bin_: int) -> Hold:
         """Take what class `index` needs from the node of `bin_`."""
@@ -299,6 +302,22 @@ class State:
         self.rest[hold.bin, hold.slot] = rest
 
     def _move(self, hold: Hold, sign: int) -> None:
-        for bin_ in (hold.bin, *self.ground.sisters.get(hold.bin, ())):
-            self.cpu[bin_] -= sign * hold.cpu
-            self.memory[bin_] -= sign * hold.memory
+        self.spend(hold.bin, sign * hold.cpu, sign * hold.memory)
+
+    def spend(self, bin_: int, cpu: int, memory: int) -> None:
+        """Take CPUs and memory from the node of a bin."""
+        for one in (bin_, *self.ground.sisters.get(bin_, ())):
+            self.cpu[one] -= cpu
+            self.memory[one] -= memory
+
+    def spend_many(self, bins: IntArray, cpu: IntArray, memory: IntArray) -> None:
+        """Take cpu[i] and memory[i] from the node of bins[i]."""
+        self.cpu -= self.by_node(bins, cpu).astype(np.int64)
+        self.memory -= self.by_node(bins, memory).astype(np.int64)
+
+    def by_node(self, bins: IntArray, amounts: FloatArray | IntArray) -> FloatArray:
+        """sums[bin]: what amounts[i] on bins[i] come to on the node of each bin."""
+        node = self.ground.node
+        size = int(node.max(initial=-1)) + 1
+        sums = np.bincount(node[bins], amounts, size).astype(np.float64)
+        return np.asarray(sums[node])

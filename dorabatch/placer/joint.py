@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dorabatch.placer.arrays import USED_UP, WHOLE_GPU_MILLI, BoolArray, IntArray
-from dorabatch.placer.crowd import Needs, gather, needs_of
+from dorabatch.placer.crowd import Needs, bins_in_use, gather, needs_of
 from dorabatch.placer.fluid import split
 from dorabatch.placer.ground import State
 from dorabatch.placer.outlook import Outlook
@@ -93,24 +93,23 @@ class Joint(NamedTuple):
 def place_jointly(state: State, outlook: Outlook, rows: IntArray) -> Joint:
     """Book rows (of classes state.classes.of[row]) together; `state` is changed.
 
-    Left alone: nodes with several models, requests without GPUs, and rows of a class
-    that may not use every node of its shape.
+    Left alone: rows of a class that may not use every node of its shape that others
+    use, and what needs GPUs of several models at once.
     """
     of = state.classes.of[rows]
     joint = Joint(np.full(len(rows), -1), np.full(len(rows), -1))
-    lone = np.ones(len(state.free), dtype=bool)
-    lone[list(state.ground.sisters)] = False
-    needs = needs_of(state, outlook, lone)
+    in_use = bins_in_use(state)
+    needs = needs_of(state, outlook, in_use)
     count, milli = state.classes.gpu_count[of], state.classes.gpu_milli[of]
     is_share = (count == 1) & (milli < WHOLE_GPU_MILLI)
     shares = np.flatnonzero(is_share)
     whole = np.flatnonzero(~is_share & (count > 0))
-    crowd = gather(state, outlook, needs, (of[shares], lone))
+    crowd = gather(state, outlook, needs, (of[shares], in_use))
     shape = split(outlook.share, of[whole])
     shape[~needs.usable(of[whole], shape)] = -1
     opened = np.full(len(crowd.shape) + 1, -1, dtype=np.int64)
     for one in np.unique(np.append(shape, crowd.shape)).tolist():
-        bins = np.flatnonzero((outlook.shape == one) & lone)
+        bins = np.flatnonzero((outlook.shape == one) & in_use)
         if one < 0 or len(bins) == 0:
             continue
         which, groups = np.flatnonzero(shape == one), np.flatnonzero(crowd.shape == one)
@@ -123,20 +122,18 @@ def place_jointly(state: State, outlook: Outlook, rows: IntArray) -> Joint:
     # A share has a group or an opened GPU, never both; -1 stands for neither.
     joint.bin[shares] = np.maximum(opened[crowd.group], crowd.bin)
     joint.slot[shares] = np.maximum(slots[crowd.group], crowd.slot)
-    _without_gpus(state, outlook, (of, lone), joint)
+    _without_gpus(state, outlook, of, joint)
     return joint
 
 
-def _without_gpus(
-    state: State, outlook: Outlook, asked: tuple[IntArray, BoolArray], joint: Joint
-) -> None:
+def _without_gpus(state: State, outlook: Outlook, of: IntArray, joint: Joint) -> None:
     """CPU requests, largest first: into the smallest rest that GPUs do not need."""
-    of, lone = asked
     classes, ground = state.classes, state.ground
     mean = outlook.cpu_mean + outlook.cpu_spread
     part = np.maximum(state.rest, 0).sum(axis=1) / WHOLE_GPU_MILLI
-    kept = (state.free + part) * mean[outlook.shape]
-    idle = state.free + part > 0
+    every = np.arange(len(part))
+    kept = state.by_node(every, (state.free + part) * mean[outlook.shape])
+    idle = state.by_node(every, state.free + part) > 0
     kinds = np.unique(of[classes.gpu_count[of] == 0])
     kinds = kinds[np.argsort(-classes.cpu_milli[kinds], kind="stable")]
     for index in kinds.tolist():
@@ -144,26 +141,42 @@ def _without_gpus(
         cpu, memory = ground.cpu_need[index], ground.memory_need[index]
         room = np.maximum(state.cpu - kept, 0) // np.maximum(cpu, 1)
         room = np.minimum(room, state.memory // np.maximum(memory, 1))
-        bins = np.flatnonzero((room >= 1) & ground.allowed[index] & lone)
+        bins = np.flatnonzero((room >= 1) & ground.allowed[index])
         bins = bins[np.lexsort((state.cpu[bins], idle[bins]))]
         fits = np.minimum(room[bins], len(rows)).astype(np.int64)
         fits = np.minimum(np.cumsum(fits), len(rows))
         count = np.diff(fits, prepend=0)
         taken = rows[: int(count.sum())]
         joint.bin[taken] = np.repeat(bins, count)
-        state.cpu[bins] -= count * cpu[bins]
-        state.memory[bins] -= count * memory[bins]
+        state.spend_many(bins, count * cpu[bins], count * memory[bins])
 
 
 def _one_shape(
     state: State, outlook: Outlook, bins: IntArray, items: Items
 ) -> IntArray:
     """Fill the bins of one shape; return the bin of each item, or -1."""
-    room = Room(state, bins, float(outlook.cpu_mean[outlook.shape[bins[0]]]))
+    mean = float(outlook.cpu_mean[outlook.shape[bins[0]]])
+    others = _kept_for_others(state, outlook, bins)
+    room = Room(state, bins, mean)
+    room.cpu = np.maximum(room.cpu - others[0], 0)
+    room.memory = np.maximum(room.memory - others[1], 0)
+    cpu, memory = room.cpu.copy(), room.memory.copy()
     placed = fill(room, items)
-    state.free[bins], state.cpu[bins] = room.free, room.cpu
-    state.memory[bins] = room.memory
+    state.free[bins] = room.free
+    state.spend_many(bins, cpu - room.cpu, memory - room.memory)
     return placed
+
+
+def _kept_for_others(
+    state: State, outlook: Outlook, bins: IntArray
+) -> tuple[IntArray, IntArray]:
+    """CPUs and memory that free GPUs of other models on the node will ask for."""
+    every = np.arange(len(state.free))
+    kept = []
+    for mean in (outlook.cpu_mean, outlook.memory_mean):
+        own = np.rint(state.free * mean[outlook.shape])
+        kept.append((state.by_node(every, own) - own)[bins].astype(np.int64))
+    return kept[0], kept[1]
 
 
 def _items(needs: Needs, shape: int, asked: tuple[IntArray, IntArray]) -> Items:

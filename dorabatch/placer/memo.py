@@ -8,9 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dorabatch.placer.arrays import BoolArray, IntArray
+from dorabatch.placer.arrays import BoolArray, FloatArray, IntArray
 from dorabatch.placer.ground import State
-from dorabatch.placer.score import FloatArray
 
 ROOM_DRIFT = 0.07
 """Part of a resource's room that may lie on other shapes than when planned."""

@@ -9,11 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dorabatch.placer.arrays import WHOLE_GPU_MILLI, BoolArray, IntArray
+from dorabatch.placer.arrays import WHOLE_GPU_MILLI, BoolArray, FloatArray, IntArray
 from dorabatch.placer.fluid import fluid_plan
 from dorabatch.placer.ground import State
 from dorabatch.placer.memo import PlanMemo, Tables, asked_of
-from dorabatch.placer.score import FloatArray
 
 CPU_UNIT = 1e4
 MEMORY_UNIT = 40960.0

@@ -6,10 +6,9 @@ the node where the fewest GPUs are expected to be stranded. It books nothing.
 
 import numpy as np
 
-from dorabatch.placer.arrays import WHOLE_GPU_MILLI, IntArray
+from dorabatch.placer.arrays import WHOLE_GPU_MILLI, FloatArray, IntArray
 from dorabatch.placer.ground import State
 from dorabatch.placer.outlook import CPU_STEP, MEMORY_STEP, Outlook
-from dorabatch.placer.score import FloatArray
 
 UNIT = 0.02
 """Waste is compared in steps of this many GPUs; equal steps go to the first node."""

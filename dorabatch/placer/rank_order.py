@@ -167,7 +167,7 @@ class _Walk:
         for other in self.booked.lower_on(bin_, row, end):
             self._unbook(other)
             lost.append(other)
-            if self.state.fits(index, np.array([bin_]))[0]:
+            if self.state.fits_on(index, bin_):
                 break
         self.dead.discard(index)
         self._book(row, self.engine.put(index, bin_))
@@ -180,13 +180,20 @@ class _Walk:
         there = self.booked.without_lower(row, end)
         good = ground.allowed[index] & (there.cpu >= ground.cpu_need[index])
         good &= there.memory >= ground.memory_need[index]
-        roomy = there.gpus >= classes.gpu_count[index]
+        count = int(classes.gpu_count[index])
+        gpus, free = there.gpus, state.free
+        if count > 1:
+            # GPUs of several accepted models on one node will do.
+            owned = np.flatnonzero(ground.allowed[index])
+            gpus = state.by_node(owned, there.gpus[owned]).astype(np.int64)
+            free = state.by_node(owned, state.free[owned]).astype(np.int64)
+        roomy = gpus >= count
         if classes.gpu_milli[index] < WHOLE_GPU_MILLI:
             roomy |= there.rest >= classes.gpu_milli[index]
         bins = np.flatnonzero(good & roomy)
         if len(bins) == 0:
             return -1
-        short = np.maximum(classes.gpu_count[index] - state.free[bins], 0) * 1e6
+        short = np.maximum(count - free[bins], 0) * 1e6
         short += np.maximum(ground.cpu_need[index][bins] - state.cpu[bins], 0)
         return int(bins[short.argmin()])
 

@@ -6,12 +6,9 @@ One function per term. It never books and never chooses.
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
-from dorabatch.placer.arrays import WHOLE_GPU_MILLI, IntArray
+from dorabatch.placer.arrays import WHOLE_GPU_MILLI, FloatArray, IntArray
 from dorabatch.placer.ground import State
-
-FloatArray = npt.NDArray[np.float64]
 
 
 def best_fit(state: State, index: int, bins: IntArray | slice) -> FloatArray:

@@ -12,6 +12,7 @@ from dorabatch.placer.arrays import (
     BoolArray,
     ClusterArrays,
     Explanation,
+    FloatArray,
     IntArray,
 )
 from dorabatch.placer.classes import Classes
@@ -31,7 +32,6 @@ from dorabatch.placer.feasible import (
     room_total,
 )
 from dorabatch.placer.ground import cpu_needed, memory_needed
-from dorabatch.placer.score import FloatArray
 
 RANK = "Rank"
 GANG = "Gang"

@@ -1,0 +1,61 @@
+"""Many requests placed together: nodes that are down, mixed nodes, opened GPUs."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from dorabatch.placer.classes import classes_of
+from dorabatch.placer.ground import State, lay_ground
+from dorabatch.placer.joint import place_jointly
+from dorabatch.placer.outlook import look_ahead, shapes_of
+from tests.oracles.placer_cases import make_cluster, make_requests
+
+
+def _jointly(rows, cluster):
+    requests = make_requests(rows)
+    classes = classes_of(requests)
+    state = State(lay_ground(classes, cluster), classes, cluster)
+    queued = np.bincount(classes.of, minlength=len(classes))
+    outlook = look_ahead(state, shapes_of(state), (queued, queued))
+    return place_jointly(state, outlook, np.arange(len(requests))), state
+
+
+def test_a_node_that_is_down_leaves_the_others_to_be_filled():
+    cluster = make_cluster([(16000, 65536, (4, 0, 0))] * 4)
+    ready = np.array([True, False, True, True])
+    joint, state = _jointly([{}] * 12, replace(cluster, ready=ready))
+    assert np.bincount(joint.bin, minlength=4).tolist() == [4, 0, 4, 4]
+    assert state.free.tolist() == [0, 4, 0, 0]
+
+
+def test_models_of_one_node_share_its_cpus():
+    cluster = make_cluster([(16000, 65536, (2, 2, 0))] * 3)
+    rows = [{"accepts": ("V100",), "cpu": 6000}, {"accepts": ("T4",), "cpu": 2000}] * 6
+    joint, state = _jointly(rows, cluster)
+    assert (joint.bin >= 0).all()
+    assert state.free.tolist() == [0] * 6
+    assert state.cpu.tolist() == [0] * 6
+
+
+def test_what_one_model_takes_is_kept_from_the_other():
+    cluster = make_cluster([(8000, 65536, (2, 2, 0))] * 2)
+    rows = [{"accepts": ("V100",), "cpu": 4000}] * 4
+    rows += [{"accepts": ("T4",), "cpu": 4000}] * 4
+    joint, state = _jointly(rows, cluster)
+    assert (joint.bin >= 0).sum() <= 4
+    assert (state.cpu >= 0).all()
+
+
+def test_opened_gpus_are_filled_before_new_ones_are_opened():
+    cluster = make_cluster([(16000, 65536, (4, 0, 0))])
+    rest = cluster.gpu_rest_milli.copy()
+    rest[0, 0, :2] = [500, 300]
+    used = replace(
+        cluster, gpu_rest_milli=rest, gpus_free=cluster.gpus_free - [2, 0, 0]
+    )
+    rows = [{"milli": m} for m in (300, 200, 200, 500, 500)]
+    joint, state = _jointly(rows, used)
+    assert (joint.bin == 0).all()
+    assert state.free.tolist() == [1]
+    # 200 + 100 idle here, 300 + 200 in the other, 500 + 500 in the new one.
+    assert sorted(state.rest[0].tolist()) == sorted([-1, -1, 100, 0, 0, 0, 0, 0])
