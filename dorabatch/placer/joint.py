@@ -13,8 +13,9 @@ from dorabatch.placer.arrays import USED_UP, WHOLE_GPU_MILLI, BoolArray, IntArra
 from dorabatch.placer.crowd import Needs, bins_in_use, gather, needs_of
 from dorabatch.placer.fluid import split
 from dorabatch.placer.ground import State
-from dorabatch.placer.outlook import Outlook
+from dorabatch.placer.outlook import CPU_STEP, Outlook
 from dorabatch.placer.room import Items, Room
+from dorabatch.placer.slots import fullest
 
 ROUNDS_MAX = 64
 
@@ -127,28 +128,63 @@ def place_jointly(state: State, outlook: Outlook, rows: IntArray) -> Joint:
 
 
 def _without_gpus(state: State, outlook: Outlook, of: IntArray, joint: Joint) -> None:
-    """CPU requests, largest first: into the smallest rest that GPUs do not need."""
+    """CPU requests: nodes are filled by what uses best what GPUs do not need.
+
+    Nodes without free GPUs come first, the least room first, so that large rooms stay
+    whole. Kinds that ask for a share of a node are left alone.
+    """
     classes, ground = state.classes, state.ground
     mean = outlook.cpu_mean + outlook.cpu_spread
     part = np.maximum(state.rest, 0).sum(axis=1) / WHOLE_GPU_MILLI
     every = np.arange(len(part))
     kept = state.by_node(every, (state.free + part) * mean[outlook.shape])
     idle = state.by_node(every, state.free + part) > 0
-    kinds = np.unique(of[classes.gpu_count[of] == 0])
-    kinds = kinds[np.argsort(-classes.cpu_milli[kinds], kind="stable")]
-    for index in kinds.tolist():
-        rows = np.flatnonzero(of == index)
-        cpu, memory = ground.cpu_need[index], ground.memory_need[index]
-        room = np.maximum(state.cpu - kept, 0) // np.maximum(cpu, 1)
-        room = np.minimum(room, state.memory // np.maximum(memory, 1))
-        bins = np.flatnonzero((room >= 1) & ground.allowed[index])
-        bins = bins[np.lexsort((state.cpu[bins], idle[bins]))]
-        fits = np.minimum(room[bins], len(rows)).astype(np.int64)
-        fits = np.minimum(np.cumsum(fits), len(rows))
-        count = np.diff(fits, prepend=0)
-        taken = rows[: int(count.sum())]
-        joint.bin[taken] = np.repeat(bins, count)
-        state.spend_many(bins, count * cpu[bins], count * memory[bins])
+    room = np.maximum((state.cpu - kept) // CPU_STEP, 0).astype(np.int64)
+    plain = (classes.gpu_count == 0) & (classes.cpu_milli > 0)
+    kinds = np.unique(of[(plain & (classes.memory_mib >= 0))[of]])
+    usable, which = np.unique(ground.allowed[kinds], axis=0, return_inverse=True)
+    for at in np.argsort(usable.sum(axis=1), kind="stable").tolist():
+        some = kinds[which.ravel() == at]
+        some = some[np.argsort(-classes.cpu_milli[some], kind="stable")]
+        bins = np.flatnonzero(usable[at] & (room > 0))
+        bins = bins[np.lexsort((room[bins], idle[bins]))]
+        _fill_with_cpus(state, (some, bins, room), of, joint)
+
+
+def _fill_with_cpus(
+    state: State,
+    asked: tuple[IntArray, IntArray, IntArray],
+    of: IntArray,
+    joint: Joint,
+) -> None:
+    """Fill bins in turn with CPU requests of `kinds` (largest first); books them."""
+    kinds, bins, room = asked
+    classes = state.classes
+    sizes = -(-classes.cpu_milli[kinds] // CPU_STEP)
+    memory = classes.memory_mib[kinds]
+    left = [np.flatnonzero(of == kind) for kind in kinds.tolist()]
+    counts = np.array([len(rows) for rows in left], dtype=np.int64)
+    changes = np.flatnonzero(np.diff(room[bins])) + 1
+    for some in np.split(bins, changes):
+        while len(some) and counts.any():
+            units = int(room[some[0]])
+            pattern = fullest(units, sizes, counts)
+            need = int(pattern @ memory)
+            some = some[state.memory[some] >= need]
+            used = pattern > 0
+            if not used.any():
+                break
+            times = min(int((counts[used] // pattern[used]).min()), len(some))
+            taken, some = some[:times], some[times:]
+            for kind in np.flatnonzero(used).tolist():
+                count = int(pattern[kind]) * times
+                rows, left[kind] = left[kind][:count], left[kind][count:]
+                joint.bin[rows] = np.repeat(taken, pattern[kind])
+            counts -= pattern * times
+            ones = np.ones(times, dtype=np.int64)
+            cpu = int(pattern @ classes.cpu_milli[kinds])
+            state.spend_many(taken, ones * cpu, ones * need)
+            room[taken] -= int(pattern @ sizes)
 
 
 def _one_shape(

@@ -59,3 +59,20 @@ def test_opened_gpus_are_filled_before_new_ones_are_opened():
     assert state.free.tolist() == [1]
     # 200 + 100 idle here, 300 + 200 in the other, 500 + 500 in the new one.
     assert sorted(state.rest[0].tolist()) == sorted([-1, -1, 100, 0, 0, 0, 0, 0])
+
+
+def test_cpu_requests_fill_nodes_to_the_brim():
+    cluster = make_cluster([(20000, 65536, (0, 0, 0))] * 2)
+    # The largest first, each into the smallest rest, would leave the last out.
+    rows = [{"gpus": 0, "cpu": cpu} for cpu in (9000, 8500, 7500, 6500, 4500, 4000)]
+    joint, state = _jointly(rows, cluster)
+    assert (joint.bin >= 0).all()
+    assert state.cpu.tolist() == [0, 0]
+
+
+def test_cpu_requests_respect_memory():
+    cluster = make_cluster([(10000, 4096, (0, 0, 0)), (10000, 8192, (0, 0, 0))])
+    rows = [{"gpus": 0, "cpu": 5000, "memory": 4000}] * 2
+    joint, state = _jointly(rows, cluster)
+    assert joint.bin.tolist() == [1, 1]
+    assert state.memory.tolist() == [4096, 192]
