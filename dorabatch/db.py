@@ -80,6 +80,15 @@ def is_in_transaction() -> bool:
 
 
 @contextmanager
+def one_state(engine: Engine) -> Iterator[Connection]:
+    """A connection whose reads all see the same state of the database."""
+    if engine.dialect.name == "postgresql":
+        engine = engine.execution_options(isolation_level="REPEATABLE READ")
+    with engine.connect() as connection:
+        yield connection
+
+
+@contextmanager
 def transaction(engine: Engine) -> Iterator[Tx]:
     """One transaction of its own, for start-up and tools."""
     with engine.begin() as connection:

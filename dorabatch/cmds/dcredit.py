@@ -73,8 +73,9 @@ def balance(account: str | None, as_json: bool) -> None:
     help="Say how long credit lasts if use goes on as in the last 14 days.",
     examples=(("Of one user", "dcredit forecast ana"),),
     notes=(
-        "The range is that of the mean daily use in four of five cases. Credit that"
-        " comes with the next week is not counted."
+        "The pace is the mean use a day over the last 14 days; the range is from the"
+        " quickest to the slowest of the last 3, 7 and 14 days. Credit that comes with"
+        " the next week is not counted. dreport forecast says the same."
     ),
 )
 @account_argument
@@ -92,7 +93,8 @@ def forecast(account: str | None, as_json: bool) -> None:
     ),
     notes=(
         "closing = opening + deposits - charges + refunds - expired + transferred, to"
-        " the millionth of a credit; liens are part of it."
+        " the millionth of a credit; liens are part of it. dreport statement says the"
+        " same of all accounts."
     ),
 )
 @account_argument

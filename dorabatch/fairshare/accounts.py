@@ -10,13 +10,13 @@ from sqlalchemy import ColumnElement, Connection, func, or_, select
 
 from dorabatch.fairshare import ledger
 from dorabatch.fairshare.book import Allocation, Book
-from dorabatch.fairshare.report import Statement
+from dorabatch.fairshare.forecast import DAY_US, DAYS
+from dorabatch.fairshare.statement import SIDES
 from dorabatch.fairshare.tables import ALLOCATIONS, BALANCES, LEGS, TXNS
 
 CREDITING = ("deposit", "transfer")
 """Kinds of postings that give credit to an allocation or move it away."""
 _CHUNK = 400
-_DAY_US = 86_400_000_000
 
 
 def load_zone(connection: Connection, zone: str, *, at: int) -> Book:
@@ -26,7 +26,7 @@ def load_zone(connection: Connection, zone: str, *, at: int) -> Book:
     accounts = connection.execute(asked).scalars().all()
     for row in ledger.live_allocations(connection, [zone], accounts, at=at):
         book.open(row)
-    for side in ("avail", "lien"):
+    for side in SIDES:
         name = BALANCES.c.ledger_account
         mine = select(BALANCES).where(
             name.startswith(f"{side}:{zone}:", autoescape=True)
@@ -106,7 +106,7 @@ def used_in_all(connection: Connection, zone: str) -> dict[str, int]:
 
 
 def _own_side(column: ColumnElement[str], zone: str) -> ColumnElement[bool]:
-    sides = (f"{side}:{zone}:" for side in ("avail", "lien"))
+    sides = (f"{side}:{zone}:" for side in SIDES)
     return or_(*(column.startswith(side, autoescape=True) for side in sides))
 
 
@@ -117,74 +117,29 @@ def _by_account(rows: Iterable[tuple[str, int]]) -> dict[str, int]:
     return dict(found)
 
 
-def account_statement(
-    connection: Connection, zone: str, account: str, *, start: int, end: int
-) -> Statement:
-    """One account's period [start, end), summed from its legs in the ledger."""
-    sides = [f"{side}:{zone}:{account}" for side in ("avail", "lien")]
-    is_before = (TXNS.c.at < start).label("before")
-    asked = (
-        select(TXNS.c.kind, LEGS.c.ledger_account, is_before, func.sum(LEGS.c.ucr))
-        .select_from(LEGS)
-        .join(TXNS)
-        .where(LEGS.c.ledger_account.in_(sides), TXNS.c.at < end)
-        .group_by(TXNS.c.kind, LEGS.c.ledger_account, is_before)
-    )
-    moved: dict[str, int] = defaultdict(int)
-    opening = liens = 0
-    for kind, side, before, ucr in connection.execute(asked):
-        liens += int(ucr) if side.startswith("lien:") else 0
-        if before:
-            opening += int(ucr)
-        else:
-            moved[kind] += int(ucr)
-    return Statement(
-        zone=zone,
-        account=account,
-        opening=opening,
-        deposits=moved["deposit"],
-        charges=-moved["charge"],
-        refunds=moved["refund"],
-        expired=-moved["expire"],
-        transferred=moved["transfer"],
-        liens=liens,
-        closing=opening + sum(moved.values()),
-    )
-
-
-def used_by_model(
-    connection: Connection, zone: str, account: str, *, start: int, end: int
-) -> dict[str, int]:
-    """What an account itself was charged for each model in [start, end), net."""
-    prefix = f"revenue:{zone}:"
-    asked = (
-        select(LEGS.c.ledger_account, func.sum(LEGS.c.ucr))
-        .join(TXNS)
-        .where(TXNS.c.kind.in_(("charge", "refund")), TXNS.c.account == account)
-        .where(TXNS.c.zone == zone, TXNS.c.at >= start, TXNS.c.at < end)
-        .where(LEGS.c.ledger_account.startswith(prefix, autoescape=True))
-        .group_by(LEGS.c.ledger_account)
-        .order_by(LEGS.c.ledger_account)
-    )
-    return {
-        side.removeprefix(prefix): int(ucr) for side, ucr in connection.execute(asked)
-    }
-
-
 def daily_use(
-    connection: Connection, zone: str, account: str, *, end: int, days: int
-) -> list[int]:
-    """What an account used, net, in each of the last whole days, oldest first."""
-    sides = [f"{side}:{zone}:{account}" for side in ("avail", "lien")]
-    found: dict[int, int] = defaultdict(int)
+    connection: Connection, zone: str, *, end: int, account: str | None = None
+) -> dict[str, list[int]]:
+    """Account -> what it used, net, in each of the last DAYS days, oldest first.
+
+    Days are counted back from `end`, microseconds since 1970. An account that others
+    belong to has used what its own credit paid for. Who used nothing is left out.
+    """
+    start = end - DAYS * DAY_US
+    day = ((TXNS.c.at - start) // DAY_US).label("day")
+    side = LEGS.c.ledger_account
     asked = (
-        select(TXNS.c.at, LEGS.c.ucr)
-        .select_from(TXNS)
-        .join(LEGS)
+        select(side, day, func.sum(LEGS.c.ucr))
+        .join(TXNS)
         .where(TXNS.c.kind.in_(("charge", "refund")))
-        .where(TXNS.c.at >= end - days * _DAY_US, TXNS.c.at < end)
-        .where(LEGS.c.ledger_account.in_(sides))
+        .where(TXNS.c.at >= start, TXNS.c.at < end)
+        .group_by(side, "day")
     )
-    for at, ucr in connection.execute(asked):
-        found[(end - 1 - at) // _DAY_US] -= ucr
-    return [found.get(number, 0) for number in reversed(range(days))]
+    if account is None:
+        asked = asked.where(_own_side(side, zone))
+    else:
+        asked = asked.where(side.in_([f"{what}:{zone}:{account}" for what in SIDES]))
+    found: dict[str, list[int]] = defaultdict(lambda: [0] * DAYS)
+    for name, number, ucr in connection.execute(asked):
+        found[name.split(":", 2)[2]][int(number)] -= int(ucr)
+    return dict(found)

@@ -7,22 +7,20 @@ Every total equals the ledger's to the micro-credit, and says so.
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
+from dorabatch.fairshare.forecast import DAYS, Forecast
 from dorabatch.fairshare.report_rows import (
-    DayCharge,
     HandEntry,
     Head,
     Move,
     RunRevenue,
 )
 from dorabatch.fairshare.sheet import Chart, Column, Kind, Sheet
+from dorabatch.fairshare.statement import models_used, owner_of, statements
 from dorabatch.units import moment_of, render_credits
 
-DAY_US = 86_400_000_000
 BARS_MAX = 20
-_WINDOWS = (3, 7, 14)
-_SIDES = ("avail", "lien")
 
 STATEMENT_COLUMNS = (
     Column("zone", "ZONE"),
@@ -62,76 +60,26 @@ class Books:
 
 
 def statement_sheets(books: Books, accounts: frozenset[str] | None) -> list[Sheet]:
-    """One line for each account in each zone, and its charges by model.
-
-    closing = opening + deposits - charges + refunds - expired + transferred.
-    """
-    kinds: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    models: dict[tuple[str, str, str], list[int]] = defaultdict(lambda: [0, 0])
-    for side, ucr in books.opening.items():
-        owner = _owner(side)
-        if owner is not None:
-            kinds[owner]["opening"] += ucr
-    for move in books.moves:
-        owner = _owner(move.ledger_account)
-        if owner is not None:
-            kinds[owner][move.kind] += move.ucr
-        elif move.ledger_account.startswith("revenue:"):
-            model = move.ledger_account.split(":", 2)[2]
-            place = 1 if move.kind == "refund" else 0
-            models[move.zone, move.payer, model][place] += abs(move.ucr)
-    closing = books.closing()
-    rows = [
-        _statement_row(owner, moved, closing)
-        for owner, moved in sorted(kinds.items())
-        if accounts is None or owner[1] in accounts
-    ]
-    by_model = [
-        (zone, account, model, charged, refunded)
-        for (zone, account, model), (charged, refunded) in sorted(models.items())
-        if accounts is None or account in accounts
-    ]
+    """One line for each account in each zone, and its charges by model."""
+    rows = tuple(
+        tuple(getattr(one, column.name) for column in STATEMENT_COLUMNS)
+        for one in statements(books.opening, books.moves).values()
+        if accounts is None or one.account in accounts
+    )
+    by_model = tuple(
+        tuple(getattr(one, column.name) for column in MODEL_COLUMNS)
+        for one in models_used(books.moves)
+        if accounts is None or one.account in accounts
+    )
     return [
-        Sheet(
-            name="statement",
-            title="Accounts",
-            columns=STATEMENT_COLUMNS,
-            rows=tuple(rows),
-        ),
+        Sheet(name="statement", title="Accounts", columns=STATEMENT_COLUMNS, rows=rows),
         Sheet(
             name="models",
             title="Charges by model",
             columns=MODEL_COLUMNS,
-            rows=tuple(by_model),
+            rows=by_model,
         ),
     ]
-
-
-def _statement_row(
-    owner: tuple[str, str], moved: Mapping[str, int], closing: Mapping[str, int]
-) -> tuple[str | int, ...]:
-    zone, account = owner
-    return (
-        zone,
-        account,
-        moved.get("opening", 0),
-        moved.get("deposit", 0),
-        -moved.get("charge", 0),
-        moved.get("refund", 0),
-        -moved.get("expire", 0),
-        moved.get("transfer", 0),
-        sum(closing.get(f"{side}:{zone}:{account}", 0) for side in _SIDES),
-        closing.get(f"lien:{zone}:{account}", 0),
-    )
-
-
-def _owner(side: str) -> tuple[str, str] | None:
-    """(zone, account) of a side that is an account's credit."""
-    what, _, rest = side.partition(":")
-    if what not in _SIDES:
-        return None
-    zone, _, account = rest.partition(":")
-    return zone, account
 
 
 def closing_line(books: Books, sheet: Sheet) -> str:
@@ -139,7 +87,9 @@ def closing_line(books: Books, sheet: Sheet) -> str:
 
     Legs sum to zero, so what the accounts have is what all other sides lack.
     """
-    others = -sum(ucr for side, ucr in books.closing().items() if _owner(side) is None)
+    others = -sum(
+        ucr for side, ucr in books.closing().items() if owner_of(side) is None
+    )
     column = [column.name for column in STATEMENT_COLUMNS].index("closing")
     total = sum(int(str(row[column])) for row in sheet.rows)
     if total != others:
@@ -223,62 +173,38 @@ def bars(
     )
 
 
-def forecast_sheet(
-    available: Mapping[tuple[str, str], int],
-    daily: Iterable[DayCharge],
-    *,
-    now: datetime,
-    days: int,
-) -> Sheet:
-    """When each account's credit ends, at the quickest and slowest recent pace.
-
-    `daily` covers the last `days` days up to `now`. The pace is the mean a day over the
-    last 3, 7 and 14 days; the quickest gives the earliest date, the slowest the latest.
-    """
-    burnt: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0] * days)
-    for one in daily:
-        if 0 <= one.day < days:
-            burnt[one.zone, one.payer][one.day] += one.ucr
-    rows = []
-    for (zone, account), left in sorted(available.items()):
-        spent = burnt[zone, account]
-        paces = [sum(spent[-window:]) // window for window in _WINDOWS]
-        rows.append(
-            (
-                zone,
-                account,
-                left,
-                sum(spent),
-                min(paces),
-                max(paces),
-                _ends(now, left, max(paces)),
-                _ends(now, left, min(paces)),
-            )
-        )
+def forecast_sheet(found: Mapping[tuple[str, str], tuple[int, Forecast]]) -> Sheet:
+    """When each account's credit ends: (zone, account) -> its balance and forecast."""
     return Sheet(
         name="forecast",
-        title=f"Credit at the pace of the last {days} days",
+        title=f"Credit at the pace of the last {DAYS} days",
         columns=(
             Column("zone", "ZONE"),
             Column("account", "ACCOUNT"),
-            Column("available", "AVAILABLE", Kind.UCR),
-            Column("spent", f"SPENT IN {days} D", Kind.UCR),
-            Column("pace_low", "A DAY, LOW", Kind.UCR),
-            Column("pace_high", "A DAY, HIGH", Kind.UCR),
-            Column("ends_low", "ENDS, EARLY", Kind.MOMENT),
-            Column("ends_high", "ENDS, LATE", Kind.MOMENT),
+            Column("balance", "BALANCE", Kind.UCR),
+            Column("spent", f"SPENT IN {DAYS} D", Kind.UCR),
+            Column("pace", "A DAY", Kind.UCR),
+            Column("pace_low", "LOW", Kind.UCR),
+            Column("pace_high", "HIGH", Kind.UCR),
+            Column("ends", "ENDS", Kind.MOMENT),
+            Column("ends_low", "EARLY", Kind.MOMENT),
+            Column("ends_high", "LATE", Kind.MOMENT),
         ),
-        rows=tuple(rows),
+        rows=tuple(
+            (
+                *owner,
+                balance,
+                one.spent,
+                one.burn,
+                one.burn_low,
+                one.burn_high,
+                one.ends_at,
+                one.ends_soonest,
+                one.ends_latest,
+            )
+            for owner, (balance, one) in sorted(found.items())
+        ),
     )
-
-
-def _ends(now: datetime, left: int, pace: int) -> datetime | None:
-    """None: not at this pace, within ten years."""
-    if left <= 0:
-        return now
-    if pace <= 0 or left * DAY_US // pace > 3650 * DAY_US:
-        return None
-    return now + timedelta(microseconds=left * DAY_US // pace)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

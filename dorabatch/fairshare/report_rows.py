@@ -32,16 +32,6 @@ class RunRevenue:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DayCharge:
-    """What an account was charged in one slice of time, counted from the start."""
-
-    zone: str
-    payer: str
-    day: int
-    ucr: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class HandEntry:
     """What an account got (or lost, below zero) other than by charges."""
 

@@ -5,10 +5,9 @@ Adds up in the database, so that a long ledger is not read into memory. Reads on
 
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, Select, and_, func, or_, select
 
 from dorabatch.fairshare.report_rows import (
-    DayCharge,
     Foretold,
     HandEntry,
     Head,
@@ -18,28 +17,50 @@ from dorabatch.fairshare.report_rows import (
 )
 from dorabatch.fairshare.share_store import Change
 from dorabatch.fairshare.share_tables import CHANGES, FORECASTS
+from dorabatch.fairshare.statement import SIDES
 from dorabatch.fairshare.tables import LEGS, PRICES, TXNS
 
 BY_HAND = ("deposit", "refund", "expire", "transfer")
 
 
-def balances_before(connection: Connection, at: int) -> dict[str, int]:
-    """What each side of the ledger had just before `at`."""
+def balances_before(
+    connection: Connection, at: int, of: tuple[str, str] | None = None
+) -> dict[str, int]:
+    """What each side of the ledger had just before `at`.
+
+    `of` leaves only the sides of one (zone, account).
+    """
     asked = (
         select(LEGS.c.ledger_account, func.sum(LEGS.c.ucr))
         .join(TXNS)
         .where(TXNS.c.at < at)
         .group_by(LEGS.c.ledger_account)
     )
+    if of is not None:
+        asked = asked.where(LEGS.c.ledger_account.in_(_sides_of(*of)))
     return {side: int(ucr) for side, ucr in connection.execute(asked)}
 
 
-def moves(connection: Connection, start: int, end: int) -> list[Move]:
-    """What moved in [start, end)."""
+def moves(
+    connection: Connection, start: int, end: int, of: tuple[str, str] | None = None
+) -> list[Move]:
+    """What moved in [start, end).
+
+    `of` leaves only the sides of one (zone, account) and what it was charged itself.
+    """
     by = (LEGS.c.ledger_account, TXNS.c.kind, TXNS.c.zone, TXNS.c.account)
     asked = _inside(select(*by, func.sum(LEGS.c.ucr)).join(TXNS), start, end).group_by(
         *by
     )
+    if of is not None:
+        zone, account = of
+        revenue = LEGS.c.ledger_account.startswith(f"revenue:{zone}:", autoescape=True)
+        asked = asked.where(
+            or_(
+                LEGS.c.ledger_account.in_(_sides_of(zone, account)),
+                and_(revenue, TXNS.c.zone == zone, TXNS.c.account == account),
+            )
+        )
     return [
         Move(ledger_account=side, kind=kind, zone=zone, payer=payer, ucr=int(ucr))
         for side, kind, zone, payer, ucr in connection.execute(asked)
@@ -61,21 +82,6 @@ def run_revenue(connection: Connection, start: int, end: int) -> list[RunRevenue
             ucr=int(ucr),
         )
         for run, zone, payer, side, ucr in connection.execute(asked.group_by(*by))
-    ]
-
-
-def daily_charges(
-    connection: Connection, start: int, end: int, slice_us: int
-) -> list[DayCharge]:
-    """Revenue of [start, end) by account and slice of time."""
-    day = ((TXNS.c.at - start) // slice_us).label("day")
-    by = (TXNS.c.zone, TXNS.c.account)
-    asked = _inside(
-        select(*by, day, func.sum(LEGS.c.ucr)).join(TXNS), start, end
-    ).where(LEGS.c.ledger_account.like("revenue:%"))
-    return [
-        DayCharge(zone=zone, payer=payer, day=int(number), ucr=int(ucr))
-        for zone, payer, number, ucr in connection.execute(asked.group_by(*by, "day"))
     ]
 
 
@@ -173,3 +179,7 @@ def prices_between(connection: Connection, start: int, end: int) -> list[PriceRo
 
 def _inside(asked: Select[Any], start: int, end: int) -> Select[Any]:
     return asked.where(TXNS.c.at >= start, TXNS.c.at < end)
+
+
+def _sides_of(zone: str, account: str) -> list[str]:
+    return [f"{side}:{zone}:{account}" for side in SIDES]

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta, tzinfo
 
-from dorabatch.fairshare.report import jain_index
 from dorabatch.fairshare.report_rows import Foretold
 from dorabatch.fairshare.sheet import Column, Kind, Sheet
 from dorabatch.units import microseconds, moment_of
@@ -30,6 +29,13 @@ class Span:
     start: datetime
     end: datetime
     waited: timedelta | None = None
+
+
+def jain_index(used: Sequence[float], shares: Sequence[float]) -> float:
+    """1 when use follows shares exactly, 1/n when one has it all."""
+    parts = [use / share for use, share in zip(used, shares, strict=True) if share > 0]
+    squares = sum(part * part for part in parts)
+    return sum(parts) ** 2 / (len(parts) * squares) if squares else 1.0
 
 
 def usage_sheets(

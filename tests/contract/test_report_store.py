@@ -7,12 +7,11 @@ from sqlalchemy import Connection
 
 from dorabatch.daemon.schema import migrate
 from dorabatch.db import open_engine
-from dorabatch.fairshare import ledger, report_store, share_store
+from dorabatch.fairshare import accounts, ledger, report_store, share_store
 from dorabatch.fairshare.book import Allocation, Posting
-from dorabatch.fairshare.report_credit import DAY_US
-from dorabatch.fairshare.report_rows import DayCharge, RunRevenue
-
-DAY = DAY_US
+from dorabatch.fairshare.forecast import DAY_US as DAY
+from dorabatch.fairshare.forecast import DAYS
+from dorabatch.fairshare.report_rows import RunRevenue
 
 
 @pytest.fixture
@@ -60,15 +59,53 @@ def test_balances_moves_and_head_join_up(connection: Connection) -> None:
     assert report_store.head_before(connection, 5) is None
 
 
-def test_revenue_by_run_and_by_day(connection: Connection) -> None:
+def test_revenue_by_run(connection: Connection) -> None:
     assert report_store.run_revenue(connection, 0, 3 * DAY) == [
         RunRevenue(run="1.1/1", zone="z", payer="ana", model="V100", ucr=45)
     ]
-    found = report_store.daily_charges(connection, 0, 3 * DAY, DAY)
-    assert sorted(found, key=lambda one: one.day) == [
-        DayCharge(zone="z", payer="ana", day=1, ucr=30),
-        DayCharge(zone="z", payer="ana", day=2, ucr=15),
-    ]
+
+
+def test_use_by_day(connection: Connection) -> None:
+    empty = [0] * (DAYS - 3)
+    used = {"ana": [*empty, 0, 30, 15]}
+    assert accounts.daily_use(connection, "z", end=3 * DAY) == used
+    assert accounts.daily_use(connection, "z", end=3 * DAY, account="ana") == used
+    assert accounts.daily_use(connection, "z", end=3 * DAY, account="bob") == {}
+    assert accounts.daily_use(connection, "other", end=3 * DAY) == {}
+
+
+def test_an_account_above_has_used_what_it_paid_for(
+    connection: Connection,
+) -> None:
+    lab = Allocation(id="l", zone="z", account="lab")
+    ledger.open_allocations(connection, [lab])
+    common = {"zone": "z", "chain": ("bob", "lab")}
+    run = {**common, "run": "2.1/1", "model": "V100"}
+    deposit = {**common, "chain": ("lab",), "allocation_id": "l", "amount": 9}
+    ledger.post(
+        connection,
+        [
+            Posting(kind="deposit", key="dl", at=10, **deposit),
+            Posting(kind="charge", key="cl", at=3 * DAY - 1, amount=7, **run),
+        ],
+    )
+    found = accounts.daily_use(connection, "z", end=3 * DAY)
+    assert {name: used[-1] for name, used in found.items()} == {
+        "ana": 15,
+        "bob": 7,
+        "lab": 7,
+    }
+
+
+def test_one_account_is_read_like_all(connection: Connection) -> None:
+    of = ("z", "ana")
+    assert report_store.balances_before(connection, DAY, of) == {"avail:z:ana": 100}
+    whole, own = (
+        sorted(report_store.moves(connection, DAY, 3 * DAY, who), key=str)
+        for who in (None, of)
+    )
+    assert own == whole
+    assert report_store.moves(connection, DAY, 3 * DAY, ("z", "bob")) == []
 
 
 def test_what_was_done_by_hand(connection: Connection) -> None:

@@ -11,10 +11,12 @@ from dorabatch.daemon.credit.orders import CreditOrders
 from dorabatch.daemon.rights import Caller, check_admin
 from dorabatch.daemon.rows import Row, lay_out
 from dorabatch.daemon.services import Services
+from dorabatch.db import one_state
 from dorabatch.errors import NotAllowed, UserError
-from dorabatch.fairshare import accounts, ledger
+from dorabatch.fairshare import accounts, ledger, report_store
 from dorabatch.fairshare.book import FOREVER
 from dorabatch.fairshare.forecast import DAYS, forecast
+from dorabatch.fairshare.statement import Statement, models_used, statements
 from dorabatch.units import credits_number, microseconds_of, moment_of
 
 
@@ -63,13 +65,12 @@ class CreditAnswers:
         if start > self._services.clock.now():
             raise UserError(f"--from {start.isoformat()}: is in the future")
         first, last = microseconds_of(start), microseconds_of(end)
-        with self._services.engine.connect() as connection:
-            found = accounts.account_statement(
-                connection, self._zone, account, start=first, end=last
-            )
-            models = accounts.used_by_model(
-                connection, self._zone, account, start=first, end=last
-            )
+        mine = (self._zone, account)
+        with one_state(self._services.engine) as connection:
+            opening = report_store.balances_before(connection, first, mine)
+            moves = report_store.moves(connection, first, last, mine)
+        none = Statement(zone=self._zone, account=account)
+        found = statements(opening, moves).get(mine, none)
         units = {
             row["product_name"]: row["price_unit"]
             for row in CreditKinds(self._services).records(caller, "Resourcecredit")
@@ -88,11 +89,11 @@ class CreditAnswers:
             },
             "models": [
                 {
-                    "model": model,
-                    "used": credits_number(ucr),
-                    "price_unit": units.get(model),
+                    "model": one.model,
+                    "used": credits_number(one.charges - one.refunds),
+                    "price_unit": units.get(one.model),
                 }
-                for model, ucr in models.items()
+                for one in models_used(moves)
             ],
         }  # fmt: skip
 
@@ -103,9 +104,10 @@ class CreditAnswers:
         standing = self._services.credits.standing_of(account, now)
         with self._services.engine.connect() as connection:
             daily = accounts.daily_use(
-                connection, self._zone, account, end=microseconds_of(now), days=DAYS
+                connection, self._zone, end=microseconds_of(now), account=account
             )
-        found = forecast(daily, standing.balance, now)
+        used = daily.get(account, [0] * DAYS)
+        found = forecast(used, standing.balance, now)
         is_limited = standing.is_limited
         return {
             "account": account,

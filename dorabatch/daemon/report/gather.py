@@ -4,8 +4,7 @@ Users see their own, admins everything. Reads one consistent state of the databa
 changes nothing and renders nothing.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from fractions import Fraction
@@ -16,16 +15,16 @@ from dorabatch.daemon.billing.desk import reset_rule
 from dorabatch.daemon.report.period import Wanted, read_period
 from dorabatch.daemon.rights import Caller
 from dorabatch.daemon.services import Services
+from dorabatch.db import one_state
 from dorabatch.errors import NotAllowed, NotFound, UserError
-from dorabatch.fairshare import report_credit, report_store, report_use
+from dorabatch.fairshare import accounts, report_credit, report_store, report_use
+from dorabatch.fairshare.forecast import DAYS, Forecast, forecast
 from dorabatch.fairshare.period import Period
-from dorabatch.fairshare.report_credit import DAY_US, Books, Done
+from dorabatch.fairshare.report_credit import Books, Done
 from dorabatch.fairshare.shares import build_tree, share_fractions
 from dorabatch.fairshare.sheet import Chart, Report, Sheet
 from dorabatch.queue.spans import known_users, owners_of, runs_between
 from dorabatch.units import microseconds_of, moment_of, render_credits
-
-FORECAST_DAYS = 14
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,16 +64,15 @@ class Reports:
         if name == "forecast":
             if wanted != Wanted():
                 raise UserError(
-                    f"forecast looks at the last {FORECAST_DAYS} days; leave out the "
-                    "period"
+                    f"forecast looks at the last {DAYS} days; leave out the period"
                 )
-            wanted = Wanted(since=f"{FORECAST_DAYS}d")
+            wanted = Wanted(since=f"{DAYS}d")
         period = read_period(wanted, now, self.rule)
         return Asked(name=name, period=period, who=self._scope(caller, account))
 
     def make(self, asked: Asked) -> Report:
         """The report."""
-        with self._reading() as connection:
+        with one_state(self._services.engine) as connection:
             sheets, charts, notes = MAKERS[asked.name](self, connection, asked)
         whose = "" if asked.who is None else f" of {', '.join(sorted(asked.who))}"
         return Report(
@@ -89,14 +87,14 @@ class Reports:
 
     def accounts_with_moves(self, asked: Asked) -> list[str]:
         """Declared users and users that the period's statement speaks of."""
-        with self._reading() as connection:
+        with one_state(self._services.engine) as connection:
             sheets, _, _ = _statement(self, connection, asked)
         spoken = {str(row[1]) for row in sheets[0].rows}
         users = {*self._services.people.names(), *self._users()}
         return sorted(users & spoken)
 
     def _users(self) -> set[str]:
-        with self._reading() as connection:
+        with one_state(self._services.engine) as connection:
             return known_users(connection, self._services.settings.zone)
 
     def _scope(self, caller: Caller, account: str) -> frozenset[str] | None:
@@ -117,15 +115,6 @@ class Reports:
         if account not in known:
             some = ", ".join(sorted(known)[:10]) or "none"
             raise NotFound(f"no account or user {account!r} (known: {some})")
-
-    @contextmanager
-    def _reading(self) -> Iterator[Connection]:
-        """One state of the database for all that is read."""
-        engine = self._services.engine
-        if engine.dialect.name == "postgresql":
-            engine = engine.execution_options(isolation_level="REPEATABLE READ")
-        with engine.connect() as connection:
-            yield connection
 
     def books(self, connection: Connection, asked: Asked) -> Books:
         """The ledger over the period."""
@@ -167,15 +156,18 @@ class Reports:
         rows = self._services.policy.rows
         return share_fractions(build_tree(rows)) if rows else {}
 
-    def available(self, asked: Asked) -> dict[tuple[str, str], int]:
-        """(zone, account) -> what may be spent now, where it is limited."""
-        book = self._services.credits.book
-        at = microseconds_of(self._services.clock.now())
+    def forecasts(
+        self, connection: Connection, asked: Asked
+    ) -> dict[tuple[str, str], tuple[int, Forecast]]:
+        """(zone, account) -> balance and forecast, where credit is limited."""
+        desk, now = self._services.credits, asked.period.end
+        daily = accounts.daily_use(connection, self.zone, end=microseconds_of(now))
         found = {}
-        for zone, account in book.owned:
-            left = book.available(zone, account, at)
-            if left is not None and asked.sees(account):
-                found[zone, account] = left
+        for zone, account in desk.book.owned:
+            if asked.sees(account):
+                balance = desk.standing_of(account, now).balance
+                used = daily.get(account, [0] * DAYS)
+                found[zone, account] = balance, forecast(used, balance, now)
         return found
 
     @property
@@ -250,13 +242,9 @@ def _fairness(reports: Reports, connection: Connection, asked: Asked) -> _Made:
 
 
 def _forecast(reports: Reports, connection: Connection, asked: Asked) -> _Made:
-    start, end = asked.span
-    daily = report_store.daily_charges(connection, start, end, DAY_US)
-    sheet = report_credit.forecast_sheet(
-        reports.available(asked), daily, now=asked.period.end, days=FORECAST_DAYS
-    )
+    sheet = report_credit.forecast_sheet(reports.forecasts(connection, asked))
     notes = ["Accounts without any credit of their own are not limited."]
-    return [sheet], [report_credit.bars(sheet, 1, 3, "Spent in 14 days")], notes
+    return [sheet], [report_credit.bars(sheet, 1, 3, f"Spent in {DAYS} days")], notes
 
 
 def _accuracy(reports: Reports, connection: Connection, asked: Asked) -> _Made:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from dorabatch.config import MailSettings, Settings
+from dorabatch.daemon.credit.answers import CreditAnswers
 from dorabatch.daemon.mail.sender import MailSender
 from dorabatch.daemon.report.gather import MAKERS, Asked, Reports
 from dorabatch.daemon.report.mail import mail_report
@@ -18,19 +19,35 @@ from dorabatch.daemon.report.period import Wanted
 from dorabatch.daemon.report.render import MEDIA, render
 from dorabatch.errors import NotAllowed, NotFound, UserError
 from dorabatch.fairshare import ledger
-from dorabatch.fairshare.report_credit import Books, closing_line, statement_sheets
+from dorabatch.fairshare.report_credit import (
+    STATEMENT_COLUMNS,
+    Books,
+    closing_line,
+    statement_sheets,
+)
 from dorabatch.fairshare.report_rows import Move
 from dorabatch.fairshare.share_store import Forecast, add_forecasts, score_forecast
 from dorabatch.fairshare.sheet import Sheet
-from dorabatch.units import microseconds_of
+from dorabatch.units import credits_number, microseconds_of
 from tests.mail_sink import MailSink, mail_sink
-from tests.makers import ALICE, BOB, V100, ZONE
+from tests.makers import ALICE, BOB, V100, ZONE, later
 from tests.unit.daemon.conftest import Parts, caller
 from tests.unit.daemon.credits import Site, site_of
 
 CREDIT = 1_000_000
 HOUR = 3600
 ROOT = caller(ALICE, is_admin=True)
+FORECAST_FIELDS = {
+    "balance": "balance",
+    "burn_per_day": "pace",
+    "burn_low": "pace_low",
+    "burn_high": "pace_high",
+}
+FORECAST_MOMENTS = {
+    "ends_at": "ends",
+    "ends_soonest": "ends_low",
+    "ends_latest": "ends_high",
+}
 
 
 @pytest.fixture
@@ -171,12 +188,42 @@ def test_fairness_of_equal_shares(site: Site) -> None:
     assert "0.735" in text and "Furthest below what was promised: bob" in text
 
 
+def test_both_commands_say_the_same_of_an_account(site: Site) -> None:
+    """`dcredit` rounds to whole seconds and credits for people, `dreport` never."""
+    site.run("c", options={"gpus": "3"})
+    for _ in range(3):
+        site.wait(20 * HOUR)
+    site.wait(1, beat=False)
+    answers = CreditAnswers(site.parts.services)
+    start, now = later(HOUR + 60), site.parts.clock.now()
+    reports = Reports(site.parts.services)
+    span = {"start": start.isoformat(), "end": now.isoformat()}
+    whole = reports.make(ask(site, "statement", **span)).sheets[0]
+    ends = sheets(site, "forecast")["forecast"]
+    for name in ("alice", "bob"):
+        said = answers.statement(ROOT, name, start, now)
+        for column in STATEMENT_COLUMNS[2:]:
+            told = by(whole, 1, column.name)[name]
+            assert said[column.name] == credits_number(told), column.name
+        told = answers.forecast(ROOT, name)
+        for key, column in FORECAST_FIELDS.items():
+            assert told[key] == credits_number(by(ends, 1, column)[name]), key
+        for key, column in FORECAST_MOMENTS.items():
+            moment = by(ends, 1, column)[name]
+            said_at = moment and moment.isoformat(timespec="seconds")
+            assert told[key] == said_at, key
+    assert by(ends, 1, "ends_low")["bob"] is not None
+    assert by(whole, 1, "liens")["alice"] > 0
+    assert by(whole, 1, "opening")["alice"] > by(whole, 1, "closing")["alice"]
+    assert by(ends, 1, "pace")["alice"] < by(ends, 1, "pace_high")["alice"]
+
+
 def test_the_forecast_brackets_the_end_of_credit(site: Site) -> None:
     found = sheets(site, "forecast")["forecast"]
     assert by(found, 1, "spent") == {"alice": 10 * CREDIT, "bob": 2_500_000}
     for row in found.rows:
-        assert row[4] < row[5]
-        assert row[6] < row[7]
+        assert row[4] == row[5] < row[6]
+        assert row[8] < row[7] == row[9]
     with pytest.raises(UserError, match="last 14 days"):
         ask(site, "forecast", since="7d")
 

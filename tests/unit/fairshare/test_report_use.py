@@ -10,6 +10,7 @@ from dorabatch.fairshare.report_use import (
     Span,
     accuracy_sheets,
     fairness,
+    jain_index,
     usage_sheets,
 )
 
@@ -82,3 +83,9 @@ def test_bounds_belong_to_a_forecast() -> None:
     ]
     (sheet,) = accuracy_sheets(rows, ROME)
     assert sheet.rows[-1][1:7] == (5, 4, 2, 1, 1, 0.5)
+
+
+def test_jain() -> None:
+    assert jain_index([3, 6], [1, 2]) == pytest.approx(1)
+    assert jain_index([3, 0], [1, 1]) == pytest.approx(0.5)
+    assert jain_index([0, 0], [1, 1]) == 1

@@ -1,14 +1,12 @@
-"""Reports add up to the balances of the book they are made from."""
+"""Statements add up to the balances of the book they are made from."""
+
+from collections import Counter
 
 import pytest
 
 from dorabatch.fairshare.book import Allocation, Book, Posting
-from dorabatch.fairshare.report import (
-    charge_back,
-    jain_index,
-    statement,
-    usage_by_account,
-)
+from dorabatch.fairshare.report_rows import Move
+from dorabatch.fairshare.statement import ModelUse, models_used, statements
 
 
 def filled():
@@ -48,11 +46,32 @@ def posting(kind, at, amount, **more):
     )
 
 
+def moved(entries, start, end):
+    """What the database adds up, from the entries themselves."""
+    opening: Counter[str] = Counter()
+    moves = []
+    for entry in entries:
+        at = entry.posting.at
+        for leg in entry.legs:
+            if at < start:
+                opening[leg.ledger_account] += leg.ucr
+            elif at < end:
+                one = Move(
+                    ledger_account=leg.ledger_account,
+                    kind=entry.posting.kind,
+                    zone="z",
+                    payer=entry.posting.chain[0],
+                    ucr=leg.ucr,
+                )
+                moves.append(one)
+    return opening, moves
+
+
 @pytest.mark.parametrize(("account", "ids"), [("ana", "wg"), ("lab", "l")])
 @pytest.mark.parametrize("start", [0, 3, 60])
-def test_statement_closes_at_the_balance(account, ids, start):
+def test_a_statement_closes_at_the_balance(account, ids, start):
     book, entries = filled()
-    found = statement(entries, zone="z", account=account, start=start, end=99)
+    found = statements(*moved(entries, start, 99))["z", account]
     balance = sum(
         book.balances.get((f"{side}:z:{account}", name), 0)
         for side in ("avail", "lien")
@@ -64,15 +83,13 @@ def test_statement_closes_at_the_balance(account, ids, start):
     assert found.opening + parts - found.charges - found.expired == found.closing
 
 
-def test_charge_back_equals_revenue_and_counts_it_once():
+def test_models_equal_revenue_and_count_it_once():
     book, entries = filled()
-    rows = charge_back(entries, start=0, end=99)
-    assert usage_by_account(rows) == {"ana": 40}
+    opening, moves = moved(entries, 0, 99)
+    assert models_used(moves) == [
+        ModelUse(zone="z", account="ana", model="V", charges=55, refunds=15)
+    ]
     assert book.balances["revenue:z:V", ""] == 40
-    assert charge_back(entries, start=0, end=4)[0].ucr == 40
-
-
-def test_jain():
-    assert jain_index([3, 6], [1, 2]) == pytest.approx(1)
-    assert jain_index([3, 0], [1, 1]) == pytest.approx(0.5)
-    assert jain_index([0, 0], [1, 1]) == 1
+    _, early = moved(entries, 0, 4)
+    assert [one.charges for one in models_used(early)] == [40]
+    assert not opening
