@@ -90,20 +90,21 @@ def gather(
     none = np.full(len(of), -1, dtype=np.int64)
     crowd = Crowd(none, none.copy(), none.copy(), none[:0], none[:0])
     milli, weight = state.classes.gpu_milli[of], state.classes.cpu_milli[of]
-    made: list[list[int]] = []
-    kinds, kind = np.unique(needs.allowed[of], axis=0, return_inverse=True)
-    for at in np.argsort(kinds.sum(axis=1), kind="stable").tolist():
-        piles = sort_out(milli, weight, np.flatnonzero(kind.ravel() == at))
-        usable = in_use & kinds[at][outlook.shape]
+    made = 0
+    kind = alike(needs.allowed)[of]
+    # Who may go to the fewest shapes chooses first.
+    reach = needs.allowed[of].sum(axis=1)
+    _, first = np.unique(kind, return_index=True)
+    for one in first[np.argsort(reach[first], kind="stable")].tolist():
+        piles = sort_out(milli, weight, np.flatnonzero(kind == kind[one]))
+        usable = in_use & needs.allowed[of[one]][outlook.shape]
         _into_opened(state, outlook, (of, piles, usable), crowd)
-        made.extend(compose(piles))
-    for number, members in enumerate(made):
-        crowd.group[members] = number
+        made = compose(piles, crowd.group, made)
     joined = crowd.group >= 0
     shares = of[joined], crowd.group[joined], milli[joined]
-    sums = np.bincount(crowd.group[joined], milli[joined], minlength=len(made))
+    sums = np.bincount(crowd.group[joined], milli[joined], minlength=made)
     return crowd._replace(
-        shape=_spread(outlook, needs, shares, len(made)),
+        shape=_spread(outlook, needs, shares, made),
         used=sums.astype(np.int64),
     )
 
@@ -142,7 +143,7 @@ def _members(
     of: IntArray,
     piles: Piles,
     asked: tuple[IntArray, int, tuple[float, float]],
-) -> list[int]:
+) -> IntArray:
     """Shares taken off the piles and booked on a bin; none where all are too heavy."""
     pattern, bin_, (cpu_left, memory_left) = asked
     for heavy in (True, False):
@@ -154,7 +155,7 @@ def _members(
             piles.drop(pattern, heavy=heavy)
             state.spend(bin_, cpu, memory)
             return members
-    return []
+    return np.zeros(0, dtype=np.int64)
 
 
 def _spread(
@@ -190,6 +191,15 @@ def _spread(
     return np.where(good[bucket].any(axis=1), split(plan, bucket), -1)
 
 
+def alike(flags: BoolArray) -> IntArray:
+    """kind[i]: the same number where rows flags[i] are the same."""
+    kind = np.zeros(len(flags), dtype=np.int64)
+    packed = np.packbits(flags, axis=1)
+    for column in packed.T:
+        kind = np.unique(kind * 256 + column, return_inverse=True)[1].ravel()
+    return kind
+
+
 def _sums(at: IntArray, amounts: IntArray | FloatArray, size: int) -> FloatArray:
     """sums[at, shape] of amounts[i, shape]."""
     columns = [np.bincount(at, column, size) for column in amounts.T]
@@ -198,8 +208,7 @@ def _sums(at: IntArray, amounts: IntArray | FloatArray, size: int) -> FloatArray
 
 def _buckets(usable: BoolArray, cpu: FloatArray) -> IntArray:
     """bucket[group]: alike in where they may go and about alike in CPUs."""
-    _, kind = np.unique(usable, axis=0, return_inverse=True)
-    kind = kind.ravel()
+    kind = alike(usable)
     order = np.lexsort((cpu, kind))
     counts = np.bincount(kind)
     starts = np.cumsum(counts) - counts

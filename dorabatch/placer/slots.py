@@ -60,18 +60,18 @@ class Pile:
 
     __slots__ = ("first", "last", "rows")
 
-    def __init__(self, rows: list[int]) -> None:
+    def __init__(self, rows: IntArray) -> None:
         self.rows = rows
         self.first, self.last = 0, len(rows)
 
     def __len__(self) -> int:
         return self.last - self.first
 
-    def look(self, count: int, *, heavy: bool) -> list[int]:
-        """The heaviest, or the lightest."""
+    def look(self, count: int, *, heavy: bool) -> IntArray:
+        """The heaviest, or the lightest; the lightest of all comes first then."""
         if heavy:
             return self.rows[self.first : self.first + count]
-        return self.rows[self.last - count : self.last]
+        return self.rows[self.last - count : self.last][::-1]
 
     def drop(self, count: int, *, heavy: bool) -> None:
         """Take off the heaviest, or the lightest."""
@@ -91,13 +91,14 @@ class Piles(NamedTuple):
         """How many shares each pile has left."""
         return np.array([len(pile) for pile in self.piles], dtype=np.int64)
 
-    def look(self, pattern: IntArray, *, heavy: bool) -> list[int]:
+    def look(self, pattern: IntArray, *, heavy: bool) -> IntArray:
         """Shares pattern[pile], the heaviest or the lightest of each pile."""
-        return [
-            share
-            for at in np.flatnonzero(pattern).tolist()
-            for share in self.piles[at].look(int(pattern[at]), heavy=heavy)
-        ]
+        return np.concatenate(
+            [
+                self.piles[at].look(int(pattern[at]), heavy=heavy)
+                for at in np.flatnonzero(pattern).tolist()
+            ]
+        )
 
     def drop(self, pattern: IntArray, *, heavy: bool) -> None:
         """Take those off."""
@@ -110,29 +111,34 @@ def sort_out(milli: IntArray, weight: IntArray, rows: IntArray) -> Piles:
     order = rows[np.lexsort((-weight[rows], -milli[rows]))]
     sizes, starts = np.unique(-milli[order], return_index=True)
     parts = np.split(order, starts[1:]) if len(order) else []
-    return Piles(-sizes, [Pile(part.tolist()) for part in parts])
+    return Piles(-sizes, [Pile(part) for part in parts])
 
 
-def compose(left: Piles) -> list[list[int]]:
-    """Shares that make up one GPU each; every share is in one of them."""
-    groups: list[list[int]] = []
+def compose(left: Piles, group: IntArray, first: int = 0) -> int:
+    """Say in group[share] which GPU, numbered from `first`, each share is part of.
+
+    Every share gets one; returns the number after the last. The heaviest goes with
+    the lightest, so that what a GPU asks for evens out.
+    """
     counts = left.counts()
     while counts.any():
-        first = int(np.flatnonzero(counts)[0])
-        counts[first] -= 1
-        room = WHOLE_GPU_MILLI - int(left.sizes[first])
+        largest = int(np.flatnonzero(counts)[0])
+        counts[largest] -= 1
+        room = WHOLE_GPU_MILLI - int(left.sizes[largest])
         pattern = fullest(room, left.sizes, counts)
-        counts[first] += 1
+        counts[largest] += 1
         used = pattern.copy()
-        used[first] += 1
+        used[largest] += 1
         times = int((counts[used > 0] // used[used > 0]).min())
         counts -= times * used
-        # The heaviest with the lightest: what a GPU asks for evens out.
-        opener = np.zeros_like(pattern)
-        opener[first] = 1
-        for _ in range(times):
-            groups.append(left.look(opener, heavy=True))
-            left.drop(opener, heavy=True)
-            groups[-1] += left.look(pattern, heavy=False)
-            left.drop(pattern, heavy=False)
-    return groups
+        numbers = np.arange(first, first + times)
+        first += times
+        opener = left.piles[largest]
+        group[opener.look(times, heavy=True)] = numbers
+        opener.drop(times, heavy=True)
+        for at in np.flatnonzero(pattern).tolist():
+            pieces = int(pattern[at])
+            shares = left.piles[at].look(pieces * times, heavy=False)
+            group[shares] = np.repeat(numbers, pieces)
+            left.piles[at].drop(pieces * times, heavy=False)
+    return first

@@ -14,8 +14,14 @@ def _piles(milli, weight=None):
     return sort_out(milli, weight, np.arange(len(milli)))
 
 
+def _compose(milli, weight=None):
+    group = np.full(len(milli), -1, dtype=np.int64)
+    made = compose(_piles(milli, weight), group)
+    return [np.flatnonzero(group == number).tolist() for number in range(made)]
+
+
 def _groups(milli, weight=None):
-    groups = compose(_piles(milli, weight))
+    groups = _compose(milli, weight)
     return sorted(sorted((milli[m] for m in g), reverse=True) for g in groups)
 
 
@@ -48,7 +54,7 @@ def test_what_fits_together_shares_a_gpu():
 
 
 def test_the_heaviest_goes_with_the_lightest():
-    groups = compose(_piles([500] * 4, weight=[1, 4, 2, 3]))
+    groups = _compose([500] * 4, weight=[1, 4, 2, 3])
     assert sorted(sorted(g) for g in groups) == [[0, 1], [2, 3]]
 
 
@@ -56,7 +62,7 @@ def test_the_heaviest_goes_with_the_lightest():
 def test_every_share_is_in_one_gpu_and_none_is_over_full(seed):
     draw = np.random.default_rng(seed)
     milli = draw.integers(1, 1000, 300)
-    groups = compose(_piles(milli))
+    groups = _compose(milli)
     assert sorted(m for group in groups for m in group) == list(range(300))
     assert max(int(milli[group].sum()) for group in groups) <= 1000
 
@@ -69,4 +75,4 @@ def test_many_sizes_are_sampled():
 
 
 def test_no_shares_no_gpus():
-    assert compose(_piles([])) == []
+    assert _compose([]) == []
