@@ -193,11 +193,10 @@ def _spread(
 
 def alike(flags: BoolArray) -> IntArray:
     """kind[i]: the same number where rows flags[i] are the same."""
-    kind = np.zeros(len(flags), dtype=np.int64)
+    seen: dict[bytes, int] = {}
     packed = np.packbits(flags, axis=1)
-    for column in packed.T:
-        kind = np.unique(kind * 256 + column, return_inverse=True)[1].ravel()
-    return kind
+    kinds = [seen.setdefault(row.tobytes(), len(seen)) for row in packed]
+    return np.array(kinds, dtype=np.int64)
 
 
 def _sums(at: IntArray, amounts: IntArray | FloatArray, size: int) -> FloatArray:

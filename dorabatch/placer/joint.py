@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dorabatch.placer.arrays import USED_UP, WHOLE_GPU_MILLI, BoolArray, IntArray
-from dorabatch.placer.crowd import Needs, bins_in_use, gather, needs_of
+from dorabatch.placer.crowd import Needs, alike, bins_in_use, gather, needs_of
 from dorabatch.placer.fluid import split
 from dorabatch.placer.ground import State
 from dorabatch.placer.outlook import CPU_STEP, Outlook
@@ -142,11 +142,13 @@ def _without_gpus(state: State, outlook: Outlook, of: IntArray, joint: Joint) ->
     room = np.maximum((state.cpu - kept) // CPU_STEP, 0).astype(np.int64)
     plain = (classes.gpu_count == 0) & (classes.cpu_milli > 0)
     kinds = np.unique(of[(plain & (classes.memory_mib >= 0))[of]])
-    usable, which = np.unique(ground.allowed[kinds], axis=0, return_inverse=True)
-    for at in np.argsort(usable.sum(axis=1), kind="stable").tolist():
-        some = kinds[which.ravel() == at]
+    which = alike(ground.allowed[kinds])
+    _, first = np.unique(which, return_index=True)
+    reach = ground.allowed[kinds[first]].sum(axis=1)
+    for one in first[np.argsort(reach, kind="stable")].tolist():
+        some = kinds[which == which[one]]
         some = some[np.argsort(-classes.cpu_milli[some], kind="stable")]
-        bins = np.flatnonzero(usable[at] & (room > 0))
+        bins = np.flatnonzero(ground.allowed[kinds[one]] & (room > 0))
         bins = bins[np.lexsort((room[bins], idle[bins]))]
         _fill_with_cpus(state, (some, bins, room), of, joint)
 
@@ -164,6 +166,7 @@ def _fill_with_cpus(
     memory = classes.memory_mib[kinds]
     left = [np.flatnonzero(of == kind) for kind in kinds.tolist()]
     counts = np.array([len(rows) for rows in left], dtype=np.int64)
+    bins = bins[room[bins] >= sizes.min(initial=1)]
     changes = np.flatnonzero(np.diff(room[bins])) + 1
     for some in np.split(bins, changes):
         while len(some) and counts.any():

@@ -29,30 +29,32 @@ def fullest(room: int, sizes: IntArray, counts: IntArray) -> IntArray:
         able = able[(np.arange(SIZES_MAX) * len(able)) // SIZES_MAX]
     pieces = np.full(room + 1, NEVER, dtype=np.int64)
     pieces[0] = 0
-    steps = [pieces]
+    steps = []
     for at in able.tolist():
         size = int(sizes[at])
-        more = pieces.copy()
-        for count in range(1, min(int(counts[at]), room // size) + 1):
+        for count in _chunks(min(int(counts[at]), room // size)):
             many = count * size
+            more = pieces.copy()
             np.minimum(more[many:], pieces[:-many] + count, out=more[many:])
-        pieces = more
-        steps.append(pieces)
+            steps.append((at, count, pieces))
+            pieces = more
     total = int(np.flatnonzero(pieces < NEVER)[-1])
-    for before, at in zip(steps[-2::-1], able[::-1].tolist(), strict=True):
+    for at, count, before in reversed(steps):
         if pieces[total] < before[total]:
-            taken[at] = _pieces_used(pieces, before, total, int(sizes[at]))
-            total -= int(taken[at] * sizes[at])
+            taken[at] += count
+            total -= count * int(sizes[at])
         pieces = before
     return taken
 
 
-def _pieces_used(pieces: IntArray, before: IntArray, total: int, size: int) -> int:
-    """How many of `size` the best way to `total` has."""
-    count = 1
-    while before[total - count * size] + count != pieces[total]:
-        count += 1
-    return count
+def _chunks(count: int) -> list[int]:
+    """Parts whose sums make every number up to `count`: 1, 2, 4 ... and the rest."""
+    parts, part = [], 1
+    while count > 0:
+        parts.append(min(part, count))
+        count -= parts[-1]
+        part *= 2
+    return parts
 
 
 class Pile:
