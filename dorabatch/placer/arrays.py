@@ -4,8 +4,10 @@ Shapes and units are part of the names' documentation below. Values only; nothin
 here reads a clock, a database or a node, and nothing here decides.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -95,8 +97,27 @@ class Mask:
     delays: tuple[int, ...] = ()
 
 
+class _Hardware:
+    """What follows from the totals of a cluster, worked out when first asked for."""
+
+    gpus_total: IntArray
+    cpu_total_milli: IntArray
+    memory_total_mib: IntArray
+
+    @cached_property
+    def gpus_owned(self) -> IntArray:
+        """gpus_total as gpus_owned[model, node], one row after the other in memory."""
+        return np.ascontiguousarray(self.gpus_total.T)
+
+    @cached_property
+    def gpu_slice(self) -> tuple[IntArray, IntArray]:
+        """(milli-CPUs, MiB) of each node that belong to one GPU: total // GPUs."""
+        gpus = np.maximum(self.gpus_owned.sum(axis=0), 1)
+        return self.cpu_total_milli // gpus, self.memory_total_mib // gpus
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterArrays:
+class ClusterArrays(_Hardware):
     """What the nodes have and what of it is free.
 
     names[node], models[model]
@@ -188,7 +209,7 @@ class Plan:
     """
 
     placements: tuple[Placement, ...]
-    waiting: dict[int, int]
+    waiting: Mapping[int, int]
     explanations: tuple[Explanation, ...]
     left: tuple[int, ...] = ()
     reservations: tuple[Reservation, ...] = ()

@@ -1,6 +1,7 @@
 """What a walk has booked, as arrays by request row.
 
-Remembers where each row went and rebuilds its hold; it never books on the nodes.
+Remembers where each row went, rebuilds its hold and counts what rows of lower rank
+would give back; it never books on the nodes.
 """
 
 from typing import NamedTuple
@@ -8,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dorabatch.placer.arrays import WHOLE_GPU_MILLI, IntArray
-from dorabatch.placer.ground import Hold, State
+from dorabatch.placer.ground import Hold, State, needs_at
 
 
 class Booked:
@@ -54,25 +55,6 @@ class Booked:
             memory=int(state.ground.memory_need[index][bin_]),
         )
 
-    def without_lower(self, row: int, end: int) -> "Potential":
-        """What would be free if rows row+1..end gave back all they hold."""
-        rows = np.flatnonzero(self.bin[row + 1 : end] >= 0) + row + 1
-        state, size = self.state, len(self.state.free)
-        bins, slots, of = self.bin[rows], self.slot[rows], state.classes.of[rows]
-        cpu, memory = needs_at(state, of, bins)
-        shared = slots >= 0
-        rest = np.maximum(state.rest, 0)
-        at = bins[shared], slots[shared]
-        np.add.at(rest, at, state.classes.gpu_milli[of[shared]])
-        emptied = ((rest == WHOLE_GPU_MILLI) & (state.rest != 0)).sum(axis=1)
-        whole = _sums(bins[~shared], state.classes.gpu_count[of[~shared]], size)
-        return Potential(
-            gpus=state.free + whole + emptied,
-            rest=np.asarray(rest.max(axis=1, initial=0), dtype=np.int64),
-            cpu=state.cpu + state.by_node(bins, cpu).astype(np.int64),
-            memory=state.memory + state.by_node(bins, memory).astype(np.int64),
-        )
-
     def lower_on(self, bin_: int, row: int, end: int) -> list[int]:
         """Rows after `row` on the node of a bin, the lowest rank first."""
         node = self.state.ground.node
@@ -82,7 +64,7 @@ class Booked:
 
 
 class Potential(NamedTuple):
-    """gpus[bin], rest[bin] (largest of one GPU), cpu[bin], memory[bin]."""
+    """What would be free, by bin: gpus, rest (largest of one GPU), cpu, memory."""
 
     gpus: IntArray
     rest: IntArray
@@ -90,16 +72,74 @@ class Potential(NamedTuple):
     memory: IntArray
 
 
-def _sums(bins: IntArray, amounts: IntArray, size: int) -> IntArray:
-    return np.bincount(bins, weights=amounts, minlength=size).astype(np.int64)
+class Lower:
+    """What the booked rows behind a row hold, as that row moves towards the end."""
 
+    __slots__ = (
+        "_bin",
+        "_count",
+        "_cpu",
+        "_gpus",
+        "_memory",
+        "_next",
+        "_rows",
+        "_share",
+        "_slot",
+        "state",
+    )
 
-def needs_at(state: State, of: IntArray, bins: IntArray) -> tuple[IntArray, IntArray]:
-    """cpu[i], memory[i] that class of[i] takes on bins[i]."""
-    classes, ground = state.classes, state.ground
-    cpu, memory = classes.cpu_milli[of].copy(), classes.memory_mib[of].copy()
-    # SHARE differs from node to node.
-    for at in np.flatnonzero((cpu < 0) | (memory < 0)).tolist():
-        cpu[at] = ground.cpu_need[of[at]][bins[at]]
-        memory[at] = ground.memory_need[of[at]][bins[at]]
-    return cpu, memory
+    def __init__(self, booked: Booked, row: int, end: int) -> None:
+        self.state = booked.state
+        self._rows = np.flatnonzero(booked.bin[row + 1 : end] >= 0) + row + 1
+        self._bin, self._slot = booked.bin[self._rows], booked.slot[self._rows]
+        # By bin; what belongs to the whole node by node.
+        self._gpus: IntArray = np.zeros_like(self.state.free)
+        self._share = np.zeros_like(self.state.rest)
+        nodes = int(self.state.ground.node.max(initial=-1)) + 1
+        self._cpu, self._memory, self._count = np.zeros((3, nodes), dtype=np.int64)
+        self._next = 0
+        self._count_in(np.arange(len(self._rows)), 1)
+
+    def move_to(self, row: int) -> None:
+        """Leave out the rows up to this one; rows are passed once."""
+        end = int(np.searchsorted(self._rows, row, side="right"))
+        self._leave_out(np.arange(self._next, end))
+        self._next = max(self._next, end)
+
+    def drop(self, rows: list[int]) -> None:
+        """Leave out rows that were given back."""
+        self._leave_out(np.searchsorted(self._rows, rows))
+
+    def bins(self) -> IntArray:
+        """The bins of the nodes on which they hold something."""
+        return np.flatnonzero(self._count[self.state.ground.node])
+
+    def given_back(self, bins: IntArray) -> Potential:
+        """What would be free on these bins if they gave back all they hold."""
+        state, node = self.state, self.state.ground.node[bins]
+        rest = np.maximum(state.rest[bins], 0) + self._share[bins]
+        whole = (rest == WHOLE_GPU_MILLI) & (state.rest[bins] != 0)
+        return Potential(
+            gpus=state.free[bins] + self._gpus[bins] + whole.sum(axis=1),
+            rest=np.asarray(rest.max(axis=1, initial=0), dtype=np.int64),
+            cpu=state.cpu[bins] + self._cpu[node],
+            memory=state.memory[bins] + self._memory[node],
+        )
+
+    def _leave_out(self, at: IntArray) -> None:
+        at = at[self._bin[at] >= 0]
+        if len(at):
+            self._count_in(at, -1)
+            self._bin[at] = -1
+
+    def _count_in(self, at: IntArray, sign: int) -> None:
+        classes, ground = self.state.classes, self.state.ground
+        bins, slots, of = self._bin[at], self._slot[at], classes.of[self._rows[at]]
+        node, shared = ground.node[bins], slots >= 0
+        cpu, memory = needs_at(classes, ground, of, bins)
+        np.add.at(self._cpu, node, sign * cpu)
+        np.add.at(self._memory, node, sign * memory)
+        np.add.at(self._count, node, sign)
+        np.add.at(self._gpus, bins[~shared], sign * classes.gpu_count[of[~shared]])
+        milli = classes.gpu_milli[of[shared]]
+        np.add.at(self._share, (bins[shared], slots[shared]), sign * milli)

@@ -16,6 +16,7 @@ from dorabatch.placer.arrays import (
     RequestArrays,
 )
 from dorabatch.placer.timeline import Ask, Room, ask_of, placement_ends
+from dorabatch.placer.waiting import rows_of
 
 EXPLAINED_MAX = 64
 """Placements of one cycle that are measured against a runner-up."""
@@ -61,9 +62,8 @@ def choices(
     placements = placements[:EXPLAINED_MAX]
     if not placements:
         return ()
-    order = np.argsort(requests.key, kind="stable")
     keys = np.array([one.key for one in placements], dtype=np.int64)
-    rows = order[np.searchsorted(requests.key[order], keys)].astype(np.int64)
+    rows = rows_of(requests.key, keys)
     held = placement_ends(
         requests, rows, placements, np.zeros(len(requests), np.int64), cluster
     )

@@ -26,7 +26,7 @@ RESERVED = "Reserved"
 class Room:
     """GPUs, CPUs and memory to measure a request against, per node.
 
-    gpus[node, model], rest_milli[node, model] (largest rest of a shared GPU),
+    gpus[model, node], rest_milli[model, node] (largest rest of a shared GPU),
     cpu_milli[node], memory_mib[node]
     """
 
@@ -39,8 +39,8 @@ class Room:
 def room_free(cluster: ClusterArrays) -> Room:
     """What is free now."""
     return Room(
-        gpus=cluster.gpus_free,
-        rest_milli=cluster.gpu_rest_milli.max(axis=2, initial=0),
+        gpus=np.ascontiguousarray(cluster.gpus_free.T),
+        rest_milli=cluster.gpu_rest_milli.max(axis=2, initial=0).T,
         cpu_milli=cluster.cpu_free_milli,
         memory_mib=cluster.memory_free_mib,
     )
@@ -49,8 +49,8 @@ def room_free(cluster: ClusterArrays) -> Room:
 def room_total(cluster: ClusterArrays) -> Room:
     """What there would be if every node were empty."""
     return Room(
-        gpus=cluster.gpus_total,
-        rest_milli=np.zeros_like(cluster.gpus_total),
+        gpus=cluster.gpus_owned,
+        rest_milli=np.broadcast_to(np.int64(0), cluster.gpus_owned.shape),
         cpu_milli=cluster.cpu_total_milli,
         memory_mib=cluster.memory_total_mib,
     )
@@ -100,18 +100,18 @@ def lacks_model(classes: Classes, index: int, cluster: ClusterArrays) -> BoolArr
     """The node has no GPU of an accepted model."""
     if classes.gpu_count[index] == 0:
         return np.zeros(len(cluster), dtype=bool)
-    owned = cluster.gpus_total[:, classes.accepts[index]]
-    return np.asarray(~(owned > 0).any(axis=1), dtype=bool)
+    owned = cluster.gpus_owned[classes.accepts[index]]
+    return np.asarray(owned.sum(axis=0) == 0, dtype=bool)
 
 
 def gpus_usable(classes: Classes, index: int, room: Room) -> IntArray:
     """GPUs of accepted models on each node that the class could take."""
     accepted = classes.accepts[index]
-    whole: IntArray = room.gpus[:, accepted].sum(axis=1)
+    whole: IntArray = room.gpus[accepted].sum(axis=0)
     milli = int(classes.gpu_milli[index])
     if milli == WHOLE_GPU_MILLI:
         return whole
-    opened = room.rest_milli[:, accepted].max(axis=1, initial=0) >= milli
+    opened = room.rest_milli[accepted].max(axis=0, initial=0) >= milli
     return np.asarray(whole + opened, dtype=np.int64)
 
 

@@ -4,6 +4,7 @@ A node with one model (or no GPU) is one bin; a mixed node is several that share
 CPUs and memory. Books what is taken and gives it back; it never chooses a bin.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,7 +19,9 @@ from dorabatch.placer.arrays import (
     FloatArray,
     IntArray,
 )
-from dorabatch.placer.classes import Classes
+from dorabatch.placer.classes import Classes, distinct_rows, words_of
+
+Needed = Callable[[Classes, int, ClusterArrays], IntArray]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +33,7 @@ class Ground:
     cpu_need[class], memory_need[class]   [bin] rows (one number where all are equal)
     sisters               bin -> the other bins of a mixed node
     total                 [bin, (GPUs, milli-CPUs, MiB)] of an empty node
+    gpu_slice             [bin] rows: milli-CPUs and MiB that belong to one GPU
     """
 
     node: IntArray
@@ -40,6 +44,7 @@ class Ground:
     memory_need: tuple[IntArray, ...]
     sisters: dict[int, tuple[int, ...]]
     total: IntArray
+    gpu_slice: tuple[IntArray, IntArray]
 
 
 class Hold(NamedTuple):
@@ -67,6 +72,7 @@ def lay_ground(classes: Classes, cluster: ClusterArrays) -> Ground:
         memory_need=memory_need,
         sisters=sisters,
         total=_totals(cluster, node, model),
+        gpu_slice=(cluster.gpu_slice[0][node], cluster.gpu_slice[1][node]),
     )
 
 
@@ -120,21 +126,25 @@ def _allowed(
     bins: tuple[IntArray, IntArray, BoolArray],
 ) -> BoolArray:
     node, model, primary = bins
-    allowed = node_allowed(classes, cluster)[:, node]
-    with_gpus = classes.gpu_count > 0
+    # Many classes may use the same bins: one row for each sort of class.
+    kinds = classes.gpu_count > 0, classes.mask, *words_of(classes.accepts).T
+    first, sort = distinct_rows(kinds, len(classes))
+    sorts = classes.take(first)
+    with_gpus = sorts.gpu_count > 0
+    allowed = node_allowed(sorts, cluster)[:, node]
     allowed[~with_gpus] &= primary
     padded = np.concatenate(
-        [classes.accepts, np.zeros((len(classes), 1), dtype=bool)], axis=1
+        [sorts.accepts, np.zeros((len(sorts), 1), dtype=bool)], axis=1
     )
     allowed[with_gpus] &= padded[with_gpus][:, model]
-    return allowed
+    return allowed[sort]
 
 
 def cpu_needed(classes: Classes, index: int, cluster: ClusterArrays) -> IntArray:
     """CPUs the class takes on each node, in thousandths."""
     if classes.cpu_milli[index] != SHARE:
         return np.broadcast_to(classes.cpu_milli[index], (len(cluster),))
-    return _slice_of(classes, index, cluster, cluster.cpu_total_milli)
+    return _slices(classes, index, cluster.gpu_slice[0])
 
 
 def memory_needed(classes: Classes, index: int, cluster: ClusterArrays) -> IntArray:
@@ -142,32 +152,52 @@ def memory_needed(classes: Classes, index: int, cluster: ClusterArrays) -> IntAr
     if classes.memory_mib[index] != SHARE:
         return np.broadcast_to(classes.memory_mib[index], (len(cluster),))
     if classes.gpu_count[index] > 0:
-        return _slice_of(classes, index, cluster, cluster.memory_total_mib)
+        return _slices(classes, index, cluster.gpu_slice[1])
     asked = cpu_needed(classes, index, cluster)
     total: IntArray = cluster.memory_total_mib * asked
     return total // np.maximum(cluster.cpu_total_milli, 1)
 
 
-def _slice_of(
-    classes: Classes, index: int, cluster: ClusterArrays, total: IntArray
-) -> IntArray:
-    gpus = np.maximum(cluster.gpus_total.sum(axis=1), 1)
-    parts = classes.gpu_count[index] * classes.gpu_milli[index]
-    return np.asarray((total // gpus) * parts // WHOLE_GPU_MILLI, dtype=np.int64)
+def _slices(classes: Classes, which: int | IntArray, gpu_slice: IntArray) -> IntArray:
+    """As many slices as one class, or each of several, asks GPUs for."""
+    parts = classes.gpu_count[which] * classes.gpu_milli[which]
+    return np.asarray(gpu_slice * parts // WHOLE_GPU_MILLI, dtype=np.int64)
+
+
+def needs_at(
+    classes: Classes, ground: Ground, of: IntArray, bins: IntArray
+) -> tuple[IntArray, IntArray]:
+    """cpu[i], memory[i] that class of[i] takes on bins[i]; as `cpu_needed`."""
+    cpu, memory = classes.cpu_milli[of], classes.memory_mib[of]
+    sliced = np.flatnonzero(cpu == SHARE)
+    cpu[sliced] = _slices(classes, of[sliced], ground.gpu_slice[0][bins[sliced]])
+    sliced = np.flatnonzero(memory == SHARE)
+    bins, total = bins[sliced], ground.total[bins[sliced]]
+    beside_cpus = total[:, 2] * cpu[sliced] // np.maximum(total[:, 1], 1)
+    beside_gpus = _slices(classes, of[sliced], ground.gpu_slice[1][bins])
+    has_gpus = classes.gpu_count[of[sliced]] > 0
+    memory[sliced] = np.where(has_gpus, beside_gpus, beside_cpus)
+    return cpu, memory
 
 
 def _needs(
     classes: Classes, cluster: ClusterArrays, node: IntArray
 ) -> tuple[tuple[IntArray, ...], tuple[IntArray, ...]]:
-    def spread(asked: IntArray) -> list[IntArray]:
-        return list(np.broadcast_to(asked[:, None], (len(asked), len(node))))
+    parts = (classes.gpu_count * classes.gpu_milli).tolist()
+    cpus = classes.cpu_milli.tolist()
 
-    cpu, memory = spread(classes.cpu_milli), spread(classes.memory_mib)
-    for index in np.flatnonzero(classes.cpu_milli == SHARE).tolist():
-        cpu[index] = cpu_needed(classes, index, cluster)[node]
-    for index in np.flatnonzero(classes.memory_mib == SHARE).tolist():
-        memory[index] = memory_needed(classes, index, cluster)[node]
-    return tuple(cpu), tuple(memory)
+    def rows(asked: IntArray, needed: Needed) -> tuple[IntArray, ...]:
+        found = list(np.broadcast_to(asked[:, None], (len(asked), len(node))))
+        # Classes that ask for the same slice have one row together.
+        known: dict[tuple[int, int], IntArray] = {}
+        for index in np.flatnonzero(asked == SHARE).tolist():
+            alike = parts[index], cpus[index]
+            if alike not in known:
+                known[alike] = needed(classes, index, cluster)[node]
+            found[index] = known[alike]
+        return tuple(found)
+
+    return rows(classes.cpu_milli, cpu_needed), rows(classes.memory_mib, memory_needed)
 
 
 class State:

@@ -21,6 +21,7 @@ from dorabatch.placer.feasible import refusals, room_free
 from dorabatch.placer.pack import joined, place
 from dorabatch.placer.policy import PlacementPolicy
 from dorabatch.placer.timeline import Room, placement_ends, some_nodes
+from dorabatch.placer.waiting import Waiting, rows_of
 from dorabatch.placer.whynot import RANK, explain_waiting
 
 GAINED_MAX = 0.1
@@ -69,7 +70,8 @@ class Memory:
         idle = gone[classes.of] & ~requests.gang
         live = np.flatnonzero(~idle)
         rows, left = live[: policy.requests_max], live[policy.requests_max :]
-        plan = Plan(placements=(), waiting={}, explanations=())
+        nobody = np.zeros(0, dtype=np.int64)
+        plan = Plan(placements=(), waiting=Waiting(nobody, nobody), explanations=())
         if len(rows):
             demand = requests.take(np.flatnonzero(idle)) if idle.any() else None
             if recent is not None:
@@ -112,11 +114,7 @@ class Memory:
         plan: Plan,
     ) -> None:
         waits = np.full(len(classes), -1, dtype=np.int64)
-        at = np.fromiter(
-            (plan.waiting.get(key, -1) for key in requests.key.tolist()),
-            dtype=np.int64,
-            count=len(requests),
-        )
+        at = _why_of_rows(plan, requests)
         single = (at >= 0) & ~requests.gang
         waits[classes.of[single]] = at[single]
         dead = {
@@ -165,17 +163,18 @@ def _with_idle(
         if why is not None:
             number[index] = len(explanations)
             explanations.append(why)
-    keys = requests.key.tolist()
-    waits = np.full(len(keys), -1, dtype=np.int64)
+    waits = _why_of_rows(plan, requests)
     waits[idle] = number[of[idle]]
-    if plan.waiting:
-        at = [plan.waiting.get(keys[row], -1) for row in np.flatnonzero(~idle)]
-        waits[~idle] = at
-    chosen = np.flatnonzero(waits >= 0)
-    waiting = dict(
-        zip(requests.key[chosen].tolist(), waits[chosen].tolist(), strict=True)
-    )
+    waiting = Waiting(requests.key, waits).take(waits >= 0)
     return replace(plan, waiting=waiting, explanations=tuple(explanations))
+
+
+def _why_of_rows(plan: Plan, requests: RequestArrays) -> IntArray:
+    """why[row]: the explanation of each request, -1 where it does not wait."""
+    waiting = Waiting.of(plan.waiting)
+    why = np.full(len(requests), -1, dtype=np.int64)
+    why[rows_of(requests.key, waiting.key)] = waiting.why
+    return why
 
 
 def _comparable(before: ClusterArrays, now: ClusterArrays) -> bool:
@@ -226,9 +225,8 @@ def _after(
 ) -> ClusterArrays:
     if not plan.placements:
         return cluster
-    order = np.argsort(requests.key, kind="stable")
     keys = np.array([one.key for one in plan.placements], dtype=np.int64)
-    rows = order[np.searchsorted(requests.key[order], keys)].astype(np.int64)
+    rows = rows_of(requests.key, keys)
     late = np.zeros(len(requests), dtype=np.int64)
     held = placement_ends(requests, rows, tuple(plan.placements), late, cluster)
     room = Room(cluster, int(held.share_slot.max(initial=-1)) + 1)

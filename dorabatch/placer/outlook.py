@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dorabatch.placer.arrays import WHOLE_GPU_MILLI, BoolArray, FloatArray, IntArray
+from dorabatch.placer.classes import distinct_rows
 from dorabatch.placer.fluid import fluid_plan
 from dorabatch.placer.ground import State
 from dorabatch.placer.memo import PlanMemo, Tables, asked_of
@@ -199,9 +200,7 @@ def _cpu_asked(state: State, first: IntArray) -> FloatArray:
 def shapes_of(state: State) -> Shapes:
     """Sort bins by what an empty one has, and see which classes fit where."""
     ground, classes = state.ground, state.classes
-    rows = np.column_stack([ground.model, ground.total])
-    _, first, shape = np.unique(rows, axis=0, return_index=True, return_inverse=True)
-    shape = shape.ravel()
+    first, shape = _alike(np.column_stack([ground.model, ground.total]))
     gpu = classes.gpu_count * classes.gpu_milli / WHOLE_GPU_MILLI
     size = (len(classes), len(first))
     cpu = np.array([n[first] for n in ground.cpu_need]).reshape(size)
@@ -218,6 +217,13 @@ def shapes_of(state: State) -> Shapes:
     usable &= (most[:, 1] >= cpu) & (most[:, 2] >= memory)
     need[~usable] = np.inf
     return Shapes(shape.astype(np.int64), first.astype(np.int64), need)
+
+
+def _alike(rows: IntArray) -> tuple[IntArray, IntArray]:
+    """first[kind] and kind[row] of equal rows, kinds in ascending order."""
+    first, kind = distinct_rows(list(rows.T), len(rows))
+    order = np.lexsort(rows[first].T[::-1])
+    return first[order], np.argsort(order)[kind]
 
 
 def _room(state: State, shape: IntArray, shapes: int) -> FloatArray:

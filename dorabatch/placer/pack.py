@@ -25,6 +25,7 @@ from dorabatch.placer.memo import PlanMemo
 from dorabatch.placer.policy import PlacementPolicy
 from dorabatch.placer.rank_order import in_rank_order
 from dorabatch.placer.verdict import refuse_bad_amounts
+from dorabatch.placer.waiting import Waiting
 from dorabatch.placer.whynot import explain_gang, explain_waiting
 
 
@@ -139,7 +140,7 @@ def _explain(
     classes: Classes,
     booked: Booked,
     cluster: ClusterArrays,
-) -> tuple[dict[int, int], tuple[Explanation, ...]]:
+) -> tuple[Waiting, tuple[Explanation, ...]]:
     """One explanation per class that waits, and one per gang size of it."""
     rows = np.flatnonzero(booked.bin < 0)
     room = room_free(cluster)
@@ -164,13 +165,14 @@ def _share_explanations(
     of: IntArray,
     members: IntArray,
     explain: Callable[[int], Explanation],
-) -> tuple[dict[int, int], tuple[Explanation, ...]]:
+) -> tuple[Waiting, tuple[Explanation, ...]]:
     span = int(members.max(initial=0)) + 1
-    kinds, index = np.unique(of * span + members, return_inverse=True)
+    kind_of = of * span + members
+    seen = np.bincount(kind_of) > 0
+    kinds, why = np.flatnonzero(seen), np.cumsum(seen)[kind_of] - 1
     explanations = []
     for kind in kinds.tolist():
         single = explain(kind // span)
         size = kind % span
         explanations.append(explain_gang(size, single) if size else single)
-    waiting = dict(zip(keys.tolist(), index.ravel().tolist(), strict=True))
-    return waiting, tuple(explanations)
+    return Waiting(keys, why), tuple(explanations)

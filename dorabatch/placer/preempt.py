@@ -27,6 +27,7 @@ from dorabatch.placer.timeline import (
     ask_of,
     placement_ends,
 )
+from dorabatch.placer.waiting import rows_of
 
 CLAIMANTS_MAX = 16
 """Waiting requests that are looked at in one cycle."""
@@ -255,9 +256,8 @@ def _gpu_milli(ends: Ends) -> IntArray:
 
 def _room_behind(requests: RequestArrays, cluster: ClusterArrays, plan: Plan) -> Room:
     """What the plan's placements leave."""
-    order = np.argsort(requests.key, kind="stable")
     keys = np.array([one.key for one in plan.placements], dtype=np.int64)
-    rows = order[np.searchsorted(requests.key[order], keys)].astype(np.int64)
+    rows = rows_of(requests.key, keys)
     none = np.zeros(len(requests), dtype=np.int64)
     held = placement_ends(requests, rows, plan.placements, none, cluster)
     room = Room(cluster, int(held.share_slot.max(initial=-1)) + 1)

@@ -17,7 +17,7 @@ from dorabatch.placer.arrays import (
     IntArray,
     RequestArrays,
 )
-from dorabatch.placer.booked import Booked
+from dorabatch.placer.booked import Booked, Lower
 from dorabatch.placer.choose import choose, draw_for
 from dorabatch.placer.engine import Engine
 from dorabatch.placer.ground import Hold, State
@@ -71,6 +71,7 @@ class _Walk:
         self.plans = policy.name == "default" and len(state.free) > 0
         self.shapes = shapes_of(state)
         self.booked = Booked(state, len(requests))
+        self.lower: Lower | None = None
         self.dead: set[int] = set()
         # Room is short: the rest is better placed one by one.
         self.full = False
@@ -146,6 +147,7 @@ class _Walk:
         done = joint.bin >= 0
         self.booked.put_many(plain[done], joint.bin[done], joint.slot[done])
         self.engine.forget()
+        self.lower = None
         left = live[self.booked.bin[live] < 0].tolist()
         while left:
             row = heappop(left)
@@ -160,7 +162,10 @@ class _Walk:
     def _claim(self, row: int, end: int) -> list[int]:
         """Give `row` room that rows of lower rank took; return those that lost it."""
         index = self.of[row]
-        bin_ = self._claimable(row, end)
+        # What is left comes in rank order: the rows behind grow fewer.
+        self.lower = self.lower or Lower(self.booked, row, end)
+        self.lower.move_to(row)
+        bin_ = self._claimable(index, self.lower)
         lost: list[int] = []
         if bin_ < 0:
             return lost
@@ -169,31 +174,34 @@ class _Walk:
             lost.append(other)
             if self.state.fits_on(index, bin_):
                 break
+        self.lower.drop(lost)
         self.dead.discard(index)
         self._book(row, self.engine.put(index, bin_))
         return lost
 
-    def _claimable(self, row: int, end: int) -> int:
-        """The bin where `row` fits with least taken from lower ranks, or -1."""
-        index, state = self.of[row], self.state
-        classes, ground = state.classes, state.ground
-        there = self.booked.without_lower(row, end)
-        good = ground.allowed[index] & (there.cpu >= ground.cpu_need[index])
-        good &= there.memory >= ground.memory_need[index]
+    def _claimable(self, index: int, lower: Lower) -> int:
+        """The bin where the class fits with least taken from lower ranks, or -1."""
+        state, classes, ground = self.state, self.state.classes, self.state.ground
+        # Elsewhere there is no more room than there was for its own try.
+        bins = lower.bins()
+        there = lower.given_back(bins)
+        good = ground.allowed[index, bins]
         count = int(classes.gpu_count[index])
-        gpus, free = there.gpus, state.free
-        if count > 1:
+        gpus, free = there.gpus, state.free[bins]
+        if count > 1 and ground.sisters:
             # GPUs of several accepted models on one node will do.
-            owned = np.flatnonzero(ground.allowed[index])
-            gpus = state.by_node(owned, there.gpus[owned]).astype(np.int64)
-            free = state.by_node(owned, state.free[owned]).astype(np.int64)
+            owned = bins[good]
+            gpus = state.by_node(owned, gpus[good])[bins].astype(np.int64)
+            free = state.by_node(owned, free[good])[bins].astype(np.int64)
         roomy = gpus >= count
         if classes.gpu_milli[index] < WHOLE_GPU_MILLI:
             roomy |= there.rest >= classes.gpu_milli[index]
-        bins = np.flatnonzero(good & roomy)
+        good = good & roomy & (there.cpu >= ground.cpu_need[index][bins])
+        good &= there.memory >= ground.memory_need[index][bins]
+        bins, free = bins[good], free[good]
         if len(bins) == 0:
             return -1
-        short = np.maximum(count - free[bins], 0) * 1e6
+        short = np.maximum(count - free, 0) * 1e6
         short += np.maximum(ground.cpu_need[index][bins] - state.cpu[bins], 0)
         return int(bins[short.argmin()])
 

@@ -35,6 +35,7 @@ from dorabatch.placer.timeline import (
     placement_ends,
     some_nodes,
 )
+from dorabatch.placer.waiting import Waiting, rows_of
 
 STEADY_US = 60_000_000
 """A reservation moves to another node only for a start that much earlier."""
@@ -106,7 +107,6 @@ class _Repair:
         self.times = times
         self.policy = policy
         self.recent = recent
-        self.by_key: IntArray | None = None
         self.timeline: Timeline | None = None
 
     def plan(self, memory: Memory) -> Plan:
@@ -134,17 +134,13 @@ class _Repair:
 
     def _placed_rows(self, plan: Plan) -> IntArray:
         """The rows of the placed requests."""
-        if not plan.placements:
-            return np.zeros(0, dtype=np.int64)
-        if self.by_key is None:
-            self.by_key = np.argsort(self.requests.key, kind="stable")
         keys = np.array([p.key for p in plan.placements], dtype=np.int64)
-        at = np.searchsorted(self.requests.key[self.by_key], keys)
-        return np.asarray(self.by_key[at], dtype=np.int64)
+        return rows_of(self.requests.key, keys)
 
     def _is_over(self, plan: Plan, promise: _Promise) -> bool:
         """The request of a reservation taken over from before waits no more."""
-        return int(self.requests.key[promise.row]) not in plan.waiting
+        keys = Waiting.of(plan.waiting).key
+        return not bool((keys == self.requests.key[promise.row]).any())
 
     # What is kept for whom -------------------------------------------------
 
@@ -170,22 +166,22 @@ class _Repair:
         rows = rows[order]
         placements = tuple(plan.placements[at] for at in order.tolist())
         promises: list[_Promise] = []
-        hopeless: set[int] = set()
-        for row, key in enumerate(self.requests.key.tolist()):
-            if len(promises) == self.policy.reservations:
-                break
-            why = plan.waiting.get(key)
-            if why is None or why in hopeless or self.requests.gang[row]:
-                continue
+        waiting = Waiting.of(plan.waiting)
+        waits = rows_of(self.requests.key, waiting.key)
+        left = np.flatnonzero(~self.requests.gang[waits])
+        while len(left) and len(promises) < self.policy.reservations:
+            row, why = int(waits[left[0]]), int(waiting.why[left[0]])
             ahead = int(np.searchsorted(rows, row))
             promise = None
             if not plan.explanations[why].never:
                 held = self._ends(placements[:ahead], rows[:ahead])
                 promise = self._best(row, held, promises)
             if promise is None:
-                hopeless.add(why)
+                # Nobody who waits for the same reason has a place.
+                left = left[waiting.why[left] != why]
             else:
                 promises.append(promise)
+                left = left[1:]
         return promises, self._offender(promises, placements, rows)
 
     def _best(
@@ -341,11 +337,16 @@ class _Repair:
     def _cut(self, plan: Plan, offender: int) -> Plan:
         """Leave everything from a row on for the next cycle."""
         rows = self._placed_rows(plan)
-        gone = set(self.requests.key[offender:].tolist())
+        waiting = Waiting.of(plan.waiting)
+        stays = rows_of(self.requests.key, waiting.key) < offender
         return replace(
             plan,
-            placements=tuple(p for p in plan.placements if p.key not in gone),
-            waiting={k: why for k, why in plan.waiting.items() if k not in gone},
+            placements=tuple(
+                placement
+                for placement, row in zip(plan.placements, rows.tolist(), strict=True)
+                if row < offender
+            ),
+            waiting=waiting.take(stays),
             left=tuple(self.requests.key[offender:].tolist()) if len(rows) else (),
         )
 
@@ -435,11 +436,14 @@ def _behind(
 ) -> Plan:
     """`again` behind what was settled and explained before it."""
     offset = len(plan.explanations)
-    waiting = {key: plan.waiting[key] for key in ahead.tolist() if key in plan.waiting}
-    waiting.update({key: offset + why for key, why in again.waiting.items()})
+    before, after = Waiting.of(plan.waiting), Waiting.of(again.waiting)
+    before = before.take(rows_of(ahead, before.key) >= 0)
     return Plan(
         placements=settled + again.placements,
-        waiting=waiting,
+        waiting=Waiting(
+            np.concatenate([before.key, after.key]),
+            np.concatenate([before.why, offset + after.why]),
+        ),
         explanations=plan.explanations + again.explanations,
         left=again.left,
     )
