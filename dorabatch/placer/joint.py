@@ -135,10 +135,12 @@ def _without_gpus(state: State, outlook: Outlook, of: IntArray, joint: Joint) ->
     """
     classes, ground = state.classes, state.ground
     mean = outlook.cpu_mean + outlook.cpu_spread
-    part = np.maximum(state.rest, 0).sum(axis=1) / WHOLE_GPU_MILLI
+    rests = np.maximum(state.rest, 0)
+    # Of an opened GPU counts what shares to come are expected to use.
+    part = (rests * outlook.share_below[rests]).sum(axis=1) / WHOLE_GPU_MILLI
     every = np.arange(len(part))
     kept = state.by_node(every, (state.free + part) * mean[outlook.shape])
-    idle = state.by_node(every, state.free + part) > 0
+    idle = state.by_node(every, state.free) > 0
     room = np.maximum((state.cpu - kept) // CPU_STEP, 0).astype(np.int64)
     plain = (classes.gpu_count == 0) & (classes.cpu_milli > 0)
     kinds = np.unique(of[(plain & (classes.memory_mib >= 0))[of]])
