@@ -23,6 +23,7 @@ from dorabatch.daemon.schema import migrate
 from dorabatch.db import open_engine
 from dorabatch.fairshare import ledger
 from dorabatch.fairshare.book import Allocation, Book, Outcome, Posting
+from dorabatch.fairshare.ledger_check import check_ledger
 from dorabatch.units import amount_for
 
 ACCOUNTS = 40
@@ -246,9 +247,9 @@ def database(folder: Path) -> dict[str, float]:
             ledger.post(connection, batch)
     took = time.perf_counter() - began
     with engine.begin() as connection:
-        faults = ledger.check_ledger(connection)
+        faults = check_ledger(connection)
         ledger.rebuild(connection)
-        faults += ledger.check_ledger(connection)
+        faults += check_ledger(connection)
     began = time.perf_counter()
     for run in range(200):
         with engine.begin() as connection:

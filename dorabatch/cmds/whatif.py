@@ -4,7 +4,6 @@ Shows the progress and prints the answer. Computes nothing itself.
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,9 @@ from dorabatch.cmds.client import send
 from dorabatch.cmds.dora import json_option
 from dorabatch.cmds.helptext import Documented
 from dorabatch.cmds.jsontext import encode_json
+from dorabatch.cmds.progress import follow
 from dorabatch.cmds.terminal import say
-from dorabatch.errors import DaemonUnavailable, UserError
+from dorabatch.errors import UserError
 
 _BAR = 30
 _FIGURES = (("wait_h", "WAIT h"), ("slowdown", "SLOWDOWN"), ("credits", "CREDITS"))
@@ -61,7 +61,8 @@ def whatif(
     """Ask, follow the progress, print."""
     body = encode_json({"since": since, "set": list(words), "shakes": shakes})
     # The replay may take minutes and says how far it is all the while.
-    found = _follow(send("POST", "/v1/whatif", body=body, seconds_max=None).body())
+    pieces = send("POST", "/v1/whatif", body=body, seconds_max=None).body()
+    found = follow("dshare", pieces, _bar)
     result = found["result"]
     if plot is not None:
         try:
@@ -105,22 +106,7 @@ def table_lines(result: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _follow(pieces: Any) -> dict[str, Any]:
-    rest = b""
-    shows = os.isatty(2)
-    for piece in pieces:
-        *lines, rest = (rest + piece).split(b"\n")
-        for line in lines:
-            record: dict[str, Any] = json.loads(line)
-            if "result" in record:
-                if shows:
-                    os.write(2, b"\r\x1b[K")
-                return record
-            if shows:
-                os.write(2, _bar(float(record["progress"])).encode())
-    raise DaemonUnavailable("the replay ended without an answer; see the daemon's log")
-
-
-def _bar(part: float) -> str:
+def _bar(record: dict[str, Any]) -> str:
+    part = float(record["progress"])
     full = round(part * _BAR)
-    return f"\rdshare: [{'#' * full}{'.' * (_BAR - full)}] {part:4.0%}"
+    return f"[{'#' * full}{'.' * (_BAR - full)}] {part:4.0%}"

@@ -45,8 +45,19 @@ from dorabatch.fairshare.tables import (
 )
 
 GENESIS = "0" * 64
+BATCH = 10_000
+"""How many entries are read at a time."""
 _CHUNK = 400
+_BEFORE_ALL = -(2**63)
 _LOCK = 0x646F7261
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """An entry as its row has it, with its legs in order."""
+
+    txn: Mapping[str, Any]
+    legs: tuple[Leg, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,38 +228,33 @@ def balances(
     return result
 
 
-def entries(
-    connection: Connection, *, start: int = 0, end: int = 2**62
-) -> Iterator[Entry]:
-    """What was posted in [start, end), in the order of posting."""
-    rows = _joined(connection, start, end)
-    for txn, legs in rows:
-        yield Entry(posting=_posting(txn), legs=legs)
+def entries(connection: Connection) -> Iterator[Entry]:
+    """What was posted, in the order of posting."""
+    for batch in batches(connection):
+        for stored in batch:
+            yield Entry(posting=_posting(stored.txn), legs=stored.legs)
 
 
-def check_ledger(connection: Connection) -> list[str]:
-    """Every law that the stored ledger breaks, as sentences; empty when sound."""
-    faults: list[str] = []
-    previous, expected_id = GENESIS, 1
-    balance: dict[tuple[str, str], int] = defaultdict(int)
-    runs: dict[tuple[str, str, str], int] = defaultdict(int)
-    for txn, legs in _joined(connection, 0, 2**62):
-        name = f"entry {txn['id']}"
-        if txn["id"] != expected_id:
-            faults.append(f"{name}: entry {expected_id} is missing before it")
-        if txn["prev_hash"] != previous:
-            faults.append(f"{name}: does not continue the hash of the one before")
-        if txn["hash"] != _hash(txn, legs):
-            faults.append(f"{name}: its hash does not match what it says")
-        if sum(leg.ucr for leg in legs):
-            faults.append(f"{name}: its legs do not sum to zero")
-        previous, expected_id = txn["hash"], txn["id"] + 1
-        for leg in legs:
-            balance[leg.ledger_account, leg.allocation_id] += leg.ucr
-            _count_run(runs, _posting(txn), leg)
-    faults += _cache_faults(connection, BALANCES, balance)
-    faults += _cache_faults(connection, RUN_CREDITS, runs)
-    return faults
+def batches(connection: Connection, size: int = BATCH) -> Iterator[list[Stored]]:
+    """All entries in the order of posting, so many at a time."""
+    last = _BEFORE_ALL
+    while True:
+        asked = select(TXNS).where(TXNS.c.id > last).order_by(TXNS.c.id).limit(size)
+        txns = [dict(row) for row in connection.execute(asked).mappings()]
+        if not txns:
+            return
+        inside = and_(LEGS.c.txn_id > last, LEGS.c.txn_id <= txns[-1]["id"])
+        legs: dict[int, list[Leg]] = defaultdict(list)
+        rows = select(LEGS).where(inside).order_by(LEGS.c.txn_id, LEGS.c.number)
+        for row in connection.execute(rows):
+            leg = Leg(
+                ledger_account=row.ledger_account,
+                allocation_id=row.allocation_id,
+                ucr=row.ucr,
+            )
+            legs[row.txn_id].append(leg)
+        yield [Stored(txn=txn, legs=tuple(legs[txn["id"]])) for txn in txns]
+        last = txns[-1]["id"]
 
 
 def rebuild(connection: Connection) -> None:
@@ -297,7 +303,7 @@ def _append(connection: Connection, new: Sequence[Entry]) -> None:
     legs: list[dict[str, Any]] = []
     for number, entry in enumerate(new, start=last + 1):
         txn = _row(entry.posting, number, previous)
-        txn["hash"] = previous = _hash(txn, entry.legs)
+        txn["hash"] = previous = hash_of(txn, entry.legs)
         txns.append(txn)
         legs += [
             {"txn_id": number, "number": place, **asdict(leg)}
@@ -338,41 +344,12 @@ def _posting(txn: Mapping[str, Any]) -> Posting:
     )
 
 
-def _hash(txn: Mapping[str, Any], legs: Sequence[Leg]) -> str:
+def hash_of(txn: Mapping[str, Any], legs: Sequence[Leg]) -> str:
+    """The hash that a stored entry has to have: over all it says and its legs."""
     said = {name: value for name, value in txn.items() if name != "hash"}
     moved = [[leg.ledger_account, leg.allocation_id, leg.ucr] for leg in legs]
     text = json.dumps([said, moved], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _joined(
-    connection: Connection, start: int, end: int
-) -> list[tuple[dict[str, Any], tuple[Leg, ...]]]:
-    inside = and_(TXNS.c.at >= start, TXNS.c.at < end)
-    legs: dict[int, list[Leg]] = defaultdict(list)
-    asked = select(LEGS).join(TXNS).where(inside).order_by(LEGS.c.txn_id, LEGS.c.number)
-    for row in connection.execute(asked).mappings():
-        legs[row["txn_id"]].append(
-            Leg(
-                ledger_account=row["ledger_account"],
-                allocation_id=row["allocation_id"],
-                ucr=row["ucr"],
-            )
-        )
-    txns = connection.execute(select(TXNS).where(inside).order_by(TXNS.c.id)).mappings()
-    return [(dict(row), tuple(legs[row["id"]])) for row in txns]
-
-
-def _cache_faults(
-    connection: Connection, table: Table, expected: Mapping[Any, int]
-) -> list[str]:
-    found = {tuple(row[:-1]): row[-1] for row in connection.execute(select(table))}
-    return [
-        f"{table.name} {key}: cached {found.get(key, 0)}, entries say "
-        f"{expected.get(key, 0)}"
-        for key in sorted({*found, *expected})
-        if found.get(key, 0) != expected.get(key, 0)
-    ]
 
 
 def _save(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:

@@ -1,7 +1,9 @@
 """Laws of the ledger under golden sequences, random operations and tampering."""
 
+import gc
 import json
 import random
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from dorabatch.db import open_engine
 from dorabatch.errors import UserError
 from dorabatch.fairshare import ledger, tables
 from dorabatch.fairshare.book import Allocation, Posting
+from dorabatch.fairshare.ledger_check import FAULTS_MAX, LedgerCheck, check_ledger
 
 GOLDEN = json.loads(
     (Path(__file__).parents[1] / "cases" / "credits_golden.json").read_text()
@@ -69,7 +72,7 @@ def test_lien_table(engine):
         done = ledger.post(c, [steps[3], do("release", "r", run="1/1")])
         assert done[1].moved == rows[3]["released"]
         assert state(c).available == rows[3]["available"]
-        assert ledger.check_ledger(c) == []
+        assert check_ledger(c) == []
 
 
 def test_exhaustion_table(engine):
@@ -109,7 +112,7 @@ def test_refund_is_bounded_and_booked_once(engine):
         with pytest.raises(UserError, match="no reason"):
             ledger.post(c, [do("refund", "h", 1, run="1")])
         assert state(c).available == 500 * CREDIT
-        assert ledger.check_ledger(c) == []
+        assert check_ledger(c) == []
 
 
 def test_rolled_credit_is_spent_first_and_expires(engine):
@@ -170,7 +173,7 @@ def test_every_ancestor_budget_is_checked_and_spent(engine):
         assert state(c).available == 9 * CREDIT
         assert state(c, "lab").available == 3 * CREDIT
         assert not state(c, "top").limited
-        assert ledger.check_ledger(c) == []
+        assert check_ledger(c) == []
 
 
 def cached(connection):
@@ -219,7 +222,7 @@ def test_laws_hold_for_random_operations(tmp_path_factory, seed, size):
         ledger.open_allocations(c, rows)
         ledger.post(c, postings[: size // 2])
         ledger.post(c, postings[size // 2 :])
-        assert ledger.check_ledger(c) == []
+        assert check_ledger(c) == []
         before = cached(c)
         booked = {entry.posting.key for entry in ledger.entries(c)}
         again = [p for p in postings if p.key in booked]
@@ -227,7 +230,7 @@ def test_laws_hold_for_random_operations(tmp_path_factory, seed, size):
         after = cached(c)
         assert after == before
         ledger.rebuild(c)
-        assert ledger.check_ledger(c) == []
+        assert check_ledger(c) == []
     made.dispose()
 
 
@@ -259,7 +262,7 @@ def test_tampering_is_found(engine, trigger, tampering, sentence):
         if trigger:
             c.execute(text(f"DROP TRIGGER {trigger}"))
         c.execute(text(tampering))
-        assert any(sentence in fault for fault in ledger.check_ledger(c))
+        assert any(sentence in fault for fault in check_ledger(c))
 
 
 def test_a_missing_entry_is_found(engine):
@@ -270,9 +273,161 @@ def test_a_missing_entry_is_found(engine):
             c.execute(text(f"DROP TRIGGER {name}"))
         c.execute(text("DELETE FROM ledger_legs WHERE txn_id = 1"))
         c.execute(text("DELETE FROM ledger_txns WHERE id = 1"))
-        faults = ledger.check_ledger(c)
+        faults = check_ledger(c)
         assert any("entry 1 is missing" in fault for fault in faults)
         assert any("does not continue the hash" in fault for fault in faults)
+
+
+BATCH = 3
+
+
+@pytest.fixture
+def long(engine):
+    """Nine entries: a grant, then four charges and four refunds of two runs."""
+    with engine.begin() as c:
+        grant(c, 100 * CREDIT)
+        for number in range(4):
+            run = {"run": f"{number % 2}/1", "model": "V"}
+            total = (number + 1) * CREDIT
+            ledger.post(c, [do("charge", f"c{number}", total, **run)])
+            ledger.post(c, [do("refund", f"f{number}", 5, reason="r", **run)])
+        assert ledger.count_entries(c) == 9
+        for trigger in ("txns_no_update", "legs_no_update", "txns_no_delete"):
+            c.execute(text(f"DROP TRIGGER ledger_{trigger}"))
+        c.execute(text("DROP TRIGGER ledger_legs_no_delete"))
+    return engine
+
+
+def forge(connection, number, **changes):
+    """Change an entry so that its own hash is right again."""
+    (stored,) = [
+        one
+        for batch in ledger.batches(connection)
+        for one in batch
+        if one.txn["id"] == number
+    ]
+    txn = {**stored.txn, **changes}
+    row = tables.TXNS.c.id == number
+    values = {**changes, "hash": ledger.hash_of(txn, stored.legs)}
+    connection.execute(tables.TXNS.update().where(row).values(**values))
+
+
+def found(connection, batch):
+    return check_ledger(connection, batch=batch)
+
+
+def test_no_size_of_a_batch_finds_anything_in_a_sound_ledger(long):
+    with long.begin() as c:
+        assert [found(c, batch) for batch in (1, 2, BATCH, 9, 10)] == [[]] * 5
+        steps = [(one.done, one.entries) for one in LedgerCheck(c, batch=4).steps()]
+        assert steps == [(4, 9), (8, 9), (9, 9)]
+
+
+@pytest.mark.parametrize("number", [BATCH, BATCH + 1])
+def test_a_forged_entry_breaks_the_chain_at_the_next(long, number):
+    with long.begin() as c:
+        forge(c, number, reason="forged")
+        fault = f"entry {number + 1}: does not continue the hash of the one before"
+        assert found(c, BATCH) == found(c, 10) == [fault]
+
+
+def test_an_entry_missing_at_the_beginning_of_a_batch(long):
+    with long.begin() as c:
+        for name in ("legs WHERE txn_id", "txns WHERE id"):
+            c.execute(text(f"DELETE FROM ledger_{name} = {BATCH + 1}"))
+        faults = found(c, BATCH)
+        gap = f"entry {BATCH + 2}: entry {BATCH + 1} is missing before it"
+        assert gap in faults
+        assert faults == found(c, 10)
+
+
+@pytest.mark.parametrize("number", [BATCH, BATCH + 1])
+def test_legs_that_do_not_sum_to_zero_beside_a_boundary(long, number):
+    with long.begin() as c:
+        where = f"txn_id = {number} AND ledger_account LIKE 'revenue:%'"
+        c.execute(text(f"UPDATE ledger_legs SET ucr = ucr + 7 WHERE {where}"))
+        forge(c, number)
+        faults = found(c, BATCH)
+        assert f"entry {number}: its legs do not sum to zero" in faults
+        # The caches lack the seven, and the chain says that the entry was changed.
+        assert any("credit_balances ('revenue:z:V', '')" in one for one in faults)
+        assert any("credit_runs" in one for one in faults)
+        assert faults == found(c, 10)
+
+
+@pytest.mark.parametrize(
+    ("tampering", "faults"),
+    [
+        (
+            "UPDATE credit_balances SET ucr = ucr + 1 WHERE allocation_id = 'a'",
+            ["credit_balances ('avail:z:ana', 'a'): cached 93000021, entries say "
+             "93000020"],
+        ),
+        (
+            "DELETE FROM credit_balances WHERE ledger_account = 'mint'",
+            ["credit_balances ('mint', ''): cached 0, entries say -100000000"],
+        ),
+        (
+            "INSERT INTO credit_balances VALUES ('avail:z:eve', 'e', 9)",
+            ["credit_balances ('avail:z:eve', 'e'): cached 9, entries say 0"],
+        ),
+        (
+            "UPDATE credit_runs SET ucr = ucr + 1 WHERE what = 'charged'",
+            ["credit_runs ('0/1', 'charged', '0|z:V'): cached 3000001, entries say "
+             "3000000",
+             "credit_runs ('1/1', 'charged', '0|z:V'): cached 4000001, entries say "
+             "4000000"],
+        ),
+        (
+            "DELETE FROM credit_runs WHERE what = 'refunded' AND run = '1/1'",
+            ["credit_runs ('1/1', 'refunded', 'z:V'): cached 0, entries say 10"],
+        ),
+        (
+            "INSERT INTO credit_runs VALUES ('9/9', 'charged', 'x', 5)",
+            ["credit_runs ('9/9', 'charged', 'x'): cached 5, entries say 0"],
+        ),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("batch", [1, BATCH, 10])
+def test_a_cache_that_entries_of_several_batches_contradict(
+    long, batch, tampering, faults
+):
+    with long.begin() as c:
+        c.execute(text(tampering))
+        assert found(c, batch) == faults
+
+
+def test_no_more_faults_are_kept_than_can_be_read(long):
+    with long.begin() as c:
+        rows = ",".join(f"('x{number}', '', 1)" for number in range(FAULTS_MAX + 5))
+        c.execute(text(f"INSERT INTO credit_balances VALUES {rows}"))
+        faults = found(c, BATCH)
+        assert len(faults) == FAULTS_MAX + 1
+        assert faults[-1] == f"there are more faults than these {FAULTS_MAX}"
+
+
+def peak_of(connection, runs):
+    """The most bytes that a check of so many more runs holds at once."""
+    postings = [do("charge", f"m{run}", 1, run=f"m{run}", model="V") for run in runs]
+    ledger.post(connection, postings)
+    # What is garbage already is not to count, so it is collected early.
+    before = gc.get_threshold()
+    gc.set_threshold(200, 2, 2)
+    tracemalloc.start()
+    try:
+        assert found(connection, 50) == []
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+        gc.set_threshold(*before)
+
+
+def test_memory_does_not_grow_with_the_ledger(engine):
+    with engine.begin() as c:
+        grant(c, 100 * CREDIT)
+        peak_of(c, range(100))
+        small, large = peak_of(c, range(100, 300)), peak_of(c, range(300, 3000))
+        assert large < 1.5 * small
 
 
 def test_bad_postings_are_refused(engine):

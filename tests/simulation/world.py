@@ -22,7 +22,7 @@ from dorabatch.daemon.rights import Caller
 from dorabatch.daemon.service import Daemon
 from dorabatch.daemon.services import Services
 from dorabatch.db import Tx
-from dorabatch.fairshare import ledger
+from dorabatch.fairshare.ledger_check import check_ledger
 from dorabatch.fairshare.tables import RUN_CREDITS
 from dorabatch.node.facts import ContainerState, NodeFacts
 from dorabatch.node.fake import FakeNode
@@ -246,9 +246,7 @@ class World:
         with self.services.engine.connect() as connection:
             liens = open_liens(connection)
             chain = (
-                ledger.check_ledger(connection)
-                if self._checked % LEDGER_EVERY == 0
-                else []
+                check_ledger(connection) if self._checked % LEDGER_EVERY == 0 else []
             )
         return [*checkers.liens_without_run(liens, containers), *chain]
 
@@ -273,7 +271,7 @@ class World:
 
     def _broken_chain(self) -> list[str]:
         with self.services.engine.connect() as connection:
-            return ledger.check_ledger(connection)
+            return check_ledger(connection)
 
     # -- the end -----------------------------------------------------------------
 

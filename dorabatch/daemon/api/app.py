@@ -206,8 +206,12 @@ ROUTES = (
         summary="grant, transfer, refund or expire credit", body=credits.ORDER_KEYS,
     ),
     Route(
+        method="GET", path="/v1/credits/check", handler=credits.check,
+        summary="Whether the ledger is sound", answer="application/x-ndjson",
+    ),
+    Route(
         method="GET", path="/v1/credits/{what}", handler=credits.ask,
-        summary="balance, statement, forecast or check",
+        summary="balance, statement or forecast",
         query=("account", "from", "until", "render"),
     ),
     Route(

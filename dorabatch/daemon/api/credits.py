@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+import orjson
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from dorabatch.daemon.api.context import (
     Context,
@@ -22,18 +23,17 @@ from dorabatch.daemon.api.context import (
 )
 from dorabatch.daemon.credit.answers import (
     CreditAnswers,
-    check_text,
     default_period,
     forecast_text,
     text_of,
 )
 from dorabatch.daemon.credit.orders import CreditOrders, Order
-from dorabatch.daemon.rights import Caller
+from dorabatch.daemon.rights import Caller, check_admin
 from dorabatch.daemon.rows import Row
-from dorabatch.errors import ConflictError, UserError
+from dorabatch.errors import UserError
 from dorabatch.units import credits_number, parse_credits
 
-ASKED = ("balance", "statement", "forecast", "check")
+ASKED = ("balance", "statement", "forecast")
 ORDER_KEYS = (
     "account", "amount", "target", "allocation", "reason", "key", "from", "until",
     "on_exhaust",
@@ -70,7 +70,7 @@ async def order(context: Context, request: Request) -> Response:
 
 
 async def ask(context: Context, request: Request) -> Response:
-    """GET /v1/credits/{what}: balance, statement, forecast or check."""
+    """GET /v1/credits/{what}: balance, statement or forecast."""
     what = request.path_params["what"]
     if what not in ASKED:
         raise UserError(f"{what!r} (allowed: {', '.join(ASKED)})")
@@ -80,11 +80,17 @@ async def ask(context: Context, request: Request) -> Response:
         return json_answer(record)
     if what == "forecast":
         return text_answer(forecast_text(record))
-    if what == "check":
-        if record["faults"]:
-            raise ConflictError("the ledger is not sound:\n" + check_text(record))
-        return text_answer(check_text(record))
     return text_answer(text_of(record))
+
+
+async def check(context: Context, request: Request) -> Response:
+    """GET /v1/credits/check: lines of JSON, the progress and then the result."""
+    check_admin(context.caller(request), "dcredit check")
+    lines = (
+        orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+        for row in CreditAnswers(context.services).check()
+    )
+    return StreamingResponse(lines, media_type="application/x-ndjson")
 
 
 def _record(
@@ -96,8 +102,6 @@ def _record(
         return answers.balance(caller, account)
     if what == "forecast":
         return answers.forecast(caller, account)
-    if what == "check":
-        return answers.check(caller)
     zone = ZoneInfo(context.services.settings.credits.reset.time_zone)
     first, last = default_period(context.services.clock.now())
     start = read_moment(query.get("from", ""), "from", zone) or first

@@ -12,6 +12,7 @@ from dorabatch.daemon.cycle import run_cycle
 from dorabatch.daemon.settle import end_containers, settle_gone
 from dorabatch.fairshare import ledger, tables
 from dorabatch.fairshare.book import Entry
+from dorabatch.fairshare.ledger_check import check_ledger
 from dorabatch.fairshare.standing import Standing
 from dorabatch.node.facts import GpuFacts
 from dorabatch.queue import store
@@ -149,7 +150,7 @@ class Site:
             asked = ledger.balances(
                 connection, ZONE, [account], at=microseconds_of(now)
             )[account]
-            assert ledger.check_ledger(connection) == []
+            assert check_ledger(connection) == []
         if found.available is not None:
             assert (asked.available, asked.liens) == (found.available, found.liens)
         return found

@@ -167,6 +167,7 @@ def test_every_route_answers_strangers_in_the_same_form(api: Api, route: Route) 
         ("DELETE", "/v1/kinds/Node/n1", None),
         ("DELETE", "/v1/kinds/Zone/z1", None),
         ("DELETE", "/v1/kinds/Workload/1", None),
+        ("GET", "/v1/credits/check", None),
         ("POST", "/v1/cancel", {"refs": ["1"]}),
         ("POST", "/v1/cancel", {"user": "bob"}),
     ],
@@ -255,6 +256,15 @@ def test_bad_submissions(api: Api, body: bytes, status: int, words: str) -> None
 )
 def test_what_is_not_there(api: Api, path: str, status: int) -> None:
     assert api.error("GET", path)[0] == status
+
+
+def test_a_check_of_the_ledger_ends_with_its_result(api: Api) -> None:
+    settings = api.parts.services.settings
+    admins = settings.model_copy(update={"admins": (OWN_USER,)})
+    api.parts.services.settings = admins
+    status, reply = api.ask("GET", "/v1/credits/check")
+    (found,) = [orjson.loads(line) for line in reply.splitlines()]
+    assert (status, found["result"]) == (200, {"entries": 0, "faults": []})
 
 
 def test_a_workspace_of_another_is_refused(api: Api) -> None:

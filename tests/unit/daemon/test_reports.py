@@ -19,6 +19,7 @@ from dorabatch.daemon.report.period import Wanted
 from dorabatch.daemon.report.render import MEDIA, render
 from dorabatch.errors import NotAllowed, NotFound, UserError
 from dorabatch.fairshare import ledger
+from dorabatch.fairshare.ledger_check import check_ledger
 from dorabatch.fairshare.report_credit import (
     STATEMENT_COLUMNS,
     Books,
@@ -127,7 +128,7 @@ def test_a_statement_sums_to_the_ledger(site: Site) -> None:
         assert closing[name] == standing.available
     with site.parts.services.engine.connect() as connection:
         last = list(ledger.entries(connection))
-        assert ledger.check_ledger(connection) == []
+        assert check_ledger(connection) == []
     assert f"exactly what the ledger says; head of its chain: entry {len(last)}" in (
         notes(site, "statement")
     )
