@@ -11,29 +11,32 @@ import numpy as np
 
 from dorabatch.placer.arrays import (
     UNKNOWN_US,
-    BoolArray,
     ClusterArrays,
     IntArray,
-    Mask,
     Placement,
     Plan,
     RequestArrays,
     Reservation,
 )
-from dorabatch.placer.classes import Classes, classes_of
+from dorabatch.placer.classes import classes_of
 from dorabatch.placer.memory import Memory
 from dorabatch.placer.pack import place
 from dorabatch.placer.policy import PlacementPolicy
+from dorabatch.placer.promise import (
+    Promise,
+    amounts_of,
+    class_fits,
+    ends_before,
+    fits_beside,
+    with_masks,
+)
 from dorabatch.placer.timeline import (
-    Ask,
     Ends,
     Room,
     Timeline,
     ask_of,
-    ask_of_class,
     joined_ends,
     placement_ends,
-    some_nodes,
 )
 from dorabatch.placer.waiting import Waiting, rows_of
 
@@ -41,6 +44,9 @@ STEADY_US = 60_000_000
 """A reservation moves to another node only for a start that much earlier."""
 
 BESIDE_PASSES = 2
+
+PROMISES_MAX = 40
+"""Nodes kept at once, one bit each; a gang that needs more has no reservation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,19 +62,6 @@ class Times:
     ends: Ends
     planned_end_us: IntArray
     kept: tuple[Reservation, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Promise:
-    """A reservation, its request's row, what it takes and what is over beside it.
-
-    Amounts are GPUs by model, milli-CPUs, MiB of the node at the start.
-    """
-
-    row: int
-    reservation: Reservation
-    taken: IntArray
-    beside: IntArray
 
 
 def place_reserved(
@@ -137,72 +130,90 @@ class _Repair:
         keys = np.array([p.key for p in plan.placements], dtype=np.int64)
         return rows_of(self.requests.key, keys)
 
-    def _is_over(self, plan: Plan, promise: _Promise) -> bool:
+    def _is_over(self, plan: Plan, promise: Promise) -> bool:
         """The request of a reservation taken over from before waits no more."""
         keys = Waiting.of(plan.waiting).key
         return not bool((keys == self.requests.key[promise.row]).any())
 
     # What is kept for whom -------------------------------------------------
 
-    def _kept(self) -> list[_Promise]:
-        """Last cycle's reservations whose requests still wait, on the same node."""
-        found = []
-        line = self._timeline(None, 0)
-        for old in self.times.kept[: self.policy.reservations]:
-            rows = np.flatnonzero(self.requests.key == old.key)
-            if len(rows) == 0 or old.node < 0:
+    def _kept(self) -> list[Promise]:
+        """Last cycle's reservations whose requests still wait, on the same nodes."""
+        found: list[Promise] = []
+        old = {one.key: one.node for one in self.times.kept if one.node >= 0}
+        rows = np.flatnonzero(np.isin(self.requests.key, list(old))).tolist()
+        seen: set[int] = set()
+        reserved = 0
+        while rows and reserved < self.policy.reservations:
+            members = self._members(rows.pop(0))
+            keys = self.requests.key[members].tolist()
+            if members[0] in seen or not old.keys() >= set(keys):
                 continue
-            row = int(rows[0])
-            ask = ask_of(self.requests, row, self.cluster)
-            start, _ = line.earliest(ask)
-            if start[old.node] >= 0:
-                found.append(self._promise(line, row, ask, old.node, start))
+            seen.update(members)
+            nodes = [old[key] for key in keys]
+            made = self._pledged(members, nodes, self._timeline(None, []))
+            found += made
+            reserved += bool(made)
         return found
 
-    def _promises(self, plan: Plan) -> tuple[list[_Promise], int | None]:
+    def _members(self, row: int) -> list[int]:
+        """The rows that start together with `row`, in order: a gang's, or its own."""
+        if not self.requests.gang[row]:
+            return [row]
+        together = self.requests.gang & (
+            self.requests.group == self.requests.group[row]
+        )
+        return [int(r) for r in np.flatnonzero(together)]
+
+    def _promises(self, plan: Plan) -> tuple[list[Promise], int | None]:
         """The reservations this plan asks for, and the first row that breaks one."""
         rows = self._placed_rows(plan)
         order = np.argsort(rows, kind="stable")
         rows = rows[order]
         placements = tuple(plan.placements[at] for at in order.tolist())
-        promises: list[_Promise] = []
+        promises: list[Promise] = []
         waiting = Waiting.of(plan.waiting)
-        waits = rows_of(self.requests.key, waiting.key)
-        left = np.flatnonzero(~self.requests.gang[waits])
-        while len(left) and len(promises) < self.policy.reservations:
-            row, why = int(waits[left[0]]), int(waiting.why[left[0]])
-            ahead = int(np.searchsorted(rows, row))
-            promise = None
-            if not plan.explanations[why].never:
+        left = rows_of(self.requests.key, waiting.key)
+        why, reserved = waiting.why, 0
+        while len(left) and reserved < self.policy.reservations:
+            members, reason = self._members(int(left[0])), int(why[0])
+            ahead = int(np.searchsorted(rows, members[0]))
+            made: list[Promise] = []
+            can_be_kept = len(promises) + len(members) <= PROMISES_MAX
+            if can_be_kept and not plan.explanations[reason].never:
                 held = self._ends(placements[:ahead], rows[:ahead])
-                promise = self._best(row, held, promises)
-            if promise is None:
-                # Nobody who waits for the same reason has a place.
-                left = left[waiting.why[left] != why]
-            else:
-                promises.append(promise)
-                left = left[1:]
+                made = self._best(members, held, promises)
+            promises += made
+            reserved += bool(made)
+            # Nobody who waits for the same reason has a place either.
+            stays = ~np.isin(left, members)
+            stays &= (why != reason) | bool(made) | (not can_be_kept)
+            left, why = left[stays], why[stays]
         return promises, self._offender(promises, placements, rows)
 
     def _best(
-        self, row: int, ahead: Ends | None, promises: list[_Promise]
-    ) -> _Promise | None:
-        """The earliest place for a row behind `ahead` and `promises`."""
-        line = self._timeline(ahead, len(promises))
-        for one in promises:
-            line.reserve(one.reservation.node, one.taken)
-        ask = ask_of(self.requests, row, self.cluster)
-        start, waits = line.earliest(ask)
-        candidates = np.flatnonzero(start >= 0)
-        if len(candidates) == 0:
-            return None
-        order = np.lexsort((candidates, waits[candidates], start[candidates]))
-        node = int(candidates[order[0]])
-        key = int(self.requests.key[row])
-        for old in self.times.kept:
-            if old.key == key and self._stays(old.node, node, start, waits):
-                node = old.node
-        return self._promise(line, row, ask, node, start)
+        self, members: list[int], ahead: Ends | None, promises: list[Promise]
+    ) -> list[Promise]:
+        """The earliest place for rows behind `ahead` and `promises`; none: no place."""
+        line = self._timeline(ahead, promises)
+        trial = line.fork()
+        nodes: list[int] = []
+        for row in members:
+            ask = ask_of(self.requests, row, self.cluster)
+            start, waits = trial.earliest(ask)
+            candidates = np.flatnonzero(start >= 0)
+            if len(candidates) == 0:
+                return []
+            order = np.lexsort((candidates, waits[candidates], start[candidates]))
+            node = int(candidates[order[0]])
+            key = int(self.requests.key[row])
+            for old in self.times.kept:
+                if old.key == key and self._stays(old.node, node, start, waits):
+                    node = old.node
+            nodes.append(node)
+            when = max(int(start[node]), self.times.now_us)
+            trial.reserve(node, amounts_of(ask, node, trial.room_at(node, when)))
+        return self._pledged(members, nodes, line)
 
     def _stays(self, old: int, best: int, start: IntArray, waits: IntArray) -> bool:
         """Whether the node of before is as good as the best, or nearly."""
@@ -212,36 +223,51 @@ class _Repair:
             return bool(waits[old] <= waits[best])
         return bool(start[old] <= max(start[best], self.times.now_us) + STEADY_US)
 
-    def _promise(
-        self, line: Timeline, row: int, ask: Ask, node: int, start: IntArray
-    ) -> _Promise:
-        when = max(int(start[node]), self.times.now_us)
-        room = line.room_at(node, when)
-        taken = _amounts(ask, node, room)
-        return _Promise(
-            row=row,
-            reservation=Reservation(
+    def _pledged(
+        self, members: list[int], nodes: list[int], line: Timeline
+    ) -> list[Promise]:
+        """Promises for rows on these nodes, from the moment the last has room."""
+        asks = [ask_of(self.requests, row, self.cluster) for row in members]
+        trial, when = line.fork(), self.times.now_us
+        for ask, node in zip(asks, nodes, strict=True):
+            start = int(trial.earliest(ask)[0][node])
+            if start < 0:
+                return []
+            when = max(when, start)
+            trial.reserve(node, amounts_of(ask, node, trial.room_at(node, when)))
+        line, made = line.fork(), []
+        for row, ask, node in zip(members, asks, nodes, strict=True):
+            room = line.room_at(node, when)
+            taken = amounts_of(ask, node, room)
+            line.reserve(node, taken)
+            kept = Reservation(
                 key=int(self.requests.key[row]),
                 group=int(self.requests.group[row]),
                 node=node,
                 start_us=when,
-            ),
-            taken=taken,
-            beside=room - taken,
-        )
+            )
+            # The rank of a gang is that of its first member.
+            promise = Promise(
+                row=members[0], reservation=kept, taken=taken, beside=room - taken
+            )
+            made.append(promise)
+        return made
 
-    def _timeline(self, ahead: Ends | None, reserved: int) -> Timeline:
-        """Ends in order; the plain one is made once."""
+    def _timeline(self, ahead: Ends | None, promises: list[Promise]) -> Timeline:
+        """Ends in order, behind `ahead` and what is promised; the plain one is kept."""
+        if self.timeline is None:
+            self.timeline = Timeline(self.cluster, self.times.ends)
+        line = self.timeline
         if ahead is not None and len(ahead):
             room = Room(self.cluster, int(ahead.share_slot.max(initial=-1)) + 1)
             room.take(ahead)
             ends = joined_ends(self.times.ends, ahead)
-            return Timeline(room.as_cluster(self.cluster), ends)
-        if reserved:
-            return Timeline(self.cluster, self.times.ends)
-        if self.timeline is None:
-            self.timeline = Timeline(self.cluster, self.times.ends)
-        return self.timeline
+            line = Timeline(room.as_cluster(self.cluster), ends)
+        if promises:
+            line = line.fork()
+        for one in promises:
+            line.reserve(one.reservation.node, one.taken)
+        return line
 
     def _ends(self, placements: tuple[Placement, ...], rows: IntArray) -> Ends | None:
         if not placements:
@@ -253,14 +279,14 @@ class _Repair:
 
     def _offender(
         self,
-        promises: list[_Promise],
+        promises: list[Promise],
         placements: tuple[Placement, ...],
         rows: IntArray,
     ) -> int | None:
         """The first placed row that would make a reservation begin later."""
-        beside = {one.row: one.beside.copy() for one in promises}
+        left = [one.beside.copy() for one in promises]
         nodes = {one.reservation.node for one in promises}
-        first = min(beside, default=0)
+        first = min((one.row for one in promises), default=0)
         at = [
             i
             for i, placement in enumerate(placements)
@@ -271,16 +297,16 @@ class _Repair:
         for i, row in enumerate(rows[at].tolist() if held is not None else ()):
             assert held is not None
             taken = np.array([*chosen[i].gpus, held.cpu_milli[i], held.memory_mib[i]])
-            for one in promises:
+            for one, beside in zip(promises, left, strict=True):
                 is_ahead = one.row < row and one.reservation.node == held.node[i]
-                if not is_ahead or _ends_before(int(held.end_us[i]), one):
+                if not is_ahead or ends_before(int(held.end_us[i]), one):
                     continue
-                if not _fits_beside(taken, beside[one.row]):
+                if not fits_beside(taken, beside):
                     return int(row)
-                beside[one.row] -= taken
+                beside -= taken
         return None
 
-    def _first(self, promises: list[_Promise], memory: Memory) -> Plan:
+    def _first(self, promises: list[Promise], memory: Memory) -> Plan:
         """Plan everything, off the kept nodes where it would delay."""
         masked, cluster = self._withheld(
             self.requests, self.cluster, promises, 0, beside=True
@@ -288,7 +314,7 @@ class _Repair:
         return memory.place(masked, cluster, self.policy, self.recent)
 
     def _planned(
-        self, promises: list[_Promise], begin: int, plan: Plan, *, beside: bool
+        self, promises: list[Promise], begin: int, plan: Plan, *, beside: bool
     ) -> Plan:
         """Plan rows from `begin` on anew, off the kept nodes where they would delay."""
         rows = self._placed_rows(plan)
@@ -314,7 +340,7 @@ class _Repair:
         self,
         requests: RequestArrays,
         cluster: ClusterArrays,
-        promises: list[_Promise],
+        promises: list[Promise],
         begin: int,
         *,
         beside: bool,
@@ -330,9 +356,9 @@ class _Repair:
             start = one.reservation.start_us
             late = (rows > one.row) & ((ends > start) | (start >= UNKNOWN_US))
             if classes is not None:
-                late &= ~_class_fits(classes, one, cluster)[classes.of]
+                late &= ~class_fits(classes, one, cluster)[classes.of]
             bits |= late.astype(np.int64) << bit
-        return _with_masks(requests, cluster, promises, bits)
+        return with_masks(requests, cluster, promises, bits)
 
     def _cut(self, plan: Plan, offender: int) -> Plan:
         """Leave everything from a row on for the next cycle."""
@@ -349,86 +375,6 @@ class _Repair:
             waiting=waiting.take(stays),
             left=tuple(self.requests.key[offender:].tolist()) if len(rows) else (),
         )
-
-
-def _amounts(ask: Ask, node: int, room: IntArray) -> IntArray:
-    """What an ask takes of `room` (GPUs by model, milli-CPUs, MiB) on a node.
-
-    One accepted model with enough, else several; where there is not enough at all,
-    every accepted model counts, so that nothing is promised twice.
-    """
-    taken = np.zeros_like(room)
-    taken[-2:] = ask.cpu[node], ask.memory[node]
-    if ask.count == 0:
-        return taken
-    free = np.where(ask.accepts, room[:-2], 0)
-    if free.sum() < ask.count:
-        taken[:-2] = np.where(ask.accepts, ask.count, 0)
-        return taken
-    missing = ask.count
-    for model in np.argsort(-free, kind="stable").tolist():
-        some = min(missing, max(int(free[model]), 0))
-        taken[model] = some
-        missing -= some
-    return taken
-
-
-def _ends_before(end_us: int, promise: _Promise) -> bool:
-    start = promise.reservation.start_us
-    return end_us <= start < UNKNOWN_US
-
-
-def _fits_beside(taken: IntArray, beside: IntArray) -> bool:
-    """Whether all that is taken at all is over."""
-    return bool(np.all((taken <= beside) | (taken <= 0)))
-
-
-def _class_fits(
-    classes: Classes, promise: _Promise, cluster: ClusterArrays
-) -> BoolArray:
-    """fits[class] beside a promise on its node."""
-    beside = promise.beside
-    alone = some_nodes(cluster, np.array([promise.reservation.node]))
-    fits = np.zeros(len(classes), dtype=bool)
-    for index in range(len(classes)):
-        ask = ask_of_class(classes, index, alone)
-        taken = _amounts(ask, 0, np.maximum(beside, 0))
-        fits[index] = _fits_beside(taken, beside)
-    return fits
-
-
-def _with_masks(
-    requests: RequestArrays,
-    cluster: ClusterArrays,
-    promises: list[_Promise],
-    bits: IntArray,
-) -> tuple[RequestArrays, ClusterArrays]:
-    """One more mask for each pair of a request's own mask and nodes kept from it."""
-    width = len(promises)
-    pairs, of = np.unique((requests.mask << width) + bits, return_inverse=True)
-    masks = list(cluster.masks)
-    numbers = np.zeros(len(pairs), dtype=np.int64)
-    for at, pair in enumerate(pairs.tolist()):
-        own, kept = pair >> width, pair & ((1 << width) - 1)
-        if kept == 0:
-            numbers[at] = own
-            continue
-        chosen = [one for bit, one in enumerate(promises) if kept >> bit & 1]
-        base = masks[own - 1] if own else None
-        base = base or Mask(reason="", allowed=np.ones(len(cluster), bool))
-        allowed = base.allowed.copy()
-        allowed[[one.reservation.node for one in chosen]] = False
-        masks.append(
-            Mask(
-                reason=base.reason,
-                allowed=allowed,
-                unreserved=base.allowed if base.unreserved is None else base.unreserved,
-                delays=base.delays + tuple(one.reservation.key for one in chosen),
-            )
-        )
-        numbers[at] = len(masks)
-    changed = replace(requests, mask=numbers[of.ravel()])
-    return changed, replace(cluster, masks=tuple(masks))
 
 
 def _behind(

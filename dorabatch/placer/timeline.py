@@ -3,6 +3,7 @@
 Works on planned ends only. It books nothing, changes no input and reads no clock.
 """
 
+from copy import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -229,6 +230,12 @@ class Timeline:
         before = np.concatenate([np.zeros((1, freed.shape[1]), np.int64), total])
         self._added = total - before[self._first][ends.node]
         self._share = (ends, cluster.gpu_rest_milli)
+
+    def fork(self) -> "Timeline":
+        """The same with reservations of its own."""
+        twin = copy(self)
+        twin.free = self.free.copy()
+        return twin
 
     def reserve(self, node: int, amounts: IntArray) -> None:
         """Keep amounts[GPUs by model, milli-CPUs, MiB] of a node from now on."""

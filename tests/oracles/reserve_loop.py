@@ -95,7 +95,7 @@ def broken_reservations(
     """Reservations that are not the earliest possible, or that lower rank delays.
 
     Only the first reservation is judged for being the earliest: those behind it also
-    have to leave its place alone.
+    have to leave its place alone. A gang's begins when its last member has room.
     """
     found, empty = [], emptied(cluster)
     rank = {int(key): row for row, key in enumerate(requests.key.tolist())}
@@ -110,7 +110,8 @@ def broken_reservations(
             held += as_held(requests, ahead, node, cluster, planned)
             starts[node] = start_on(requests, row, node, empty, held)
         possible = [when for when in starts.values() if when >= 0]
-        if number == 0 and one.start_us > max(min(possible), 0):
+        is_alone = number == 0 and not requests.gang[row]
+        if is_alone and one.start_us > max(min(possible), 0):
             found.append(f"{one.key}: {one.start_us}, could be {min(possible)}")
         held = held_on(one.node, ends)
         held += as_held(requests, list(plan.placements), one.node, cluster, planned)

@@ -96,6 +96,71 @@ def test_nobody_of_lower_rank_delays_a_reservation(nodes, running, queue, depth)
     assert promises == []
 
 
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(NODE, min_size=1, max_size=4),
+    RUNNING,
+    QUEUE,
+    ROW,
+    st.integers(2, 4),
+    st.integers(1, 3),
+)
+def test_nobody_of_lower_rank_delays_a_gang(nodes, running, queue, row, size, depth):
+    cluster, ends = with_running(nodes, running)
+    gang = [({**row[0], "gang": 1, "group": 9}, row[1])] * size
+    queue = queue[:2] + gang + queue[2:]
+    requests = make_requests([row for row, _ in queue])
+    times, policy = times_of(queue, ends), PlacementPolicy(reservations=depth)
+    plan = place_reserved(requests, cluster, times, policy)
+    planned = dict(
+        zip(requests.key.tolist(), times.planned_end_us.tolist(), strict=True)
+    )
+    assert broken_reservations(requests, cluster, plan, ends, planned) == []
+    of_gang = [one for one in plan.reservations if one.group == 9]
+    assert len(of_gang) in (0, size)
+    assert len({one.start_us for one in of_gang}) <= 1
+    again = times_of(queue, ends, plan.reservations)
+    if not plan.placements:
+        kept = place_reserved(requests, cluster, again, policy).reservations
+        assert kept == plan.reservations
+
+
+def _two_nodes_for_a_gang(end):
+    """Two GPUs of the first node are free, the second is full until 200."""
+    nodes = [(8000, 8192, (4, 0, 0))] * 2
+    running = [(0, 2, 100)] + [(1, 2, 200)] * 2
+    cluster, ends = with_running(nodes, running)
+    member = {"gpus": 4, "gang": 1, "group": 5}
+    queue = [(member, UNKNOWN_US)] * 2 + [({"gpus": 2}, end)]
+    requests = make_requests([row for row, _ in queue])
+    return place_reserved(requests, cluster, times_of(queue, ends))
+
+
+def test_a_gang_has_a_node_kept_for_each_member_until_the_last_has_room():
+    plan = _two_nodes_for_a_gang(UNKNOWN_US)
+    assert [(one.node, one.start_us) for one in plan.reservations] == [
+        (0, 200),
+        (1, 200),
+    ]
+    assert plan.placements == ()
+
+
+def test_what_ends_before_a_gang_begins_may_run_on_its_nodes():
+    plan = _two_nodes_for_a_gang(150)
+    assert [p.node for p in plan.placements] == [0]
+    assert {one.start_us for one in plan.reservations} == {200}
+
+
+def test_a_gang_larger_than_the_zone_keeps_nothing():
+    cluster, ends = with_running([(8000, 8192, (4, 0, 0))], [(0, 2, 100)])
+    member = {"gpus": 4, "gang": 1, "group": 5}
+    queue = [(member, UNKNOWN_US)] * 2 + [({"gpus": 2}, UNKNOWN_US)]
+    requests = make_requests([row for row, _ in queue])
+    plan = place_reserved(requests, cluster, times_of(queue, ends))
+    assert [one.key for one in plan.reservations] == []
+    assert [p.key for p in plan.placements] == [102]
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.lists(NODE, min_size=1, max_size=4), RUNNING, QUEUE)
 def test_the_first_that_waits_has_the_reservation(nodes, running, queue):
