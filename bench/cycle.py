@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -64,6 +64,7 @@ STAGES = {
     "commit": "_commit",
 }
 _TURNOVER = 0.01
+_APART = timedelta(seconds=10)
 _USER = Submitter(user="ana", uid=1001, gid=1001)
 
 
@@ -116,8 +117,13 @@ def _facts(name: str, model: str) -> NodeFacts:
 
 
 def invent_workloads(count: int, seed: int) -> list[NewWorkload]:
-    """Submissions of mixed sizes; about a third insists on one or two models."""
+    """Submissions of mixed sizes; about a third insists on one or two models.
+
+    A thousand at a moment, the moments far enough apart that each counts in the age:
+    so the order of a queue is the same on a slower machine.
+    """
     chance = random.Random(seed)
+    last = datetime.now(UTC).replace(microsecond=0)
     models = sorted(MODELS)
     made = []
     for number in range(count):
@@ -141,7 +147,7 @@ def invent_workloads(count: int, seed: int) -> list[NewWorkload]:
                 spec_digest=spec_digest(spec),
                 replicas=1,
                 submission_key=None,
-                submitted_at=datetime.now(UTC),
+                submitted_at=last - (count - number) // 1000 * _APART,
             )
         )
     return made

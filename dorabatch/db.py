@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
 
+import orjson
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -23,6 +24,11 @@ from dorabatch.errors import ConfigError, DaemonUnavailable, invariant
 _T = TypeVar("_T")
 _IN_TRANSACTION: ContextVar[bool] = ContextVar("in_transaction", default=False)
 _BATCH_MAX = 512
+
+_JSON: dict[str, Any] = {
+    "json_serializer": lambda value: orjson.dumps(value).decode(),
+    "json_deserializer": orjson.loads,
+}
 
 WriteAction = Callable[["Tx"], Any]
 
@@ -48,12 +54,12 @@ def open_engine(url: str) -> Engine:
     if parsed.get_backend_name() == "sqlite":
         if parsed.database:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(url, connect_args={"timeout": 30})
+        engine = create_engine(url, connect_args={"timeout": 30}, **_JSON)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     if parsed.get_backend_name() == "postgresql":
-        return create_engine(url, pool_pre_ping=True)
+        return create_engine(url, pool_pre_ping=True, **_JSON)
     raise ConfigError(
         f"database: {parsed.get_backend_name()!r} is not supported "
         "(allowed: sqlite, postgresql+psycopg)"

@@ -23,6 +23,8 @@ PRICE_CREDITS_MAX = 1_000_000_000
 _GPU_HOUR = MICROSECONDS_PER_HOUR * WHOLE_GPU_MILLI
 _DECIMALS = 6
 _PER_SECOND = 1_000_000
+_PER_DAY = 86_400
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def parse_credits(written: object, *, what: str = "credits") -> MicroCredits:
@@ -65,8 +67,8 @@ def credits_number(amount: int) -> int | float:
 
 def microseconds_of(moment: datetime) -> int:
     """An aware moment as whole microseconds since 1970, exactly."""
-    seconds = int(moment.replace(microsecond=0).timestamp())
-    return seconds * _PER_SECOND + moment.microsecond
+    since = moment - _EPOCH
+    return (since.days * _PER_DAY + since.seconds) * _PER_SECOND + since.microseconds
 
 
 def moment_of(microseconds: int) -> datetime:

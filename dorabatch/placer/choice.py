@@ -15,7 +15,8 @@ from dorabatch.placer.arrays import (
     Placement,
     RequestArrays,
 )
-from dorabatch.placer.timeline import Ask, Room, ask_of, placement_ends
+from dorabatch.placer.classes import classes_of
+from dorabatch.placer.timeline import Ask, Ends, Room, ask_of_class, placement_ends
 from dorabatch.placer.waiting import rows_of
 
 EXPLAINED_MAX = 64
@@ -67,68 +68,84 @@ def choices(
     held = placement_ends(
         requests, rows, placements, np.zeros(len(requests), np.int64), cluster
     )
-    room = Room(cluster, int(held.share_slot.max(initial=-1)) + 1)
+    scene = _Scene(cluster, Room(cluster, int(held.share_slot.max(initial=-1)) + 1))
+    classes = classes_of(requests.take(rows))
+    asks = [ask_of_class(classes, index, cluster) for index in range(len(classes))]
     found = []
-    for at, (row, placement) in enumerate(zip(rows.tolist(), placements, strict=True)):
-        ask = ask_of(requests, row, cluster)
-        found.append(_choice(placement, ask, cluster, room))
-        room.take(held.take(np.array([at])))
+    for at, of in enumerate(classes.of.tolist()):
+        found.append(_choice(placements[at], asks[of], scene))
+        scene.take(held.take(np.array([at])))
     return tuple(found)
 
 
-def _choice(
-    placement: Placement, ask: Ask, cluster: ClusterArrays, room: Room
-) -> Choice:
-    able = np.flatnonzero(room.fits(ask))
+class _Scene:
+    """The room as placements take it: gpus[node] wholly free, untouched[node]."""
+
+    __slots__ = ("cluster", "gpus", "room", "untouched")
+
+    def __init__(self, cluster: ClusterArrays, room: Room) -> None:
+        self.cluster = cluster
+        self.room = room
+        self.gpus: IntArray = room.gpus.sum(axis=1)
+        self.untouched = np.asarray(
+            (room.gpus == cluster.gpus_total).all(axis=1)
+            & (room.cpu == cluster.cpu_total_milli)
+            & (room.memory == cluster.memory_total_mib)
+        )
+
+    def take(self, held: Ends) -> None:
+        """Take what one placement holds."""
+        self.room.take(held)
+        self.gpus[held.node] = self.room.gpus[held.node].sum(axis=1)
+        self.untouched[held.node] = False
+
+
+def _choice(placement: Placement, ask: Ask, scene: _Scene) -> Choice:
+    able = np.flatnonzero(scene.room.fits(ask))
     others = able[able != placement.node]
     nodes = np.concatenate([[placement.node], others]).astype(np.int64)
-    left = _left(ask, nodes, placement, room)
-    stranded = _stranded(nodes, left, cluster)
-    opens = _untouched(nodes, cluster, room)
-    table = np.column_stack([nodes, left, stranded, opens])
+    left = _left(ask, nodes, placement, scene)
+    stranded = _stranded(nodes, left, scene.cluster)
+    table = np.stack([nodes, *left, stranded, scene.untouched[nodes]])
     runner_up = None
     if len(others):
-        behind = table[1:]
-        order = np.lexsort((behind[:, 0], behind[:, 1], behind[:, 5], behind[:, 4]))
-        runner_up = _terms(behind[order[0]])
+        behind = np.arange(1, len(nodes))
+        for column in table[[4, 5, 1]]:
+            behind = behind[column[behind] == column[behind].min()]
+        runner_up = _terms(table[:, behind[0]])
     return Choice(
         key=placement.key,
-        chosen=_terms(table[0]),
+        chosen=_terms(table[:, 0]),
         runner_up=runner_up,
         candidates=len(others) + 1,
     )
 
 
-def _left(ask: Ask, nodes: IntArray, placement: Placement, room: Room) -> IntArray:
-    """left[node, (GPUs, milli-CPUs, MiB)]; a share opens a GPU where none has room."""
-    gpus = room.gpus[nodes].sum(axis=1) - ask.count
+def _left(
+    ask: Ask, nodes: IntArray, placement: Placement, scene: _Scene
+) -> tuple[IntArray, IntArray, IntArray]:
+    """GPUs, milli-CPUs, MiB left; a share opens a GPU where none has room."""
+    room = scene.room
+    gpus = scene.gpus[nodes] - ask.count
     if ask.count and ask.milli < WHOLE_GPU_MILLI:
         opened = (room.rest[nodes][:, ask.accepts] >= ask.milli).any(axis=(1, 2))
         gpus = gpus + opened
         model = int(np.argmax(placement.gpus))
         slots = room.rest[placement.node, model]
-        gpus[0] = room.gpus[placement.node].sum() - (slots[placement.slot] == 0)
-    left: IntArray = np.column_stack(
-        [gpus, room.cpu[nodes] - ask.cpu[nodes], room.memory[nodes] - ask.memory[nodes]]
-    )
-    return left
+        gpus[0] = scene.gpus[placement.node] - (slots[placement.slot] == 0)
+    cpu, memory = room.cpu - ask.cpu, room.memory - ask.memory
+    return gpus, cpu[nodes], memory[nodes]
 
 
-def _stranded(nodes: IntArray, left: IntArray, cluster: ClusterArrays) -> IntArray:
-    gpus = np.maximum(cluster.gpus_total[nodes].sum(axis=1), 1)
-    cpu = np.maximum(cluster.cpu_total_milli[nodes] // gpus, 1)
-    memory = np.maximum(cluster.memory_total_mib[nodes] // gpus, 1)
-    served = np.minimum(left[:, 1] // cpu, left[:, 2] // memory)
-    stranded: IntArray = np.maximum(left[:, 0] - np.maximum(served, 0), 0)
+def _stranded(
+    nodes: IntArray,
+    left: tuple[IntArray, IntArray, IntArray],
+    cluster: ClusterArrays,
+) -> IntArray:
+    cpu, memory = (np.maximum(part[nodes], 1) for part in cluster.gpu_slice)
+    served = np.minimum(left[1] // cpu, left[2] // memory)
+    stranded: IntArray = np.maximum(left[0] - np.maximum(served, 0), 0)
     return stranded
-
-
-def _untouched(nodes: IntArray, cluster: ClusterArrays, room: Room) -> np.ndarray:
-    return np.asarray(
-        (room.gpus[nodes] == cluster.gpus_total[nodes]).all(axis=1)
-        & (room.cpu[nodes] == cluster.cpu_total_milli[nodes])
-        & (room.memory[nodes] == cluster.memory_total_mib[nodes])
-    )
 
 
 def _terms(row: IntArray) -> Terms:

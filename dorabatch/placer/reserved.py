@@ -105,10 +105,12 @@ class _Repair:
     def plan(self, memory: Memory) -> Plan:
         """The first plan that breaks no reservation."""
         promises = self._kept()
-        plan = self._first(promises, memory)
-        if any(self._is_over(plan, promise) for promise in promises):
-            promises = []
-            plan = self._first([], memory)
+        may_start = self._may_start(promises)
+        # Where one of them has room now nothing has to be kept for it, most likely.
+        plan = self._first([] if may_start else promises, memory)
+        is_over = any(self._is_over(plan, promise) for promise in promises)
+        if is_over != may_start:
+            plan = self._first([] if is_over else promises, memory)
         for attempt in range(2 * (self.policy.reservations + BESIDE_PASSES)):
             promises, offender = self._promises(plan)
             if offender is None:
@@ -155,6 +157,16 @@ class _Repair:
             found += made
             reserved += bool(made)
         return found
+
+    def _may_start(self, promises: list[Promise]) -> bool:
+        """Whether all that starts together has room by now, each for itself."""
+        found: dict[int, bool] = {}
+        for one in promises:
+            (row,) = rows_of(self.requests.key, np.array([one.reservation.key]))
+            ask = ask_of(self.requests, int(row), self.cluster)
+            start, _ = self._timeline(None, []).earliest(ask)
+            found[one.row] = found.get(one.row, True) and bool((start == 0).any())
+        return any(found.values())
 
     def _members(self, row: int) -> list[int]:
         """The rows that start together with `row`, in order: a gang's, or its own."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import (
@@ -179,7 +180,10 @@ def save_workload(tx: Tx, workload: Workload) -> None:
     tx.note(workload)
 
 
-_CONTAINER_COLUMNS = [c.name for c in CONTAINERS.columns if c.name != "id"]
+# What never changes is not written again: the database would look it up in its indexes.
+_CONTAINER_COLUMNS = [
+    c.name for c in CONTAINERS.columns if c.name not in ("id", "workload_id", "replica")
+]
 _SAVE_CONTAINER: Update = (
     update(CONTAINERS)
     .where(CONTAINERS.c.id == bindparam("key_id"), CONTAINERS.c.rev < bindparam("rev"))
@@ -195,7 +199,10 @@ def save_containers(tx: Tx, changed: Sequence[tuple[Container, Container]]) -> N
     rows = []
     for before, after in changed:
         row = _container_row(after)
-        rows.append({**row, "key_id": row.pop("id"), "key_rev": before.rev})
+        row["key_id"], row["key_rev"] = row.pop("id"), before.rev
+        rows.append(row)
+    # In the order in which they lie on disk.
+    rows.sort(key=itemgetter("key_id"))
     done = tx.connection.execute(_SAVE_CONTAINER, rows)
     if done.rowcount != len(rows):
         raise LeaseLost(
@@ -241,7 +248,9 @@ def get_workload(tx: Tx, workload_id: WorkloadId) -> Workload | None:
 def insert_runs(tx: Tx, runs: Sequence[Run]) -> None:
     """Begin the history of attempts."""
     if runs:
-        tx.connection.execute(insert(RUNS), [_run_row(run) for run in runs])
+        rows = [_run_row(run) for run in runs]
+        rows.sort(key=itemgetter("container_id"))
+        tx.connection.execute(insert(RUNS), rows)
 
 
 _SAVE_RUN: Update = (

@@ -6,22 +6,24 @@ result guards it with the record's `rev`.
 
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from dorabatch.errors import invariant
 from dorabatch.queue.records import Container, Hold, Run
 from dorabatch.queue.states import LEGAL_MOVES, AfterStop, Outcome, State
 
 
-def _move(container: Container, state: State) -> Container:
+def _move(container: Container, state: State, **changes: Any) -> Container:
     allowed = state in LEGAL_MOVES[container.state]
     invariant(allowed, f"{container.state} -> {state} is no legal move")
-    return replace(container, state=state, rev=container.rev + 1)
+    return replace(container, state=state, rev=container.rev + 1, **changes)
 
 
 def placed(container: Container, hold: Hold, version: int) -> Container:
     """A new attempt has a place; nothing has been done on the node yet."""
-    return replace(
-        _move(container, State.PLACED),
+    return _move(
+        container,
+        State.PLACED,
         hold=hold,
         version=version,
         attempt=container.attempt + 1,
