@@ -10,6 +10,7 @@ import numpy as np
 
 from dorabatch.placer.arrays import BoolArray, FloatArray, IntArray
 from dorabatch.placer.ground import State
+from dorabatch.placer.losses import LossTable
 
 ROOM_DRIFT = 0.07
 """Part of a resource's room that may lie on other shapes than when planned."""
@@ -25,8 +26,8 @@ class Tables(NamedTuple):
     """What is derived from a plan and changes as slowly: see Outlook and Planned."""
 
     expected: dict[str, FloatArray]
-    by_cpu: FloatArray
-    by_memory: FloatArray
+    by_cpu: LossTable
+    by_memory: LossTable
 
 
 class _Kept(NamedTuple):

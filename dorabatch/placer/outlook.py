@@ -13,6 +13,7 @@ from dorabatch.placer.arrays import WHOLE_GPU_MILLI, BoolArray, FloatArray, IntA
 from dorabatch.placer.classes import distinct_rows
 from dorabatch.placer.fluid import fluid_plan
 from dorabatch.placer.ground import State
+from dorabatch.placer.losses import LossTable
 from dorabatch.placer.memo import PlanMemo, Tables, asked_of
 
 CPU_UNIT = 1e4
@@ -22,9 +23,6 @@ MEMORY_UNIT = 40960.0
 CPU_STEP = 500
 MEMORY_STEP = 2048
 """Milli-CPUs and MiB of one column of the tables."""
-
-SPREAD = 0.55
-"""Logistic scale per standard deviation (sqrt(3) / pi)."""
 
 LATEST = 0.02
 """The least factor by which requests that may go anywhere take to a shape."""
@@ -50,7 +48,7 @@ class Outlook:
     cpu_mean[shape], cpu_spread[shape], memory_mean, memory_spread: per GPU to come
     share_below[milli]: part of share requests that fit a rest of `milli`
     kept[bin]: an empty node kept for requests that need a whole one
-    by_cpu[shape, GPUs free, CPU_STEPs left], by_memory: GPUs expected to stay idle
+    by_cpu, by_memory: GPUs expected to stay idle for want of either
     """
 
     shape: IntArray
@@ -61,8 +59,8 @@ class Outlook:
     memory_spread: FloatArray
     share_below: FloatArray
     kept: BoolArray
-    by_cpu: FloatArray
-    by_memory: FloatArray
+    by_cpu: LossTable
+    by_memory: LossTable
 
 
 class Shapes(NamedTuple):
@@ -147,17 +145,14 @@ def _tables(state: State, plan: FloatArray, need: FloatArray) -> Tables:
     gpus = most + state.rest.shape[1]
     return Tables(
         expected=expected,
-        by_cpu=_loss_table(
-            expected["cpu_mean"],
-            expected["cpu_spread"],
-            gpus,
-            np.arange(cpus // CPU_STEP + 1) * CPU_STEP,
+        by_cpu=LossTable(
+            expected["cpu_mean"], expected["cpu_spread"], (gpus, cpus), CPU_STEP
         ),
-        by_memory=_loss_table(
+        by_memory=LossTable(
             expected["memory_mean"],
             expected["memory_spread"],
-            gpus,
-            np.arange(memory // MEMORY_STEP + 1) * MEMORY_STEP,
+            (gpus, memory),
+            MEMORY_STEP,
         ),
     )
 
@@ -193,8 +188,9 @@ def _dislike(
 
 def _cpu_asked(state: State, first: IntArray) -> FloatArray:
     """cpu[class] in cores, the mean over shapes."""
-    needs = [float(need[first].mean()) for need in state.ground.cpu_need]
-    return np.array(needs) / 1000.0
+    needs = [need[first] for need in state.ground.cpu_need]
+    mean = np.array(needs).reshape(len(needs), len(first)).mean(axis=1)
+    return np.asarray(mean / 1000.0)
 
 
 def shapes_of(state: State) -> Shapes:
@@ -280,15 +276,3 @@ def _share_below(state: State, counts: IntArray) -> FloatArray:
     hits = np.bincount(millis, weights=counts * share, minlength=WHOLE_GPU_MILLI + 1)
     below = np.cumsum(hits)
     return np.asarray(below / max(float(below[-1]), 1.0), dtype=np.float64)
-
-
-def _loss_table(
-    mean: FloatArray, spread: FloatArray, gpus: int, levels: IntArray
-) -> FloatArray:
-    """lost[shape, GPUs free, level]: GPUs short of what is left (logistic need)."""
-    count = np.arange(gpus + 1, dtype=np.float64)[None, :, None]
-    per, scatter = mean[:, None, None], spread[:, None, None]
-    scale = np.maximum(scatter * np.sqrt(count) * SPREAD, 0.02 * per)
-    short = (count * per - levels[None, None, :]) / scale
-    lost = scale * np.logaddexp(0.0, short) / per
-    return np.asarray(np.where(count > 0, np.minimum(lost, count), 0.0))

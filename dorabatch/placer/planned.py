@@ -8,7 +8,7 @@ import numpy as np
 
 from dorabatch.placer.arrays import WHOLE_GPU_MILLI, FloatArray, IntArray
 from dorabatch.placer.ground import State
-from dorabatch.placer.outlook import CPU_STEP, MEMORY_STEP, Outlook
+from dorabatch.placer.outlook import Outlook
 
 UNIT = 0.02
 """Waste is compared in steps of this many GPUs; equal steps go to the first node."""
@@ -34,8 +34,6 @@ class Planned:
 
     __slots__ = (
         "_bins",
-        "_by_cpu",
-        "_by_memory",
         "_credit",
         "cpu_only",
         "has_shares",
@@ -48,8 +46,6 @@ class Planned:
             (state.classes.gpu_milli < WHOLE_GPU_MILLI).any()
         )
         self.cpu_only = state.classes.gpu_count == 0
-        self._by_cpu = outlook.by_cpu
-        self._by_memory = outlook.by_memory
         self._credit = np.zeros_like(outlook.share)
         shapes = outlook.share.shape[1]
         self._bins = [np.flatnonzero(outlook.shape == s) for s in range(shapes)]
@@ -109,9 +105,8 @@ class Planned:
         self, shape: IntArray, free: IntArray, cpu: IntArray, memory: IntArray
     ) -> FloatArray:
         """GPUs expected to stay idle for want of CPUs or memory."""
-        by_cpu = self._by_cpu[shape, free, cpu // CPU_STEP]
-        by_memory = self._by_memory[shape, free, memory // MEMORY_STEP]
-        return np.maximum(by_cpu, by_memory)
+        by_cpu = self.outlook.by_cpu.at(shape, free, cpu)
+        return np.maximum(by_cpu, self.outlook.by_memory.at(shape, free, memory))
 
     def _slots(
         self, state: State, index: int, bins: IntArray

@@ -201,8 +201,7 @@ def save_containers(tx: Tx, changed: Sequence[tuple[Container, Container]]) -> N
         row = _container_row(after)
         row["key_id"], row["key_rev"] = row.pop("id"), before.rev
         rows.append(row)
-    # In the order in which they lie on disk.
-    rows.sort(key=itemgetter("key_id"))
+    rows.sort(key=itemgetter("key_id"))  # as they lie on disk
     done = tx.connection.execute(_SAVE_CONTAINER, rows)
     if done.rowcount != len(rows):
         raise LeaseLost(
@@ -248,8 +247,7 @@ def get_workload(tx: Tx, workload_id: WorkloadId) -> Workload | None:
 def insert_runs(tx: Tx, runs: Sequence[Run]) -> None:
     """Begin the history of attempts."""
     if runs:
-        rows = [_run_row(run) for run in runs]
-        rows.sort(key=itemgetter("container_id"))
+        rows = sorted(map(_run_row, runs), key=itemgetter("container_id"))
         tx.connection.execute(insert(RUNS), rows)
 
 
