@@ -15,6 +15,9 @@ RANGE_RUNS = 50
 
 PLAN_QUANTILE = 0.75
 
+UNKNOWN_SECONDS = 7 * 86_400.0
+"""Taken for a run without a limit of which nothing is known."""
+
 
 class History:
     """The last runs by (user, GPUs, limit), (user, GPUs), user, and of everybody.
@@ -73,17 +76,19 @@ class History:
         gpus: int,
         limit: float,
         ran: float = 0.0,
-    ) -> tuple[float, ...] | None:
-        """Run seconds at parts such as (0.1, 0.5, 0.9); None without any history.
+    ) -> tuple[float, ...]:
+        """Run seconds at parts such as (0.1, 0.5, 0.9).
 
         Taken from the last 50 runs of the nearest history; of a run that is `ran`
-        seconds old, only from those that lasted longer.
+        seconds old, only from those that lasted longer. Without any: the limit, else
+        seven days or twice what it has run.
         """
         for key in _keys(user, gpus, limit):
             runs = sorted(run for run in self._runs.get(key, ()) if run > ran)
             if runs:
                 return tuple(min(limit, quantile(runs, part)) for part in parts)
-        return None
+        known = max(UNKNOWN_SECONDS, 2 * ran) if math.isinf(limit) else limit
+        return (known,) * len(parts)
 
 
 def quantile(ordered: Sequence[float], part: float) -> float:

@@ -6,6 +6,7 @@ place (a model on a node) and nothing of cores, memory, ports or work that is no
 submitted yet, so a forecast is checked afterwards. Pure; reads no clock.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,14 @@ class Machine:
     """busy_for[sample, place, gpu]: seconds until a GPU is free; inf: there is none."""
 
     busy_for: FloatArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """GPUs that one run holds: (place, number) of each; left[sample] in seconds."""
+
+    slots: tuple[tuple[int, int], ...]
+    left: FloatArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +62,20 @@ class StartRange:
 def sample_parts() -> tuple[float, ...]:
     """The quantiles that a run's samples are taken at, evenly spread."""
     return tuple((number + 0.5) / SAMPLES for number in range(SAMPLES))
+
+
+def machine_of(counts: Sequence[int], holds: Iterable[Held]) -> Machine:
+    """counts[place] GPUs, of which some are held by runs that end apart from others."""
+    busy = np.full((SAMPLES, len(counts), max(counts)), np.inf)
+    for place, count in enumerate(counts):
+        busy[:, place, :count] = 0.0
+    rng = np.random.default_rng(sum(counts))
+    for held in holds:
+        left = rng.permutation(held.left)
+        for place, number in held.slots:
+            here = busy[:, place, number]
+            busy[:, place, number] = np.maximum(here, left)
+    return Machine(busy_for=busy)
 
 
 def forecast(machine: Machine, line: Line, *, seed: int = 0) -> dict[int, StartRange]:

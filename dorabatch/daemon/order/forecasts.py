@@ -23,10 +23,12 @@ from dorabatch.fairshare import share_store
 from dorabatch.fairshare.share_store import Forecast
 from dorabatch.fairshare.starts import (
     SAMPLES,
+    Held,
     Line,
     Machine,
     StartRange,
     forecast,
+    machine_of,
     sample_parts,
 )
 from dorabatch.queue.board import Board
@@ -149,7 +151,7 @@ def expected_starts(
     machine = _machine(services, places, now)
     line = _line(services, places, pending, rows)
     found = forecast(machine, line, seed=int(pending.key[rows[0]]))
-    return {key: _moments(one, now) for key, one in found.items()}
+    return {key: moments_of(one, now) for key, one in found.items()}
 
 
 def start_lines(services: Services, workload: Workload) -> list[str]:
@@ -171,19 +173,15 @@ def _machine(
         uuids = [gpu.uuid for gpu in view.facts.gpus if gpu.model == model]
         slots |= {(view.name, uuid): (number, at) for at, uuid in enumerate(uuids)}
         counts.append(len(uuids))
-    busy = np.full((SAMPLES, len(places), max(counts)), np.inf)
-    for number, count in enumerate(counts):
-        busy[:, number, :count] = 0.0
-    rng = np.random.default_rng(len(slots))
+    holds = []
     for name in services.board.nodes_in_use():
         for container in services.board.on_node(name):
-            left = rng.permutation(_left(services, container, now))
-            for uuid in container.hold.gpus if container.hold else ():
-                slot = slots.get((name, uuid))
-                if slot is not None:
-                    here = busy[:, slot[0], slot[1]]
-                    busy[:, slot[0], slot[1]] = np.maximum(here, left)
-    return Machine(busy_for=busy)
+            held = container.hold.gpus if container.hold else ()
+            here = [slots[name, uuid] for uuid in held if (name, uuid) in slots]
+            if here:
+                left = _left(services, container, now)
+                holds.append(Held(slots=tuple(here), left=left))
+    return machine_of(counts, holds)
 
 
 def _left(services: Services, container: Container, now: datetime) -> np.ndarray:
@@ -237,7 +235,8 @@ def _accepts(
     )
 
 
-def _moments(found: StartRange, now: datetime) -> Start:
+def moments_of(found: StartRange, now: datetime) -> Start:
+    """The range as moments, rounded outward to the minute."""
     low = now + timedelta(seconds=found.low)
     high = now + timedelta(seconds=found.high) + _MINUTE
     whole = {"second": 0, "microsecond": 0}

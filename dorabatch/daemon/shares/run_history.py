@@ -11,13 +11,11 @@ from collections.abc import Callable, Iterable, Sequence
 from sqlalchemy import Connection
 
 from dorabatch.daemon.specs import spec_of_text
-from dorabatch.fairshare.estimate import History
+from dorabatch.fairshare.estimate import UNKNOWN_SECONDS, History
 from dorabatch.queue.demand import Claim
 from dorabatch.queue.past import PastRun, ended_runs
 
 RUNS_MAX = 20_000
-UNKNOWN_SECONDS = 7 * 86_400.0
-"""Taken for a run without a limit of which nothing is known."""
 _BY_THEMSELVES = frozenset({"done", "failed", "timeout"})
 
 
@@ -74,20 +72,15 @@ class RunHistory:
     def quantiles(
         self, claim: Claim, parts: Sequence[float], *, ran: float = 0.0
     ) -> tuple[float, ...]:
-        """Seconds at parts of the range of its run; `ran` so long already.
-
-        Without any run that lasted longer: the limit, or what is taken for unknown
-        runs, or twice what it has run.
-        """
-        limit = limit_of(claim)
+        """Seconds at parts of the range of its run; `ran` so long already."""
         with self._lock:
-            found = self._history.quantiles(
-                parts, user=claim.user, gpus=claim.gpu_count, limit=limit, ran=ran
+            return self._history.quantiles(
+                parts,
+                user=claim.user,
+                gpus=claim.gpu_count,
+                limit=limit_of(claim),
+                ran=ran,
             )
-        if found is not None:
-            return found
-        known = UNKNOWN_SECONDS if math.isinf(limit) else limit
-        return tuple(max(known, 2 * ran) if math.isinf(limit) else known for _ in parts)
 
     def _add(self, run: PastRun) -> None:
         spec = spec_of_text(run.spec_json)

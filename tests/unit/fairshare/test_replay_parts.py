@@ -1,8 +1,10 @@
 """The lane is fair; estimates stay below the limit."""
 
+import math
+
 import pytest
 
-from dorabatch.fairshare.estimate import History
+from dorabatch.fairshare.estimate import UNKNOWN_SECONDS, History
 from dorabatch.fairshare.lane import LaneRule, Trial, next_trials
 
 
@@ -36,13 +38,17 @@ def test_predictions_follow_the_nearest_history():
 def test_a_range_comes_from_the_nearest_history_and_from_what_outlived_it():
     history = History()
     asked = {"user": "ann", "gpus": 2, "limit": 1000.0}
-    assert history.quantiles((0.5,), **asked) is None
+    assert history.quantiles((0.5,), **asked) == (1000.0,)
+    unlimited = {"user": "ann", "gpus": 2, "limit": math.inf}
+    assert history.quantiles((0.5,), **unlimited) == (UNKNOWN_SECONDS,)
+    old = UNKNOWN_SECONDS + 1
+    assert history.quantiles((0.5,), **unlimited, ran=old) == (2 * old,)
     for seconds in range(10, 110, 10):
         history.add(**asked, run_seconds=float(seconds))
     assert history.quantiles((0.1, 0.5, 0.9), **asked) == (10.0, 50.0, 90.0)
     assert history.quantiles((0.1, 0.9), **asked, ran=80.0) == (90.0, 100.0)
     assert history.quantiles((0.9,), user="bob", gpus=1, limit=45.0) == (45.0,)
-    assert history.quantiles((0.5,), **asked, ran=100.0) is None
+    assert history.quantiles((0.5,), **asked, ran=100.0) == (1000.0,)
 
 
 def test_a_prediction_that_is_outrun_doubles():
