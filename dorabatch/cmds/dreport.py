@@ -54,8 +54,8 @@ _QUIET_SECONDS = 1.0
         " account, workspace and model. usage: GPU hours by user, model and day, and"
         " how much was in use. fairness: delivered against promised, and waits."
         " forecast: the date on which credit ends, as dcredit forecast says it."
-        " accuracy: starts inside their forecast range. audit:"
-        " policy, prices, grants, refunds.\n"
+        " accuracy: starts inside their forecast range. audit: who changed which node,"
+        " user, workspace, price or setting from what to what, and grants, refunds.\n"
         "CSV and JSON hold micro-credits as whole numbers (NAME_ucr) beside credits.\n"
         "A report that was mailed to somebody for a period is not mailed again."
     ),

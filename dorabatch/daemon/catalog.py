@@ -1,6 +1,7 @@
 """Stored kinds other than workloads: nodes, zones, workspaces; save, load, delete.
 
-Every statement on the `objects` and `node_facts` tables; validates nothing.
+Every statement on the `objects` and `node_facts` tables; each change of an object is
+put into the history with who made it. Validates nothing.
 """
 
 from dataclasses import dataclass
@@ -9,7 +10,10 @@ from datetime import datetime
 from sqlalchemy import Connection, delete, insert, select, update
 
 from dorabatch.db import Tx
+from dorabatch.fairshare.history import Change, document_key
+from dorabatch.fairshare.share_store import add_changes
 from dorabatch.queue.tables import NODE_FACTS, OBJECTS
+from dorabatch.units import microseconds_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +35,7 @@ class StoredObject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemovedObject:
-    """Notes for listeners that an object is gone."""
+    """The object that is to go; notes for listeners that it is gone."""
 
     kind: str
     zone: str
@@ -40,13 +44,17 @@ class RemovedObject:
 
 
 def save_object(tx: Tx, wanted: StoredObject) -> str:
-    """Create or change an object; "created", "updated" or "not changed"."""
+    """Create or change an object; "created", "updated" or "not changed".
+
+    The `owner` of what is wanted did it; the history says so.
+    """
     before = get_object(
         tx.connection, wanted.kind, wanted.zone, wanted.workspace, wanted.name
     )
     if before is None:
         values = {name: getattr(wanted, name) for name in StoredObject.__slots__}
         tx.connection.execute(insert(OBJECTS).values(values))
+        _remember(tx, wanted, "", wanted.spec, actor=wanted.owner, at=wanted.changed_at)
         tx.note(wanted)
         return "created"
     if before.spec == wanted.spec:
@@ -60,6 +68,9 @@ def save_object(tx: Tx, wanted: StoredObject) -> str:
             OBJECTS.c.name == wanted.name,
         )
         .values(spec=wanted.spec, changed_at=wanted.changed_at)
+    )
+    _remember(
+        tx, wanted, before.spec, wanted.spec, actor=wanted.owner, at=wanted.changed_at
     )
     tx.note(wanted)
     return "updated"
@@ -90,19 +101,22 @@ def list_objects(
     return [StoredObject(**row._mapping) for row in connection.execute(wanted)]
 
 
-def delete_object(tx: Tx, kind: str, zone: str, workspace: str, name: str) -> bool:
+def delete_object(tx: Tx, gone: RemovedObject, *, actor: str, at: datetime) -> bool:
     """Remove an object for good; whether there was one."""
-    done = tx.connection.execute(
+    before = get_object(tx.connection, gone.kind, gone.zone, gone.workspace, gone.name)
+    if before is None:
+        return False
+    tx.connection.execute(
         delete(OBJECTS).where(
-            OBJECTS.c.kind == kind,
-            OBJECTS.c.zone == zone,
-            OBJECTS.c.workspace == workspace,
-            OBJECTS.c.name == name,
+            OBJECTS.c.kind == gone.kind,
+            OBJECTS.c.zone == gone.zone,
+            OBJECTS.c.workspace == gone.workspace,
+            OBJECTS.c.name == gone.name,
         )
     )
-    if done.rowcount:
-        tx.note(RemovedObject(kind=kind, zone=zone, workspace=workspace, name=name))
-    return bool(done.rowcount)
+    _remember(tx, gone, before.spec, "", actor=actor, at=at)
+    tx.note(gone)
+    return True
 
 
 def save_facts(tx: Tx, zone: str, name: str, facts: str, seen_at: datetime) -> None:
@@ -127,3 +141,23 @@ def forget_facts(tx: Tx, zone: str, name: str) -> None:
     tx.connection.execute(
         delete(NODE_FACTS).where(NODE_FACTS.c.zone == zone, NODE_FACTS.c.name == name)
     )
+
+
+def _remember(
+    tx: Tx,
+    one: StoredObject | RemovedObject,
+    old: str,
+    new: str,
+    *,
+    actor: str,
+    at: datetime,
+) -> None:
+    name = f"{one.workspace}/{one.name}" if one.workspace else one.name
+    change = Change(
+        at=microseconds_of(at),
+        actor=actor,
+        key=document_key(one.kind, name),
+        old=old,
+        new=new,
+    )
+    add_changes(tx.connection, one.zone, [change])

@@ -6,6 +6,7 @@ Turns Node documents into the fleet's settings and keepers. Places and starts no
 from dataclasses import dataclass
 
 from dorabatch.daemon.catalog import (
+    RemovedObject,
     StoredObject,
     delete_object,
     forget_facts,
@@ -110,7 +111,7 @@ class Nodes:
             fingerprint=spec.host_key,
         )
 
-    def remove(self, name: str) -> None:
+    def remove(self, caller: Caller, name: str) -> None:
         """Forget a node that nothing runs on."""
         if self._stored(name) is None:
             raise self._unknown(name)
@@ -121,10 +122,11 @@ class Nodes:
                 f"node {name} still holds {len(held)} containers (workloads {ids}); "
                 f"cordon it (dnode cordon {name}) and wait, or cancel them"
             )
-        zone = self._services.settings.zone
+        zone, now = self._services.settings.zone, self._services.clock.now()
+        gone = RemovedObject(kind=KIND, zone=zone, workspace="", name=name)
 
         def write(tx: Tx) -> None:
-            delete_object(tx, KIND, zone, "", name)
+            delete_object(tx, gone, actor=caller.user, at=now)
             forget_facts(tx, zone, name)
 
         self._services.writer.do(write)

@@ -7,6 +7,7 @@ from typing import Any
 
 from dorabatch.daemon.applying import Applied
 from dorabatch.daemon.catalog import (
+    RemovedObject,
     StoredObject,
     delete_object,
     list_objects,
@@ -69,8 +70,10 @@ class PlainKinds:
                     f"workspace {name!r} holds {len(live)} live workloads (such as "
                     f"{live[0]!r}); cancel them first: dcancel --workspace {name} --all"
                 )
+        gone = RemovedObject(kind=kind, zone="", workspace="", name=name)
+        now = self._services.clock.now()
         if not self._services.writer.do(
-            lambda tx: delete_object(tx, kind, "", "", name)
+            lambda tx: delete_object(tx, gone, actor=caller.user, at=now)
         ):
             raise self._unknown(kind, name)
         self._intake.forget_workspace(name)

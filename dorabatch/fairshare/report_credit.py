@@ -7,18 +7,16 @@ Every total equals the ledger's to the micro-credit, and says so.
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from dorabatch.fairshare.forecast import DAYS, Forecast
 from dorabatch.fairshare.report_rows import (
-    HandEntry,
     Head,
     Move,
     RunRevenue,
 )
 from dorabatch.fairshare.sheet import Chart, Column, Kind, Sheet
 from dorabatch.fairshare.statement import models_used, owner_of, statements
-from dorabatch.units import moment_of, render_credits
+from dorabatch.units import render_credits
 
 BARS_MAX = 20
 
@@ -204,52 +202,4 @@ def forecast_sheet(found: Mapping[tuple[str, str], tuple[int, Forecast]]) -> She
             )
             for owner, (balance, one) in sorted(found.items())
         ),
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
-    """Something that somebody changed."""
-
-    at: datetime
-    actor: str
-    what: str
-    subject: str
-    detail: str
-    reason: str
-    ucr: int | None = None
-
-
-def audit_sheet(changes: Iterable[Done]) -> Sheet:
-    """Who changed what, oldest first."""
-    ordered = sorted(changes, key=lambda one: (one.at, one.what, one.subject))
-    return Sheet(
-        name="audit",
-        title="Who changed what",
-        columns=(
-            Column("at", "AT", Kind.MOMENT),
-            Column("actor", "WHO"),
-            Column("what", "WHAT"),
-            Column("subject", "OF"),
-            Column("amount", "CREDITS", Kind.UCR),
-            Column("detail", "DETAIL"),
-            Column("reason", "WHY"),
-        ),
-        rows=tuple(
-            (one.at, one.actor, one.what, one.subject, one.ucr, one.detail, one.reason)
-            for one in ordered
-        ),
-    )
-
-
-def done_by_hand(entry: HandEntry) -> Done:
-    """An entry of the ledger as something done."""
-    return Done(
-        at=moment_of(entry.at),
-        actor=entry.actor,
-        what=entry.kind,
-        subject=entry.account,
-        detail=f"run {entry.run}" if entry.run else "",
-        reason=entry.reason,
-        ucr=entry.ucr,
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, and_, func, or_, select
 
+from dorabatch.fairshare.history import Change
 from dorabatch.fairshare.report_rows import (
     Foretold,
     HandEntry,
@@ -15,7 +16,6 @@ from dorabatch.fairshare.report_rows import (
     PriceRow,
     RunRevenue,
 )
-from dorabatch.fairshare.share_store import Change
 from dorabatch.fairshare.share_tables import CHANGES, FORECASTS
 from dorabatch.fairshare.statement import SIDES
 from dorabatch.fairshare.tables import LEGS, PRICES, TXNS
@@ -127,10 +127,15 @@ def head_before(connection: Connection, at: int) -> Head | None:
 def changes_between(
     connection: Connection, zone: str, start: int, end: int
 ) -> list[Change]:
-    """Changes of shares and policy in [start, end), oldest first."""
+    """Changes of shares, policy and documents in [start, end), oldest first.
+
+    Documents that belong to no zone, such as users, count for every zone.
+    """
     asked = (
         select(CHANGES)
-        .where(CHANGES.c.zone == zone, CHANGES.c.at >= start, CHANGES.c.at < end)
+        .where(
+            CHANGES.c.zone.in_(("", zone)), CHANGES.c.at >= start, CHANGES.c.at < end
+        )
         .order_by(CHANGES.c.id)
     )
     return [

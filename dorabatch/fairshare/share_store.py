@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
+from dorabatch.fairshare.history import DOCUMENT, Change
 from dorabatch.fairshare.share_tables import (
     CHANGES,
     FORECASTS,
@@ -18,18 +19,6 @@ from dorabatch.fairshare.share_tables import (
     USAGE,
 )
 from dorabatch.fairshare.shares import Account
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """One line of the history: who changed what, from what to what, and why."""
-
-    at: int
-    actor: str
-    key: str
-    old: str
-    new: str
-    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,8 +116,10 @@ def add_changes(connection: Connection, zone: str, changes: Sequence[Change]) ->
 def load_changes(
     connection: Connection, zone: str, *, key: str = "", limit: int | None = None
 ) -> list[Change]:
-    """The history, newest first; of one key when it is named."""
-    asked = select(CHANGES).where(CHANGES.c.zone == zone)
+    """The history of shares and settings, newest first; of one key when it is named."""
+    asked = select(CHANGES).where(
+        CHANGES.c.zone == zone, CHANGES.c.key.not_like(f"{DOCUMENT}%")
+    )
     if key:
         asked = asked.where(CHANGES.c.key == key)
     asked = asked.order_by(CHANGES.c.id.desc()).limit(limit)

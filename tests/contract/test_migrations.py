@@ -16,6 +16,7 @@ from dorabatch.errors import ConfigError
 from dorabatch.fairshare import ledger, share_store, share_tables
 from dorabatch.fairshare import tables as credit_tables
 from dorabatch.fairshare.book import Allocation, Posting
+from dorabatch.fairshare.history import Change
 from dorabatch.fairshare.shares import Account
 from dorabatch.queue import store
 from dorabatch.queue import transitions as to
@@ -85,7 +86,7 @@ def fill_shares(connection: Connection) -> None:
     share_store.save_shares(connection, ZONE, [Account(name="physics", shares=3)])
     setting = share_store.StoredSetting(value="1d", is_set=True)
     share_store.save_settings(connection, ZONE, {"half_life": setting})
-    change = share_store.Change(at=1, actor="root", key="half_life", old="7d", new="1d")
+    change = Change(at=1, actor="root", key="half_life", old="7d", new="1d")
     share_store.add_changes(connection, ZONE, [change])
     row = share_store.UsageRow(name="ana", used=0.1, at=1, is_active=True)
     share_store.save_usage(connection, ZONE, row)

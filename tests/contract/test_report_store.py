@@ -11,6 +11,7 @@ from dorabatch.fairshare import accounts, ledger, report_store, share_store
 from dorabatch.fairshare.book import Allocation, Posting
 from dorabatch.fairshare.forecast import DAY_US as DAY
 from dorabatch.fairshare.forecast import DAYS
+from dorabatch.fairshare.history import Change
 from dorabatch.fairshare.report_rows import RunRevenue
 
 
@@ -117,7 +118,7 @@ def test_what_was_done_by_hand(connection: Connection) -> None:
 
 def test_changes_and_forecasts_of_a_period(connection: Connection) -> None:
     changes = [
-        share_store.Change(at=at, actor="root", key="half_life", old="7d", new="1d")
+        Change(at=at, actor="root", key="half_life", old="7d", new="1d")
         for at in (5, 15)
     ]
     share_store.add_changes(connection, "z", changes)

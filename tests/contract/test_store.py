@@ -10,12 +10,16 @@ from dorabatch.daemon import catalog
 from dorabatch.daemon.catalog import StoredObject
 from dorabatch.db import transaction
 from dorabatch.errors import LeaseLost
+from dorabatch.fairshare.history import Change, document_key
+from dorabatch.fairshare.report_store import changes_between
+from dorabatch.fairshare.share_store import load_changes
 from dorabatch.queue import store
 from dorabatch.queue import transitions as to
 from dorabatch.queue.records import Container, Happening, Workload
 from dorabatch.queue.states import AfterStop, Outcome, State
 from dorabatch.queue.store import NewWorkload
 from dorabatch.queue.tables import CONTAINERS
+from dorabatch.units import microseconds_of
 from tests.makers import BOB, START, ZONE, hold, later, new_workload
 
 
@@ -247,8 +251,25 @@ def test_objects_are_created_changed_and_removed(engine: Engine) -> None:
     # Whoever made it stays its owner.
     assert found == replace(wanted, spec='{"a":1}', changed_at=later(5))
     with transaction(engine) as tx:
-        assert catalog.delete_object(tx, "Workspace", "", "", "team") is True
-        assert catalog.delete_object(tx, "Workspace", "", "", "team") is False
+        gone = catalog.RemovedObject(
+            kind="Workspace", zone="", workspace="", name="team"
+        )
+        by = {"actor": "eve", "at": later(9)}
+        assert catalog.delete_object(tx, gone, **by) is True
+        assert catalog.delete_object(tx, gone, **by) is False
+    at = [microseconds_of(later(seconds)) for seconds in (0, 5, 9)]
+    key = document_key("Workspace", "team")
+    with engine.connect() as connection:
+        history = changes_between(connection, ZONE, 0, at[2] + 1)
+        assert history == [
+            Change(at=at[0], actor="alice", key=key, old="", new="{}"),
+            Change(at=at[1], actor="bob", key=key, old="{}", new='{"a":1}'),
+            Change(at=at[2], actor="eve", key=key, old='{"a":1}', new=""),
+        ]
+        # What belongs to another zone is told there; the policy's log has none of it.
+        elsewhere = changes_between(connection, "z1", 0, at[2] + 1)
+        assert {one.key for one in elsewhere} == {key, document_key("Workspace", "a")}
+        assert load_changes(connection, "") == load_changes(connection, "z1") == []
 
 
 def test_facts_of_nodes_are_kept(engine: Engine) -> None:

@@ -263,7 +263,7 @@ def _delete(
             "(dcancel) or change spec.replica.count"
         )
     if kind == "Node":
-        context.nodes.remove(name)
+        context.nodes.remove(caller, name)
         return "deleted", f"node {name} removed"
     if kind in CREDIT_KINDS:
         return CreditKinds(context.services).delete(caller, kind, name)

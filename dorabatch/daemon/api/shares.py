@@ -27,8 +27,8 @@ from dorabatch.daemon.shares.policy_desk import CHANGES_SHOWN_MAX, Edit
 from dorabatch.daemon.summary import find_workload
 from dorabatch.errors import UserError
 from dorabatch.fairshare import share_store
+from dorabatch.fairshare.history import Change
 from dorabatch.fairshare.settings import about, parse_assignments
-from dorabatch.fairshare.share_store import Change
 from dorabatch.fairshare.shares import Account
 from dorabatch.queue.records import Workload
 from dorabatch.units import microseconds_of, moment_of

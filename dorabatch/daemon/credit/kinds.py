@@ -11,6 +11,7 @@ from typing import Any
 from dorabatch.daemon.applying import Applied
 from dorabatch.daemon.billing.week import open_weeks
 from dorabatch.daemon.catalog import (
+    RemovedObject,
     StoredObject,
     delete_object,
     get_object,
@@ -71,8 +72,10 @@ class CreditKinds:
         if kind == "Resourcecredit":
             self._delete_price(caller, name)
             return "deleted", f"{name} is free from now on"
+        gone = RemovedObject(kind="User", zone="", workspace="", name=name)
+        now = self._services.clock.now()
         if not self._services.writer.do(
-            lambda tx: delete_object(tx, "User", "", "", name)
+            lambda tx: delete_object(tx, gone, actor=caller.user, at=now)
         ):
             raise self._unknown(kind, name, caller)
         return "deleted", f"user {name} removed; credit that was given stays"
@@ -150,12 +153,15 @@ class CreditKinds:
 
     def _delete_price(self, caller: Caller, name: str) -> None:
         now = self._services.clock.now()
+        gone = RemovedObject(
+            kind="Resourcecredit", zone=self._zone, workspace="", name=name
+        )
 
         def write(tx: Tx) -> None:
             found = get_object(tx.connection, "Resourcecredit", self._zone, "", name)
             if found is None:
                 raise self._unknown("Resourcecredit", name, caller)
-            delete_object(tx, "Resourcecredit", self._zone, "", name)
+            delete_object(tx, gone, actor=caller.user, at=now)
             spec = ResourcecreditSpec.model_validate_json(found.spec)
             product = spec.product_name or name
             later = [

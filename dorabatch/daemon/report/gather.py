@@ -20,11 +20,17 @@ from dorabatch.errors import NotAllowed, NotFound, UserError
 from dorabatch.fairshare import accounts, report_credit, report_store, report_use
 from dorabatch.fairshare.forecast import DAYS, Forecast, forecast
 from dorabatch.fairshare.period import Period
-from dorabatch.fairshare.report_credit import Books, Done
+from dorabatch.fairshare.report_audit import (
+    audit_sheet,
+    done_by_hand,
+    done_to_policy,
+    done_to_price,
+)
+from dorabatch.fairshare.report_credit import Books
 from dorabatch.fairshare.shares import build_tree, share_fractions
 from dorabatch.fairshare.sheet import Chart, Report, Sheet
 from dorabatch.queue.spans import known_users, owners_of, runs_between
-from dorabatch.units import microseconds_of, moment_of, render_credits
+from dorabatch.units import microseconds_of, render_credits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,39 +271,15 @@ def _accuracy(reports: Reports, connection: Connection, asked: Asked) -> _Made:
 def _audit(reports: Reports, connection: Connection, asked: Asked) -> _Made:
     start, end = asked.span
     done = [
-        report_credit.done_by_hand(entry)
-        for entry in report_store.hand_entries(connection, start, end)
+        *map(done_by_hand, report_store.hand_entries(connection, start, end)),
+        *map(
+            done_to_policy,
+            report_store.changes_between(connection, reports.zone, start, end),
+        ),
+        *map(done_to_price, report_store.prices_between(connection, start, end)),
     ]
-    done += [
-        Done(
-            at=moment_of(one.at),
-            actor=one.actor,
-            what="policy",
-            subject=one.key,
-            detail=f"{one.old or 'nothing'} -> {one.new or 'nothing'}",
-            reason=one.reason,
-        )
-        for one in report_store.changes_between(connection, reports.zone, start, end)
-    ]
-    done += _prices(connection, start, end)
     shown = [one for one in done if asked.sees(one.actor, one.subject)]
-    return [report_credit.audit_sheet(shown)], [], []
-
-
-def _prices(connection: Connection, start: int, end: int) -> list[Done]:
-    """Prices that came into force in [start, end)."""
-    return [
-        Done(
-            at=moment_of(one.valid_from),
-            actor=one.actor,
-            what="price",
-            subject=one.model,
-            detail=f"{render_credits(one.per_hour)} an hour"
-            + (f" in zone {one.zone}" if one.zone else ""),
-            reason="",
-        )
-        for one in report_store.prices_between(connection, start, end)
-    ]
+    return [audit_sheet(shown)], [], []
 
 
 MAKERS: dict[str, _Maker] = {

@@ -14,6 +14,7 @@ from dorabatch.db import Tx, Writer
 from dorabatch.errors import ConfigError, UserError
 from dorabatch.fairshare import share_store
 from dorabatch.fairshare.decay import Fading, HalfLife
+from dorabatch.fairshare.history import Change
 from dorabatch.fairshare.settings import (
     PolicySettings,
     flat_texts,
@@ -27,7 +28,7 @@ from dorabatch.fairshare.share_edit import (
     with_change,
     without,
 )
-from dorabatch.fairshare.share_store import Change, StoredSetting
+from dorabatch.fairshare.share_store import StoredSetting
 from dorabatch.fairshare.shares import Account, AccountTree, build_tree
 
 FILE_ACTOR = "dorad"

@@ -12,7 +12,9 @@ import pytest
 
 from dorabatch.config import MailSettings, Settings
 from dorabatch.daemon.credit.answers import CreditAnswers
+from dorabatch.daemon.credit.kinds import CreditKinds
 from dorabatch.daemon.mail.sender import MailSender
+from dorabatch.daemon.plain_kinds import PlainKinds
 from dorabatch.daemon.report.gather import MAKERS, Asked, Reports
 from dorabatch.daemon.report.mail import mail_report
 from dorabatch.daemon.report.period import Wanted
@@ -29,6 +31,8 @@ from dorabatch.fairshare.report_credit import (
 from dorabatch.fairshare.report_rows import Move
 from dorabatch.fairshare.share_store import Forecast, add_forecasts, score_forecast
 from dorabatch.fairshare.sheet import Sheet
+from dorabatch.resources.cluster import NodeSpec
+from dorabatch.resources.manifest import parse_manifest
 from dorabatch.units import credits_number, microseconds_of
 from tests.mail_sink import MailSink, mail_sink
 from tests.makers import ALICE, BOB, V100, ZONE, later
@@ -38,6 +42,9 @@ from tests.unit.daemon.credits import Site, site_of
 CREDIT = 1_000_000
 HOUR = 3600
 ROOT = caller(ALICE, is_admin=True)
+CAROL = replace(BOB, user="carol")
+WORKSPACE = "{apiVersion: v1, kind: Workspace, metadata: {name: carol}}"
+KEY = "SHA256:" + "A" * 43
 FORECAST_FIELDS = {
     "balance": "balance",
     "burn_per_day": "pace",
@@ -253,6 +260,43 @@ def test_the_audit_names_who_and_what(site: Site) -> None:
     assert any(what == "price" and subject == V100 for _, what, subject in done)
     mine = sheets(site, "audit", caller(BOB))["audit"].rows
     assert mine and {row[3] for row in mine} == {"bob"}
+
+
+def test_the_audit_has_the_history_of_documents(site: Site) -> None:
+    context, eve = site.parts.context, caller(CAROL, is_admin=True)
+    spec = NodeSpec(endpoint="ssh://127.0.0.1:1", hostKey=KEY)
+    context.nodes.save(ROOT, "n2", spec)
+    context.nodes.save(ROOT, "n2", spec)
+    context.nodes.change(eve, "n2", scheduling_disabled=True)
+    context.nodes.remove(eve, "n2")
+    site.weekly(700)
+    site.weekly(800)
+    CreditKinds(context.services).delete(eve, "User", "alice")
+    plain = PlainKinds(context.services, context.intake)
+    (workspace,) = parse_manifest(WORKSPACE, path="x.yaml").documents
+    plain.apply(caller(CAROL), workspace)
+    plain.delete(caller(CAROL), "Workspace", CAROL.user)
+    site.price(3)
+    site.wait(1, beat=False)
+    rows = sheets(site, "audit")["audit"].rows
+    told = [(row[1], row[2], row[3], row[5].split(";")[0]) for row in rows]
+    admin, carol = ROOT.user, CAROL.user
+    assert [one for one in told if one[2] == "n2"] == [
+        (admin, "Node", "n2", "made"),
+        (carol, "Node", "n2", "schedulingDisabled: false -> true"),
+        (carol, "Node", "n2", "removed"),
+    ]
+    assert [one for one in told if one[1:3] == ("User", "alice")] == [
+        (admin, "User", "alice", "made"),
+        (admin, "User", "alice", "credits.1.weekly: 700 -> 800"),
+        (carol, "User", "alice", "removed"),
+    ]
+    assert [one[3] for one in told if one[1] == "Workspace"] == ["made", "removed"]
+    price = (admin, "Resourcecredit", V100, "credit.per.hour: 2.5 -> 3")
+    assert price in told
+    mine = sheets(site, "audit", caller(BOB))["audit"].rows
+    assert {row[3] for row in mine} == {"bob"}
+    assert ("User", "bob") in {(row[2], row[3]) for row in mine}
 
 
 def test_users_see_their_own(site: Site) -> None:

@@ -13,6 +13,7 @@ from dorabatch.daemon.shares.policy_desk import Edit, PolicyDesk
 from dorabatch.db import Tx, transaction
 from dorabatch.errors import ConfigError, NotFound, UserError
 from dorabatch.fairshare import share_store, terms
+from dorabatch.fairshare.history import Change
 from dorabatch.fairshare.meter import Meter
 from dorabatch.fairshare.shares import Account
 from dorabatch.queue import transitions as to
@@ -31,7 +32,7 @@ def edit(parts: Parts, reason: str = "") -> Edit:
     return Edit(actor="root", at=at, reason=reason)
 
 
-def say(parts: Parts, **assignments: str) -> list[share_store.Change]:
+def say(parts: Parts, **assignments: str) -> list[Change]:
     wanted = {key.replace("__", "."): text for key, text in assignments.items()}
     return parts.services.policy.set(parts.services.writer, edit(parts, "why"), wanted)
 
