@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.cluster import Cluster, ClusterError
+from tests.cluster import Cluster
 from tests.dorad_process import Dorad
 from tests.postgresql import PostgresqlMissing, PostgresqlServer
+from tests.running_cluster import running
 
 CLUSTER_NODES = (
     "n1=Tesla V100-SXM2-16GB:4",
@@ -56,14 +57,7 @@ def cluster() -> Iterator[Cluster]:
             "./test as root, or `make check`, which needs no root",
             pytrace=False,
         )
-    made = Cluster(list(CLUSTER_NODES))
-    try:
-        made.up()
-    except ClusterError as error:
-        made.down()
-        pytest.fail(f"the test cluster did not come up: {error}", pytrace=False)
-    yield made
-    made.down()
+    yield from running(Cluster(list(CLUSTER_NODES)))
 
 
 @pytest.fixture

@@ -46,25 +46,14 @@ class Documented(click.Command):
         write_sections(self, formatter, is_top=ctx.parent is None)
 
 
-class DocumentedGroup(click.Group):
+class DocumentedGroup(Documented, click.Group):
     """A group of commands with examples and notes."""
 
     command_class = Documented
 
-    def __init__(
-        self, *args: Any, examples: tuple[Example, ...] = (), notes: str = "", **kw: Any
-    ) -> None:
-        super().__init__(*args, **kw)
-        self.examples = examples
-        self.notes = notes
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write what follows the options."""
-        write_sections(self, formatter, is_top=ctx.parent is None)
-
 
 def write_sections(
-    command: Documented | DocumentedGroup,
+    command: Documented,
     formatter: click.HelpFormatter,
     *,
     is_top: bool,

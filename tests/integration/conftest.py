@@ -6,8 +6,9 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from tests.cluster import Cluster, ClusterError
+from tests.cluster import Cluster
 from tests.integration.dorad_process import Site
+from tests.running_cluster import running
 
 PAIR = ("m1=Tesla V100-SXM2-16GB:2,Quadro RTX 6000:1", "m2=")
 
@@ -15,14 +16,7 @@ PAIR = ("m1=Tesla V100-SXM2-16GB:2,Quadro RTX 6000:1", "m2=")
 @pytest.fixture(scope="module")
 def pair() -> Iterator[Cluster]:
     """Two nodes: one with GPUs of two models, one without any."""
-    made = Cluster(list(PAIR))
-    try:
-        made.up()
-    except ClusterError as error:
-        made.down()
-        pytest.fail(f"the test cluster did not come up: {error}", pytrace=False)
-    yield made
-    made.down()
+    yield from running(Cluster(list(PAIR)))
 
 
 @pytest.fixture(scope="module")
