@@ -193,6 +193,7 @@ def _chosen_trials(rows: IntArray, work: Work, pool: Pool, free: int) -> list[in
     for row in pool.trials:
         user = int(work.user[row])
         load[user] = load.get(user, 0) + pool.size[row]
+    rows, behind = _smallest_of_each(rows, work, free)
     trials = [
         Trial(row=row, user=user, gpus=gpus, submitted=submitted)
         for row, user, gpus, submitted in zip(
@@ -203,7 +204,24 @@ def _chosen_trials(rows: IntArray, work: Work, pool: Pool, free: int) -> list[in
             strict=True,
         )
     ]
-    return next_trials(trials, free=free, in_lane=load)
+    return next_trials(trials, free=free, in_lane=load, behind=behind)
+
+
+def _smallest_of_each(
+    rows: IntArray, work: Work, count: int
+) -> tuple[IntArray, dict[int, int]]:
+    """At most `count` rows of each user, the smallest, and how many more they have.
+
+    Each takes a GPU at least, so no more of one user can be tried on as many GPUs.
+    """
+    order = np.lexsort((work.submitted[rows], work.size[rows], work.user[rows]))
+    user = work.user[rows[order]]
+    users, first, total = np.unique(user, return_index=True, return_counts=True)
+    place = np.arange(len(user)) - np.repeat(first, total)
+    more = np.maximum(total - count, 0)
+    return rows[order[place < count]], dict(
+        zip(users.tolist(), more.tolist(), strict=True)
+    )
 
 
 def _is_large(row: int, work: Work, pool: Pool) -> bool:

@@ -65,13 +65,18 @@ class Trial:
 
 
 def next_trials(
-    waiting: Iterable[Trial], *, free: int, in_lane: dict[int, int]
+    waiting: Iterable[Trial],
+    *,
+    free: int,
+    in_lane: dict[int, int],
+    behind: dict[int, int] | None = None,
 ) -> list[int]:
     """Rows to try now: of the user with the fewest GPUs on trial the smallest.
 
     Among equal users the one with the fewest that wait goes first, so that nobody
-    fills the lane by sending many.
+    fills the lane by sending many; behind[user] more wait that are not in `waiting`.
     """
+    behind = behind or {}
     by_user: dict[int, list[Trial]] = {}
     for trial in waiting:
         if trial.gpus <= free:
@@ -81,7 +86,12 @@ def next_trials(
     load = {user: in_lane.get(user, 0) for user in by_user}
     chosen: list[int] = []
     while free > 0 and by_user:
-        user = min(by_user, key=lambda name: _claim(load[name], by_user[name], name))
+        user = min(
+            by_user,
+            key=lambda name: _claim(
+                load[name], by_user[name], behind.get(name, 0), name
+            ),
+        )
         trial = by_user[user].pop()
         if trial.gpus <= free:
             chosen.append(trial.row)
@@ -95,5 +105,7 @@ def next_trials(
     return chosen
 
 
-def _claim(load: int, trials: list[Trial], user: int) -> tuple[int, int, int, int]:
-    return load, len(trials), trials[-1].gpus, user
+def _claim(
+    load: int, trials: list[Trial], behind: int, user: int
+) -> tuple[int, int, int, int]:
+    return load, len(trials) + behind, trials[-1].gpus, user

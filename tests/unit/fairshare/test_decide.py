@@ -14,7 +14,7 @@ from dorabatch.fairshare.decide import (
     trial_pass,
     under_share,
 )
-from dorabatch.fairshare.lane import LaneRule
+from dorabatch.fairshare.lane import LaneRule, Trial, next_trials
 from dorabatch.fairshare.pool import Pool, Where
 
 RULE = LaneRule(part_ppm=100_000, express_seconds_max=0.0)
@@ -182,3 +182,21 @@ def test_books_balance_over_many_random_moves():
         assert pool.idle_used == held[Where.IDLE]
         assert sum(held.values()) <= 20
         assert min(pool.free, pool.lane_free, pool.long_free) >= 0
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_trials_are_chosen_as_if_all_that_wait_were_looked_at(seed):
+    draw = np.random.default_rng(seed)
+    count, size = 60, 6
+    sizes, users = draw.integers(1, 5, count), draw.integers(0, 4, count).tolist()
+    work = make_work(sizes.tolist(), [60.0] * count, users=users)
+    pool = Pool(capacity=10 * size, lane_size=size)
+    pool.start(10**6, pool.main_size, now=0.0, end=9.0)
+    rows = draw.permutation(count)
+    made = trial_pass(rows, work, pool, RULE, now=0.0)
+    waiting = [
+        Trial(row=row, user=users[row], gpus=int(sizes[row]), submitted=float(row))
+        for row in range(count)
+    ]
+    every = next_trials(waiting, free=size, in_lane={})
+    assert made == [(Move.TRY_LANE, row) for row in every]
