@@ -7,17 +7,28 @@ table and takes no decision.
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import orjson
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import (
+    Connection,
+    Dialect,
+    Engine,
+    Insert,
+    Update,
+    create_engine,
+    event,
+    make_url,
+)
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from dorabatch.errors import ConfigError, DaemonUnavailable, invariant
 
@@ -33,6 +44,33 @@ _JSON: dict[str, Any] = {
 WriteAction = Callable[["Tx"], Any]
 
 
+class _Sent(NamedTuple):
+    """A statement as a driver takes it.
+
+    values: (key of a row, what makes its value) in the driver's order; names: of the
+    parameters, None where they go by their order.
+    """
+
+    text: str
+    values: Sequence[tuple[str, Callable[[Any], Any] | None]]
+    names: Sequence[str] | None
+
+
+@lru_cache(maxsize=64)
+def _compiled(
+    statement: Insert | Update, dialect: Dialect, names: tuple[str, ...]
+) -> _Sent:
+    compiled = statement.compile(dialect=dialect, column_keys=list(names))
+    assert isinstance(compiled, SQLCompiler)
+    order = list(compiled.positiontup or compiled.binds)
+    binds = [compiled.binds[name] for name in order]
+    values = [
+        (bind.key, bind.type.dialect_impl(dialect).bind_processor(dialect))
+        for bind in binds
+    ]
+    return _Sent(str(compiled), values, None if compiled.positional else order)
+
+
 class Tx:
     """One write transaction: the connection, and what it changed.
 
@@ -42,6 +80,29 @@ class Tx:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.changes: list[object] = []
+
+    def write_rows(
+        self, statement: Insert | Update, rows: Sequence[Mapping[str, Any]]
+    ) -> int:
+        """Execute a statement once for each row; how many rows of the table it hit.
+
+        The rows have the same keys. The same as `connection.execute`, which works out
+        anew for each row how its values are sent: half the time of many rows.
+        """
+        if not rows:
+            return 0
+        names = tuple(rows[0])
+        sent = _compiled(statement, self.connection.dialect, names)
+        values = (
+            [row[key] if made is None else made(row[key]) for key, made in sent.values]
+            for row in rows
+        )
+        parameters: list[Any] = (
+            [tuple(row) for row in values]
+            if sent.names is None
+            else [dict(zip(sent.names, row, strict=True)) for row in values]
+        )
+        return self.connection.exec_driver_sql(sent.text, parameters).rowcount
 
     def note(self, change: object) -> None:
         """Remember a change for whoever keeps a copy in memory."""

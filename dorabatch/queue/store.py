@@ -54,6 +54,8 @@ class NewWorkload:
     submitted_at: datetime
 
 
+_INSERT_CONTAINER, _INSERT_RUN = insert(CONTAINERS), insert(RUNS)
+_INSERT_EVENT = insert(EVENTS).inline()
 _TAKE_IDS = (
     update(IDS)
     .where(IDS.c.name == bindparam("sequence"))
@@ -166,7 +168,7 @@ def insert_containers(
         )
         for index, (workload, replica) in enumerate(wanted)
     ]
-    tx.connection.execute(insert(CONTAINERS), [_container_row(c) for c in made])
+    tx.write_rows(_INSERT_CONTAINER, [_container_row(c) for c in made])
     for container in made:
         tx.note(container)
     return made
@@ -202,10 +204,10 @@ def save_containers(tx: Tx, changed: Sequence[tuple[Container, Container]]) -> N
         row["key_id"], row["key_rev"] = row.pop("id"), before.rev
         rows.append(row)
     rows.sort(key=itemgetter("key_id"))  # as they lie on disk
-    done = tx.connection.execute(_SAVE_CONTAINER, rows)
-    if done.rowcount != len(rows):
+    done = tx.write_rows(_SAVE_CONTAINER, rows)
+    if done != len(rows):
         raise LeaseLost(
-            f"{len(rows) - done.rowcount} of {len(rows)} containers changed in between"
+            f"{len(rows) - done} of {len(rows)} containers changed in between"
         )
     for _, after in changed:
         tx.note(after)
@@ -246,9 +248,8 @@ def get_workload(tx: Tx, workload_id: WorkloadId) -> Workload | None:
 
 def insert_runs(tx: Tx, runs: Sequence[Run]) -> None:
     """Begin the history of attempts."""
-    if runs:
-        rows = sorted(map(_run_row, runs), key=itemgetter("container_id"))
-        tx.connection.execute(insert(RUNS), rows)
+    rows = sorted(map(_run_row, runs), key=itemgetter("container_id"))
+    tx.write_rows(_INSERT_RUN, rows)
 
 
 _SAVE_RUN: Update = (
@@ -285,10 +286,9 @@ def save_run_end(tx: Tx, container: Container) -> None:
 
 def insert_events(tx: Tx, happenings: Sequence[Happening]) -> None:
     """Add to the history of workloads."""
-    if happenings:
-        names = Happening.__slots__
-        rows = [{name: getattr(one, name) for name in names} for one in happenings]
-        tx.connection.execute(insert(EVENTS), rows)
+    names = Happening.__slots__
+    rows = [{name: getattr(one, name) for name in names} for one in happenings]
+    tx.write_rows(_INSERT_EVENT, rows)
 
 
 def events_of(connection: Connection, workload_id: WorkloadId) -> list[Happening]:

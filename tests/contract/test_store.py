@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, bindparam, func, select
 from sqlalchemy.exc import IntegrityError
 
 from dorabatch.daemon import catalog
@@ -18,7 +18,7 @@ from dorabatch.queue import transitions as to
 from dorabatch.queue.records import Container, Happening, Workload
 from dorabatch.queue.states import AfterStop, Outcome, State
 from dorabatch.queue.store import NewWorkload
-from dorabatch.queue.tables import CONTAINERS
+from dorabatch.queue.tables import CONTAINERS, EVENTS
 from dorabatch.units import microseconds_of
 from tests.makers import BOB, START, ZONE, hold, later, new_workload
 
@@ -284,3 +284,33 @@ def test_facts_of_nodes_are_kept(engine: Engine) -> None:
     with engine.connect() as connection:
         assert catalog.load_facts(connection, ZONE) == {}
         assert set(catalog.load_facts(connection, "other")) == {"n1"}
+
+
+def test_rows_written_together_are_those_of_single_statements(engine: Engine) -> None:
+    (workload,) = insert(engine, new_workload("a"))
+    happenings = [
+        Happening(
+            workload_id=workload.workload_id,
+            at=later(n),
+            replica=n or None,
+            kind="note",
+            text=f"größe {n} %(x)s ? :y",
+        )
+        for n in range(3)
+    ]
+    with transaction(engine) as tx:
+        rows = [
+            {name: getattr(one, name) for name in Happening.__slots__}
+            for one in happenings
+        ]
+        statement = EVENTS.insert().inline()
+        assert tx.write_rows(statement, rows) == 3
+        for row in rows:
+            tx.connection.execute(statement, row)
+        assert tx.write_rows(statement, []) == 0
+        renamed = EVENTS.update().where(EVENTS.c.kind == bindparam("old"))
+        renamed = renamed.values(kind=bindparam("new"))
+        words = [{"old": "note", "new": "said"}, {"old": "nothing", "new": "lost"}]
+        assert tx.write_rows(renamed, words) == 6
+        found = store.events_of(tx.connection, workload.workload_id)[1:]
+    assert found == 2 * [replace(one, kind="said") for one in happenings]
