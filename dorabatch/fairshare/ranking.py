@@ -139,6 +139,8 @@ def _sorted(
     code = tier * span - priority
     order = np.argsort(code).astype(np.int64)
     place, tie = np.arange(len(order)), _tie_numbers(code[order])
+    if len(tie) == int(tie[-1]) + 1:
+        return order
     area = np.unique(terms.area, return_inverse=True)[1]
     for key in (area[rows.claim], rows.submitted_us, rows.group, rows.replica):
         tied = _is_tied(tie)
