@@ -4,7 +4,15 @@ Knows the forms that scripts use and raises Unparsed for all others, so that cli
 can answer them. Imports the option table only and never prints or exits.
 """
 
-from dorabatch.cmds.options import COUNT, FLAG, MANY, MAYBE, Command, Option
+from dorabatch.cmds.options import (
+    COUNT,
+    FLAG,
+    MANY,
+    MAYBE,
+    SWITCH,
+    Command,
+    Option,
+)
 
 Value = str | int | bool | list[str]
 
@@ -82,10 +90,10 @@ def parse_options(
             operands.append(word)
             continue
         option, attached = _split_word(command, word)
-        if option.kind == FLAG:
+        if option.kind in (FLAG, SWITCH):
             if attached is not None:
                 raise Unparsed(f"option {option.flags[-1]} takes no value")
-            given[option.key] = True
+            given[option.key] = option.kind == FLAG or word[:5] != "--no-"
             continue
         text = attached if attached is not None else next(rest, None)
         if text is None:

@@ -11,7 +11,7 @@ from dorabatch.cmds.argv import Value, Values
 from dorabatch.cmds.client import DaemonAway, send
 from dorabatch.cmds.jsontext import Json, encode_json
 from dorabatch.cmds.late import load
-from dorabatch.cmds.options import DSUB, FLAG, JOB, MANY, Option
+from dorabatch.cmds.options import DSUB, FLAG, JOB, MANY, SWITCH, Option
 from dorabatch.cmds.terminal import say, stream_out, warn
 from dorabatch.errors import UserError
 
@@ -125,7 +125,7 @@ def from_environment(environ: Mapping[str, str]) -> Given:
         if text is None or option.scope != JOB:
             continue
         value = _environment_value(option, name, text)
-        if value not in (False, "", []):
+        if option.kind == SWITCH or value not in (False, "", []):
             given[option.key] = value
     return given
 
@@ -135,7 +135,7 @@ def _environment_value(option: Option, name: str, text: str) -> Value:
         separator = "\n" if option.key == "env" else ","
         pieces = (piece.strip() for piece in text.split(separator))
         return [piece for piece in pieces if piece]
-    if option.kind != FLAG:
+    if option.kind not in (FLAG, SWITCH):
         return text
     if text.lower() not in YES | NO:
         raise UserError(f"{name} is '{text}'; set it to 1 or 0")

@@ -10,7 +10,15 @@ import click
 from dorabatch.cmds.argv import Value, Values, split_tail
 from dorabatch.cmds.helptext import Documented
 from dorabatch.cmds.late import load
-from dorabatch.cmds.options import COUNT, FLAG, MANY, MAYBE, Command, Option
+from dorabatch.cmds.options import (
+    COUNT,
+    FLAG,
+    MANY,
+    MAYBE,
+    SWITCH,
+    Command,
+    Option,
+)
 
 WATCH_SECONDS = "2"
 COUNT_MAX = 999_999_999
@@ -55,7 +63,8 @@ class TableCommand(Documented):
             value = ctx.params[option.key]
             if option.kind == MANY:
                 value = list(value)
-            if value is not None and value is not False and value != []:
+            is_absent = value is False and option.kind != SWITCH
+            if value is not None and not is_absent and value != []:
                 given[option.key] = value
         return Values(given, list(ctx.params[OPERANDS]), ctx.meta.get(TAIL))
 
@@ -69,6 +78,9 @@ def click_option(option: Option) -> click.Option:
     names = [*option.flags, option.key]
     if option.kind == FLAG:
         return click.Option(names, is_flag=True, default=False, help=option.help)
+    if option.kind == SWITCH:
+        no, yes = option.flags
+        return click.Option([f"{yes}/{no}", option.key], default=None, help=option.help)
     if option.kind == MAYBE:
         return click.Option(
             names,

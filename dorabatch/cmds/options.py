@@ -6,6 +6,7 @@ all made from it. Imports nothing and never reads argv or the environment.
 
 # What an option takes.
 FLAG = "flag"  # nothing: present or absent
+SWITCH = "switch"  # nothing: --no-NAME means no, --NAME means yes
 TEXT = "text"  # one value, sent as it was typed
 COUNT = "count"  # one whole number, checked here
 MANY = "many"  # one value each time it is given
@@ -87,6 +88,11 @@ DSUB = Command(
             metavar="HOW",
         ),
         Option("--restart", TEXT, "Never or Always.", metavar="POLICY"),
+        Option(
+            "--no-restartable --restartable",
+            SWITCH,
+            "May it be stopped and started anew? Then it may be tried early.",
+        ),
         Option(
             "--pull", TEXT, "Fetch the image: Always or IfNotPresent.", metavar="POLICY"
         ),

@@ -77,6 +77,8 @@ def describe_workload(record: Row) -> str:
         + (f", {record['outcome']}" if record["outcome"] else ""),
         f"Submitted  {record['submitted_at']}",
     ]
+    if record["restartable"]:
+        lines.append("Restart    may be stopped and started anew")
     if record["reason"]:
         lines.append(f"Reason     {record['reason']}")
     if record["paid_until"]:

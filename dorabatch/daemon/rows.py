@@ -47,6 +47,7 @@ def workload_row(
         "gpu_models": list(spec.gpu_models) if spec.gpu_models else None,
         "cpus": _cpu_text(spec.cpu_milli, spec.cpu_exclusive),
         "image": spec.image.image,
+        "restartable": spec.restartable,
         "nodes": list(summary.nodes),
         "reason_code": code,
         "reason": reason,

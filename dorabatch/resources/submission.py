@@ -28,6 +28,7 @@ OPTIONS: dict[str, str] = {
     "replicas": "--replicas",
     "affinity": "--affinity",
     "restart": "--restart",
+    "restartable": "--restartable",
     "pull": "--pull",
     "shm_size": "--shm-size",
     "env": "--env",
@@ -62,6 +63,7 @@ _PLACES: dict[Loc, str] = {
     ("spec", "config", "cmd"): "cmd",
     ("spec", "config", "affinity"): "affinity",
     ("spec", "config", "restartPolicy"): "restart",
+    ("spec", "config", "restartable"): "restartable",
     ("spec", "config", "shmSize"): "shm_size",
     ("spec", "config", "memory"): "memory",
     ("spec", "config", "env"): "env",
@@ -79,6 +81,7 @@ _NUMBER = re.compile(r"-?[0-9]{1,9}")
 _CONFIG = {
     "affinity": "affinity",
     "restart": "restartPolicy",
+    "restartable": "restartable",
     "shm_size": "shmSize",
     "memory": "memory",
     "env": "env",

@@ -147,6 +147,7 @@ class Config(Part):
     restart_policy: Annotated[
         Literal["Never", "Always"], Field(alias="restartPolicy")
     ] = "Never"
+    restartable: bool | None = None
     shm_bytes: Annotated[int, PlainValidator(read_bytes), Field(alias="shmSize")] = (
         SHM_BYTES_DEFAULT
     )
@@ -341,6 +342,12 @@ class WorkloadSpec(Part):
     def affinity(self) -> str | None:
         """First, Random, Distribute or Fill; None = the site's choice."""
         return self.config.affinity
+
+    @property
+    def restartable(self) -> bool:
+        """Whether it may be stopped and started anew from the beginning."""
+        said = self.config.restartable
+        return self.config.restart_policy == "Always" if said is None else said
 
     @property
     def argv(self) -> tuple[str, ...] | None:

@@ -11,7 +11,15 @@ from dorabatch.cmds import dcancel, dlog, dstat, dsub
 from dorabatch.cmds.argv import Unparsed, Values, parse
 from dorabatch.cmds.generated import TAIL, TableCommand
 from dorabatch.cmds.jsontext import encode_json
-from dorabatch.cmds.options import COMMANDS, COUNT, FLAG, MAYBE, Command, Option
+from dorabatch.cmds.options import (
+    COMMANDS,
+    COUNT,
+    FLAG,
+    MAYBE,
+    SWITCH,
+    Command,
+    Option,
+)
 from dorabatch.cmds.script import split_words
 from dorabatch.errors import UserError
 
@@ -53,7 +61,7 @@ def request(name: str, values: Values) -> object:
 def words_of(option: Option) -> st.SearchStrategy[list[str]]:
     """An option as people write it: long or short, the value apart or attached."""
     flags = st.sampled_from(option.flags)
-    if option.kind == FLAG:
+    if option.kind in (FLAG, SWITCH):
         return flags.map(lambda flag: [flag])
     value = st.integers(0, 10**9 - 1).map(str) if option.kind == COUNT else TEXTS
     apart = st.tuples(flags, value).map(list)

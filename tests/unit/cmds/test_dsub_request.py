@@ -2,7 +2,7 @@
 
 import pytest
 
-from dorabatch.cmds.argv import Values
+from dorabatch.cmds.argv import Unparsed, Values, parse
 from dorabatch.cmds.dsub import build, from_environment, job_options, merge
 from dorabatch.cmds.options import DSUB, JOB
 from dorabatch.errors import UserError
@@ -32,6 +32,24 @@ def test_switches_in_the_environment(text, given):
     assert from_environment({"DSUB_NOTIFY": text}).get("notify") is given
 
 
+@pytest.mark.parametrize(("text", "given"), [("on", True), ("no", False)])
+def test_what_may_be_denied_too_keeps_its_no(text, given):
+    assert from_environment({"DSUB_RESTARTABLE": text}) == {"restartable": given}
+
+
+def test_the_last_of_yes_and_no_counts_and_the_command_line_first():
+    words = ["--restartable", "--image", "a", "--no-restartable"]
+    values = parse(DSUB, words)
+    assert values.given == {"image": "a", "restartable": False}
+    assert build(values, {"DSUB_RESTARTABLE": "1"}).body == {
+        "options": {"image": "a", "restartable": False}
+    }
+    with pytest.raises(Unparsed, match="--restartable takes no value"):
+        parse(DSUB, ["--no-restartable=1"])
+    with pytest.raises(UserError, match=r"yaml is a YAML document.*--restartable"):
+        build(Values({"restartable": False}, ["etc/examples/concept-minimal.yaml"]), {})
+
+
 def test_a_switch_that_is_neither_on_nor_off_is_refused():
     with pytest.raises(UserError, match="DSUB_NOTIFY is 'maybe'; set it to 1 or 0"):
         from_environment({"DSUB_NOTIFY": "maybe"})
@@ -47,7 +65,7 @@ def test_the_names_that_the_daemon_knows():
         "name", "image", "gpus", "gpu_models", "gpu_share", "cpus", "memory",
         "replicas", "affinity", "restart", "pull", "shm_size", "env", "workdir",
         "time", "nodes", "zone", "workspace", "network", "ports", "volumes", "notify",
-            "nice", "qos",
+            "nice", "qos", "restartable",
     }  # fmt: skip
     assert len(job_options(given)) == sum(o.scope == JOB for o in DSUB.options)
 

@@ -23,6 +23,7 @@ spec:
     cmd: [python, "x y"]
     affinity: Fill
     restartPolicy: Always
+    restartable: false
     shmSize: 1G
     memory: 8Gi
     env: {A: b=c}
@@ -54,6 +55,7 @@ def test_every_option_says_what_its_field_says():
         cmd=["python", "x y"],
         affinity="Fill",
         restart="Always",
+        restartable=False,
         shm_size="1G",
         memory="8Gi",
         env=["A=b=c"],
@@ -157,6 +159,7 @@ REFUSED = [
     ({"volumes": ["/home:/a"]}, "--volume", "is not a name"),
     ({"volumes": [3]}, "--volume", "NAME:TARGET"),
     ({"notify": "yes"}, "--notify", "true or false"),
+    ({"restartable": "yes"}, "--restartable", "true or false"),
     ({"cmd": [""]}, "the command", "is empty"),
     ({"cmd": ["a\0"]}, "the command", "NUL"),
     ({"cmd": "a b"}, "the command", "must be a list"),
