@@ -21,7 +21,7 @@ from dorabatch.queue import store
 from dorabatch.queue.records import Container, Happening, Workload
 from dorabatch.queue.states import AfterStop, Outcome, State
 from dorabatch.queue.store import NewWorkload
-from dorabatch.queue.transitions import requeued, stopping
+from dorabatch.queue.transitions import requeued, stopping, untried
 from dorabatch.resources.workload import Workload as WorkloadDocument
 from dorabatch.resources.workload import load_spec
 
@@ -175,10 +175,11 @@ def _renew(tx: Tx, workload: Workload, now: datetime) -> list[Container]:
         if one.state is State.FINISHED:
             pairs.append((one, requeued(one, now)))
         elif one.state is State.QUEUED:
-            pairs.append((one, replace(one, rev=one.rev + 1)))
+            pairs.append((one, untried(replace(one, rev=one.rev + 1))))
         else:
             reason = f"spec changed to version {workload.version}"
-            pairs.append((one, stopping(one, AfterStop.REQUEUE, None, reason)))
+            after = stopping(one, AfterStop.REQUEUE, None, reason)
+            pairs.append((one, one if after is one else untried(after)))
     changed = [(before, after) for before, after in pairs if after is not before]
     store.save_containers(tx, changed)
     text = f"version {workload.version} applied"

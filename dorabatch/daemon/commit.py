@@ -49,11 +49,14 @@ class PlanCommitter:
         snapshot: Snapshot,
         billing: Billing,
         choices: Sequence[Choice] = (),
+        trials: Mapping[int, int] | None = None,
     ) -> None:
         self._board = board
         self._snapshot = snapshot
         self._billing = billing
         self._choices = {choice.key: choice for choice in choices}
+        # Seconds by container, for those that start on trial.
+        self._trials = trials or {}
         self._devices: dict[str, FreeDevices] = {}
         # The device behind each slot that shares are taken of.
         self._opened = dict(snapshot.shared.device_of)
@@ -114,7 +117,8 @@ class PlanCommitter:
         )
         if hold is None:
             return None
-        return container, placed(container, hold, workload.version)
+        seconds = self._trials.get(container.container_id)
+        return container, placed(container, hold, workload.version, seconds)
 
     def _hold(
         self, demand: Demand, placement: Placement, view: NodeView
@@ -206,10 +210,12 @@ def _placed_event(container: Container, now: datetime) -> Happening:
     assert hold is not None
     count = len(hold.gpus) * hold.gpu_milli / MILLI
     gpus = f", {count:g} x {hold.gpu_models[0]}" if hold.gpus else ""
+    seconds = container.trial_seconds
+    trial = "" if seconds is None else f", on trial for {seconds} s"
     return Happening(
         workload_id=container.workload_id,
         at=now,
         replica=container.replica,
         kind="place",
-        text=f"attempt {container.attempt} placed on {hold.node}{gpus}",
+        text=f"attempt {container.attempt} placed on {hold.node}{gpus}{trial}",
     )

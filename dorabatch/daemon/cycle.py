@@ -4,14 +4,21 @@ One pass over the whole queue. Decides through pure functions only and touches n
 itself.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+
+import numpy as np
 
 from dorabatch import log
 from dorabatch.daemon.billing.gate import Gate, credit_gate
 from dorabatch.daemon.commit import Committed, PlanCommitter
 from dorabatch.daemon.ends import take_times
 from dorabatch.daemon.keeper import Keepers
+from dorabatch.daemon.lane.ground import Lane, Scene, take_lane
+from dorabatch.daemon.lane.moves import move_trials
+from dorabatch.daemon.lane.picks import pick
+from dorabatch.daemon.lane.trials import begin_trials
 from dorabatch.daemon.order.ranking import notice_returns, rank_pending
 from dorabatch.daemon.plan_words import reserved_words, worded
 from dorabatch.daemon.preemption import (
@@ -50,16 +57,29 @@ def run_cycle(services: Services, keepers: Keepers) -> CycleResult:
     snapshot = take_snapshot(
         services.board, services.fleet.views(), services.known_nodes
     )
-    gate = _gate(services, snapshot, now)
+    scavengers = scavengers_of(services, snapshot)
+    lane = take_lane(services, snapshot, scavengers)
+    gate, turn = _gate(services, snapshot, lane, now)
     times = _times(services, snapshot, gate.order, now)
     policy = placement_policy(services)
-    scavengers = scavengers_of(services, snapshot)
     snapshot, requests = keep_for_claimants(snapshot, gate, scavengers)
     plan = place_reserved(
         requests, snapshot.cluster, times, policy, memory=services.plan_memory
     )
+    scene = Scene(
+        lane=lane,
+        snapshot=snapshot,
+        requests=requests,
+        gate=gate,
+        times=times,
+        turn=turn,
+    )
+    picks = pick(scene, plan)
+    move_trials(services, keepers, scene, picks)
+    trials = begin_trials(scene, picks, policy)
+    plan = trials.behind(picks.plan)
     told = choices(requests, snapshot.cluster, plan.placements)
-    committed = _commit(services, snapshot, plan, told)
+    committed = _commit(services, snapshot, plan, told, trials.seconds)
     for container in committed.placed:
         keepers.launch(container)
     running = running_now(snapshot, times.ends, scavengers)
@@ -132,11 +152,19 @@ def notice_silence(services: Services) -> None:
         log.warning("node-silent", node=name)
 
 
-def _gate(services: Services, snapshot: Snapshot, now: datetime) -> Gate:
+def _gate(
+    services: Services, snapshot: Snapshot, lane: Lane, now: datetime
+) -> tuple[Gate, IntArray]:
+    """What credit lets start, and the turn of each waiting row and then each trial."""
     notice_returns(services, now)
-    order = rank_pending(services, snapshot.pending, now).ranking.order
+    beside = [one.container for one in lane.trials]
+    ranked = rank_pending(services, snapshot.pending, now, beside=beside)
+    order = ranked.ranking.order
+    turn = np.empty_like(order)
+    turn[order] = np.arange(len(order))
+    order = order[order < len(snapshot.pending)]
     is_ready = snapshot.pending.ready_us[order] <= microseconds_of(now)
-    return credit_gate(
+    gate = credit_gate(
         services.credits,
         services.billing,
         services.board,
@@ -144,14 +172,19 @@ def _gate(services: Services, snapshot: Snapshot, now: datetime) -> Gate:
         order[is_ready],
         now,
     )
+    return gate, turn
 
 
 def _commit(
-    services: Services, snapshot: Snapshot, plan: Plan, told: tuple[Choice, ...]
+    services: Services,
+    snapshot: Snapshot,
+    plan: Plan,
+    told: tuple[Choice, ...],
+    trials: Mapping[int, int],
 ) -> Committed:
     if not plan.placements:
         return Committed(placed=(), stale=0, refused={})
-    committer = PlanCommitter(services.board, snapshot, services.billing, told)
+    committer = PlanCommitter(services.board, snapshot, services.billing, told, trials)
     now = services.clock.now()
     committed = services.writer.do(lambda tx: committer.commit(tx, plan, now))
     services.steps.reach(Step.PLACE_COMMITTED)

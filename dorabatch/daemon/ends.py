@@ -31,7 +31,7 @@ def take_times(
     waiting_run_us[pending], held_run_us[held]: expected lengths of whole runs in
     microseconds, UNKNOWN_US where nobody knows. Without them the time limits count.
     What runs as long as expected already is expected to run as long again, at most to
-    its limit.
+    its limit. Trials are expected to end with their time.
     """
     pending, held = snapshot.pending, snapshot.held
     limit_us = _limits(held.claims)[held.claim]
@@ -39,6 +39,10 @@ def take_times(
         waiting_run_us = _limits(pending.claims)[pending.claim]
     if held_run_us is None:
         held_run_us = limit_us
+    # A trial goes on past its time only when it has its turn.
+    on_trial = held.trial_us > 0
+    limit_us = np.where(on_trial, held.trial_us, limit_us)
+    held_run_us = np.where(on_trial, held.trial_us, held_run_us)
     return Times(
         now_us=now_us,
         ends=_ends(snapshot, now_us, held_run_us, limit_us),

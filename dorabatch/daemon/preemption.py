@@ -21,9 +21,7 @@ from dorabatch.placer.preempt import Running, Victim, keep_off
 from dorabatch.placer.timeline import Ends
 from dorabatch.queue import store
 from dorabatch.queue.records import Container, ContainerId
-from dorabatch.queue.states import State
-
-_LIVE = (State.PLACED, State.STARTING, State.RUNNING)
+from dorabatch.queue.states import LIVE
 
 
 def scavengers_of(services: Services, snapshot: Snapshot) -> BoolArray:
@@ -77,7 +75,7 @@ def give_way(
         for one in victims:
             container = store.get_container(tx, ContainerId(one.key))
             # It may have ended since, or be charged again.
-            if container.state in _LIVE and services.credits.is_scavenger(container):
+            if container.state in LIVE and services.credits.is_scavenger(container):
                 reason = (
                     f"preempted for workload {one.claimant} (owner has credit); "
                     "requeued"

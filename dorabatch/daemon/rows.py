@@ -14,6 +14,8 @@ from dorabatch.daemon.services import LastPlan, Services
 from dorabatch.daemon.summary import (
     Summary,
     reason_of,
+    trial_until,
+    trial_words,
     waiting_reason,
 )
 from dorabatch.daemon.wish import spec_of
@@ -72,7 +74,7 @@ def container_row(
     last: LastPlan, workload: Workload, container: Container, now: datetime
 ) -> Row:
     """One container (a replica) as a flat record."""
-    reason = container.reason
+    reason = container.reason or trial_words(container)
     if container.state is State.QUEUED:
         reason = waiting_reason(last, container)[1]
     hold = container.hold
@@ -101,6 +103,8 @@ def container_row(
         "docker_id": container.docker_id,
         "started_at": _iso(started),
         "ended_at": _iso(container.ended_at),
+        "trial_until": _iso(trial_until(container)),
+        "trial_stops": container.trial_stops,
         "seconds": int((end - started).total_seconds()) if started else 0,
     }
 
@@ -210,7 +214,8 @@ def _gpu_text(row: Row) -> str:
 
 def _where(row: Row) -> str:
     if row["nodes"] and row["code"] == "R":
-        return ",".join(row["nodes"])
+        trial = f" ({row['reason']})" if row["reason_code"] == "Trial" else ""
+        return ",".join(row["nodes"]) + trial
     return f"({row['reason']})" if row["reason"] else ",".join(row["nodes"])
 
 

@@ -19,6 +19,7 @@ from dorabatch.queue.transitions import (
     restarted,
     stopping,
     told_to_end,
+    trial_stopped,
 )
 
 
@@ -41,6 +42,9 @@ def settle_gone(
 
 
 def _next(tx: Tx, billing: Billing, container: Container, now: datetime) -> Container:
+    if container.after_stop is AfterStop.RESTART and container.trial_seconds:
+        # The lane is for what is short: its next attempt waits for its turn.
+        return replace(requeued(container, now), tried=True)
     if container.after_stop is AfterStop.RESTART:
         after, workload = (
             restarted(container),
@@ -125,13 +129,28 @@ def stop_to_requeue(
 ) -> Container:
     """Stop a live container that goes back to the queue; `kind` is the event's."""
     after = stopping(container, AfterStop.REQUEUE, None, reason)
-    store.save_containers(tx, [(container, after)])
+    return change_told(tx, container, after, kind=kind, text=reason, now=now)
+
+
+def stop_trial(
+    tx: Tx, container: Container, *, reason: str, has_outlived: bool, now: datetime
+) -> Container:
+    """Stop a live container that is on trial; it goes back to the queue."""
+    after = trial_stopped(container, reason, has_outlived=has_outlived)
+    return change_told(tx, container, after, kind="trial", text=reason, now=now)
+
+
+def change_told(
+    tx: Tx, before: Container, after: Container, *, kind: str, text: str, now: datetime
+) -> Container:
+    """Write a changed container together with the event that tells of it."""
+    store.save_containers(tx, [(before, after)])
     event = Happening(
-        workload_id=container.workload_id,
+        workload_id=after.workload_id,
         at=now,
-        replica=container.replica,
+        replica=after.replica,
         kind=kind,
-        text=reason,
+        text=text,
     )
     store.insert_events(tx, [event])
     return after

@@ -6,14 +6,14 @@ that a table, a record and a filter never disagree.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from dorabatch.daemon.services import LastPlan, Services
 from dorabatch.errors import NotFound
 from dorabatch.queue import store
 from dorabatch.queue.board import Board
 from dorabatch.queue.records import Container, Workload, WorkloadId
-from dorabatch.queue.states import Outcome, State, state_code
+from dorabatch.queue.states import LIVE, Outcome, State, state_code
 
 _OUTCOME_ORDER = (
     Outcome.FAILED,
@@ -98,6 +98,23 @@ def waiting_reason(last: LastPlan, container: Container) -> tuple[str, str]:
     return "NotPlannedYet", "the next scheduling cycle looks at it"
 
 
+def trial_until(container: Container) -> datetime | None:
+    """When the time of a run on trial is over; None: it is none, or has not begun."""
+    if container.trial_seconds is None or container.started_at is None:
+        return None
+    return container.started_at + timedelta(seconds=container.trial_seconds)
+
+
+def trial_words(container: Container) -> str:
+    """What a live run on trial is; empty for an ordinary one."""
+    if container.trial_seconds is None or container.state not in LIVE:
+        return ""
+    until = trial_until(container)
+    if until is None:
+        return f"on trial for {container.trial_seconds} s from its start"
+    return f"on trial until {until:%H:%M:%S} UTC"
+
+
 def reason_of(last: LastPlan, summary: Summary) -> tuple[str, str]:
     """(code, sentence) for a workload: why it waits, stops or has failed."""
     for container in summary.containers:
@@ -106,6 +123,8 @@ def reason_of(last: LastPlan, summary: Summary) -> tuple[str, str]:
     for container in summary.containers:
         if container.reason and container.state is summary.state:
             return str(container.outcome or container.state), container.reason
+        if container.state is summary.state and trial_words(container):
+            return "Trial", trial_words(container)
     return "", ""
 
 

@@ -15,6 +15,7 @@ from dorabatch.daemon.choice_words import (
     read_choice,
 )
 from dorabatch.daemon.fleet import NodeView
+from dorabatch.daemon.lane.picks import LANE
 from dorabatch.daemon.order.forecasts import start_lines
 from dorabatch.daemon.order.turns import turn_lines
 from dorabatch.daemon.rows import lay_out
@@ -23,6 +24,7 @@ from dorabatch.daemon.snapshot import take_snapshot
 from dorabatch.daemon.summary import (
     containers_of,
     summarize_containers,
+    trial_words,
     waiting_reason,
     workload_label,
 )
@@ -65,10 +67,11 @@ def why_record(services: Services, workload: Workload) -> Row:
         record["reason"], record["sentence"] = waiting_reason(last, first)
         record["counts"] = _counts(last, first)
         remedy, record["nodes"] = _masks(services, first)
-        if first.container_id not in last.held:
+        if first.container_id not in last.held and record["reason"] != LANE:
             record["remedy"] = remedy
     else:
-        reasons = [c.reason for c in containers if c.reason]
+        reasons = [c.reason or trial_words(c) for c in containers]
+        reasons = [reason for reason in reasons if reason]
         record["sentence"] = reasons[0] if reasons else ""
     return record
 

@@ -75,6 +75,7 @@ def claim_of_spec(spec: WorkloadSpec, user: str, workspace: str) -> Claim:
         gpu_count=spec.gpu_count,
         gpu_milli=spec.gpu_milli,
         run_seconds_max=spec.config.run_seconds_max or 0,
+        restartable=spec.restartable,
     )
 
 

@@ -1,7 +1,8 @@
 """What a run is billed for, and when: meters, their charges and the last paid moment.
 
 A run has one meter from its placement on, and a new one each time what it is billed
-for changes (a lost GPU, credit that ran out or came back). Decides amounts only; never
+for changes (a lost GPU, credit that ran out or came back). A later meter counts from
+its moment on, also where that lies before an earlier one's. Decides amounts only; never
 posts anything and never reads a clock. Times are microseconds since 1970.
 """
 
@@ -179,7 +180,7 @@ def _span(
     meters: Sequence[Meter], place: int, *, started: int, until: int
 ) -> tuple[int, int]:
     meter = meters[place]
-    end = meters[place + 1].at if place + 1 < len(meters) else until
+    end = min((later.at for later in meters[place + 1 :]), default=until)
     if meter.limit_us is not None:
         end = min(end, started + meter.limit_us)
     return max(meter.at, started), min(end, until)

@@ -147,12 +147,14 @@ def counted_spans(
 ) -> list[tuple[float, float]]:
     """The parts of a run that count as use.
 
-    `turns` are (moment, whether it is paid from then on), in order; without any it
-    counts as a whole. What runs free, as scavenger, is nobody's use.
+    `turns` are (moment, whether it is paid from then on); a later one replaces those
+    before it from its moment on. Without any it counts as a whole. What is free, as
+    scavenger or as stopped trial, is nobody's use.
     """
     if not turns:
         return [(start, end)]
-    ends = [moment for moment, _ in turns[1:]] + [end]
+    moments = [moment for moment, _ in turns]
+    ends = [min([*moments[place:], end]) for place in range(1, len(moments) + 1)]
     spans = [
         (max(start, since), min(until, end))
         for (since, is_paid), until in zip(turns, ends, strict=True)

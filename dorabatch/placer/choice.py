@@ -63,8 +63,7 @@ def choices(
     placements = placements[:EXPLAINED_MAX]
     if not placements:
         return ()
-    keys = np.array([one.key for one in placements], dtype=np.int64)
-    rows = rows_of(requests.key, keys)
+    rows = placed_rows(requests, placements)
     held = placement_ends(
         requests, rows, placements, np.zeros(len(requests), np.int64), cluster
     )

@@ -20,7 +20,7 @@ from dorabatch.placer.classes import Classes, classes_of
 from dorabatch.placer.feasible import refusals, room_free
 from dorabatch.placer.pack import joined, place
 from dorabatch.placer.policy import PlacementPolicy
-from dorabatch.placer.timeline import Room, placement_ends, some_nodes
+from dorabatch.placer.timeline import less_placed, some_nodes
 from dorabatch.placer.waiting import Waiting, rows_of
 from dorabatch.placer.whynot import RANK, explain_waiting
 
@@ -122,7 +122,9 @@ class Memory:
             for index, why in enumerate(waits.tolist())
             if why >= 0 and plan.explanations[why].reason != RANK
         }
-        self._known = _Known(cluster=_after(requests, cluster, plan), dead=dead)
+        self._known = _Known(
+            cluster=less_placed(requests, cluster, plan.placements), dead=dead
+        )
 
 
 def _class_keys(classes: Classes, cluster: ClusterArrays) -> list[bytes]:
@@ -218,17 +220,3 @@ def _refused(classes: Classes, index: int, near: ClusterArrays) -> bool:
     for _, refused in refusals(classes, index, near, room_free(near)):
         left &= ~refused
     return not left.any()
-
-
-def _after(
-    requests: RequestArrays, cluster: ClusterArrays, plan: Plan
-) -> ClusterArrays:
-    if not plan.placements:
-        return cluster
-    keys = np.array([one.key for one in plan.placements], dtype=np.int64)
-    rows = rows_of(requests.key, keys)
-    late = np.zeros(len(requests), dtype=np.int64)
-    held = placement_ends(requests, rows, tuple(plan.placements), late, cluster)
-    room = Room(cluster, int(held.share_slot.max(initial=-1)) + 1)
-    room.take(held)
-    return room.as_cluster(cluster)

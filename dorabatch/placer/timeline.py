@@ -20,6 +20,7 @@ from dorabatch.placer.arrays import (
 from dorabatch.placer.classes import Classes, classes_of
 from dorabatch.placer.feasible import lacks_model
 from dorabatch.placer.ground import cpu_needed, memory_needed, node_allowed
+from dorabatch.placer.waiting import rows_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +115,27 @@ def some_nodes(cluster: ClusterArrays, nodes: IntArray) -> ClusterArrays:
     )
     names = tuple(cluster.names[node] for node in nodes.tolist())
     return replace(cluster, names=names, masks=masks, **arrays)
+
+
+def placed_rows(
+    requests: RequestArrays, placements: tuple[Placement, ...]
+) -> IntArray:
+    """rows[i]: the request of placements[i]."""
+    keys = np.array([one.key for one in placements], dtype=np.int64)
+    return rows_of(requests.key, keys)
+
+
+def less_placed(
+    requests: RequestArrays, cluster: ClusterArrays, placements: tuple[Placement, ...]
+) -> ClusterArrays:
+    """The cluster as placements leave it."""
+    if not placements:
+        return cluster
+    rows, late = placed_rows(requests, placements), np.zeros(len(requests), np.int64)
+    held = placement_ends(requests, rows, placements, late, cluster)
+    room = Room(cluster, int(held.share_slot.max(initial=-1)) + 1)
+    room.take(held)
+    return room.as_cluster(cluster)
 
 
 def placement_ends(

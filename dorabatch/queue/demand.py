@@ -46,7 +46,8 @@ class Claim:
     """Whose a workload is and what decides its turn; alike workloads share one.
 
     `nice` is taken off the priority, `qos` names a setting of the site; empty: none.
-    `run_seconds_max` is how long it may run; 0: as long as it wants.
+    `run_seconds_max` is how long it may run; 0: as long as it wants. `restartable`: it
+    may be stopped and started anew.
     """
 
     user: str
@@ -56,6 +57,7 @@ class Claim:
     gpu_count: int = 0
     gpu_milli: int = 1000
     run_seconds_max: int = 0
+    restartable: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +65,8 @@ class PendingArrays:
     """Copies of the columns, one row a waiting container, in no special order.
 
     `selector[row]` indexes `selectors`, `restriction[row]` indexes `restrictions`,
-    `claim[row]` indexes `claims`. Times are microseconds since 1970.
+    `claim[row]` indexes `claims`. Times are microseconds since 1970. `tried` is 1 once
+    a trial was outlived, `trial_stops` counts the trials that were stopped.
     """
 
     key: IntArray
@@ -79,6 +82,8 @@ class PendingArrays:
     claim: IntArray
     submitted_us: IntArray
     ready_us: IntArray
+    tried: IntArray
+    trial_stops: IntArray
     selectors: tuple[tuple[str, ...] | None, ...]
     restrictions: tuple[Restriction, ...]
     claims: tuple[Claim, ...]

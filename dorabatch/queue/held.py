@@ -13,6 +13,7 @@ from dorabatch.queue.records import WHOLE_GPU_MILLI, Container, ContainerId
 from dorabatch.queue.states import State
 from dorabatch.units import microseconds_of
 
+_MICROSECONDS = 1_000_000
 _COLUMNS = (
     "key",
     "group",
@@ -25,6 +26,7 @@ _COLUMNS = (
     "started_us",
     "claim",
     "stopping",
+    "trial_us",
 )
 
 
@@ -34,7 +36,8 @@ class HeldArrays:
 
     `node` indexes `nodes`, `models` indexes `model_sets` (one name a GPU), `device`
     indexes `devices`: the shared GPU's uuid, 0 where whole GPUs or none are held.
-    `claim` indexes `claims`. `started_us` is 0 before the start.
+    `claim` indexes `claims`. `started_us` is 0 before the start, `trial_us` how long
+    it may run on trial, 0 for ordinary runs.
     """
 
     key: IntArray
@@ -48,6 +51,7 @@ class HeldArrays:
     started_us: IntArray
     claim: IntArray
     stopping: IntArray
+    trial_us: IntArray
     nodes: tuple[str, ...]
     model_sets: tuple[tuple[str, ...], ...]
     devices: tuple[str, ...]
@@ -91,6 +95,7 @@ class HeldTable:
                     microseconds_of(started) if started else 0,
                     number_of(self._claims, claim),
                     container.state is State.STOPPING,
+                    (container.trial_seconds or 0) * _MICROSECONDS,
                 )
             )
 

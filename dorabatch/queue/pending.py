@@ -26,6 +26,8 @@ _COLUMNS = (
     "claim",
     "submitted_us",
     "ready_us",
+    "tried",
+    "trial_stops",
 )
 
 
@@ -69,6 +71,8 @@ class PendingQueue:
                     number_of(self._claims, claim),
                     microseconds_of(submitted_at),
                     microseconds_of(ready_at) if ready_at else 0,
+                    container.tried,
+                    container.trial_stops,
                 )
             )
 

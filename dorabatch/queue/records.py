@@ -69,6 +69,10 @@ class Container:
 
     `rev` grows with each change and guards every write. `ready_at` is the moment
     before which a queued or placed container is not started (restart back-off).
+
+    `trial_seconds` is how long the present attempt may run on trial; None: it is an
+    ordinary one. `trial_stops` counts trials that were stopped, and `tried` tells that
+    one outlived its time.
     """
 
     container_id: ContainerId
@@ -91,6 +95,9 @@ class Container:
     fast_failures: int = 0
     start_failures: int = 0
     removed: bool = False
+    trial_seconds: int | None = None
+    trial_stops: int = 0
+    tried: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

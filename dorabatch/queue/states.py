@@ -45,6 +45,9 @@ LEGAL_MOVES: dict[State, frozenset[State]] = {
 }
 """FINISHED may become QUEUED only when its workload is applied anew."""
 
+LIVE = frozenset({State.PLACED, State.STARTING, State.RUNNING})
+"""States of an attempt that goes on."""
+
 HOLDING = frozenset({State.PLACED, State.STARTING, State.RUNNING, State.STOPPING})
 """States in which GPUs, cores and memory of a node are held."""
 

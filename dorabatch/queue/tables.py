@@ -21,6 +21,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
     text,
 )
 
@@ -152,6 +153,9 @@ CONTAINERS = Table(
     Column("fast_failures", Integer, nullable=False),
     Column("start_failures", Integer, nullable=False),
     Column("removed", Boolean, nullable=False),
+    Column("trial_seconds", Integer),
+    Column("trial_stops", Integer, nullable=False, server_default=text("0")),
+    Column("tried", Boolean, nullable=False, server_default=false()),
     UniqueConstraint("workload_id", "replica"),
     Index("ix_containers_state", "state"),
 )

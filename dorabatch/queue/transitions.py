@@ -19,7 +19,9 @@ def _move(container: Container, state: State, **changes: Any) -> Container:
     return replace(container, state=state, rev=container.rev + 1, **changes)
 
 
-def placed(container: Container, hold: Hold, version: int) -> Container:
+def placed(
+    container: Container, hold: Hold, version: int, trial_seconds: int | None = None
+) -> Container:
     """A new attempt has a place; nothing has been done on the node yet."""
     return _move(
         container,
@@ -35,6 +37,7 @@ def placed(container: Container, hold: Hold, version: int) -> Container:
         outcome=None,
         reason="",
         after_stop=None,
+        trial_seconds=trial_seconds,
     )
 
 
@@ -81,6 +84,37 @@ def stopping(
     )
 
 
+def promoted(container: Container) -> Container:
+    """A run on trial goes on as an ordinary one, in place."""
+    invariant(container.trial_seconds is not None, "only a trial can be promoted")
+    return replace(container, rev=container.rev + 1, trial_seconds=None)
+
+
+def trial_stopped(
+    container: Container, reason: str, *, has_outlived: bool
+) -> Container:
+    """A run on trial is to be stopped and queued again; after its time for good."""
+    return replace(
+        stopping(container, AfterStop.REQUEUE, None, reason),
+        trial_stops=container.trial_stops + 1,
+        tried=has_outlived or container.tried,
+    )
+
+
+def is_stopped_trial(container: Container) -> bool:
+    """Whether an attempt on trial did not end by itself and goes back to the queue."""
+    return (
+        container.trial_seconds is not None
+        and container.after_stop is AfterStop.REQUEUE
+        and container.outcome is None
+    )
+
+
+def untried(container: Container) -> Container:
+    """With another spec it is another program: it may be tried as if it were new."""
+    return replace(container, trial_stops=0, tried=False)
+
+
 def with_failures(
     container: Container, *, fast: int, start: int, ready_at: datetime | None
 ) -> Container:
@@ -118,6 +152,7 @@ def finished(container: Container, now: datetime) -> Container:
         ended_at=container.ended_at or now,
         outcome=container.outcome or Outcome.CANCELLED,
         after_stop=None,
+        trial_seconds=None,
     )
 
 
@@ -152,6 +187,9 @@ def requeued(container: Container, now: datetime) -> Container:
         reason="" if is_new else container.reason,
         fast_failures=0 if is_new else container.fast_failures,
         start_failures=0 if is_new else container.start_failures,
+        trial_seconds=None,
+        trial_stops=0 if is_new else container.trial_stops,
+        tried=False if is_new else container.tried,
         docker_id=None,
         started_at=None,
         ended_at=None,

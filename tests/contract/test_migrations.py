@@ -23,7 +23,7 @@ from dorabatch.queue import transitions as to
 from dorabatch.queue.tables import METADATA, WORKLOADS
 from tests.makers import START, ZONE, hold, new_workload
 
-HEAD = "0004"
+HEAD = "0005"
 TABLES = [METADATA, share_tables.METADATA]
 
 

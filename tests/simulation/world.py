@@ -6,9 +6,10 @@ done on call, in an order that the seed decides, and the daemon may be killed at
 write or step and put together again from its database.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from sqlalchemy import Connection, select, text
 
@@ -102,11 +103,21 @@ def machines() -> dict[str, NodeFacts]:
 class World:
     """One zone, its nodes and its users."""
 
-    def __init__(self, seed: int, folder: Path) -> None:
+    def __init__(
+        self,
+        seed: int,
+        folder: Path,
+        policy: Mapping[str, Any] | None = None,
+        *,
+        credits: str = CREDITS,
+    ) -> None:
         self.random = Random(seed)
         self.clock = FakeClock(START)
         self.settings = Settings(
-            zone=ZONE, state_dir=folder, socket=folder / "dorad.sock"
+            zone=ZONE,
+            state_dir=folder,
+            socket=folder / "dorad.sock",
+            policy=dict(policy or {}),
         )
         self.nodes = {
             name: FakeNode(name, now=self.clock.now, facts=has)
@@ -134,7 +145,8 @@ class World:
         for keeper in self.keepers():
             keeper.look()
         kinds = CreditKinds(self.services)
-        for document in parse_manifest(CREDITS, path="credits").documents:
+        documents = parse_manifest(credits, path="credits").documents if credits else ()
+        for document in documents:
             kinds.apply(self.caller(ROOT), document)
 
     @property
@@ -269,7 +281,8 @@ class World:
         self.exits[key] = code
         node.exit(name, code, oom=oom)
 
-    def _broken_chain(self) -> list[str]:
+    def broken_chain(self) -> list[str]:
+        """What is wrong with the ledger from its first entry on."""
         with self.services.engine.connect() as connection:
             return check_ledger(connection)
 
@@ -347,7 +360,7 @@ class World:
         return [
             *self.broken(),
             *checkers.unfinished(containers),
-            *self._broken_chain(),
+            *self.broken_chain(),
             *checkers.made_up_results(results, self.exits),
         ]
 

@@ -27,6 +27,7 @@ from dorabatch.fairshare.standing import tightest
 from dorabatch.queue.demand import Demand
 from dorabatch.queue.records import Container, Workload
 from dorabatch.queue.states import Outcome as Ending
+from dorabatch.queue.transitions import is_stopped_trial
 from dorabatch.units import microseconds_of
 
 _SECOND_US = 1_000_000
@@ -34,6 +35,7 @@ _MINUTE_US = 60 * _SECOND_US
 _NEEDS_MAX = 10_000
 OUT_OF_CREDIT = "out of credit"
 LOST_GPU = "lost GPU"
+STOPPED_TRIAL = "its trial was stopped"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,9 +164,11 @@ class Billing:
         """Charge an ended attempt to its end, give back what it held, close it.
 
         What its node lost costs nothing more, and nothing at all where runs that
-        were lost are refunded.
+        were lost are refunded. A trial that was stopped costs nothing.
         """
         run = run_name(container)
+        if is_stopped_trial(container):
+            self._forgive(tx, container)
         if run not in self._desk.meters:
             return
         mine = self.meters(tx, [container])[run]
@@ -337,6 +341,33 @@ class Billing:
             return limit_us
         return int(self._desk.settings.open_ended_seconds * _SECOND_US)
 
+    def _forgive(self, tx: Tx, container: Container) -> None:
+        """Bill an attempt for nothing from its start on, priced or not.
+
+        The meter stays in the database, so that use counts it neither.
+        """
+        if container.started_at is None:
+            return
+        run, at = run_name(container), microseconds_of(container.started_at)
+        mine = self._desk.meters.get(run)
+        free = Meter(
+            run=run,
+            number=0,
+            at=at,
+            zone=self._desk.zone,
+            chain=(),
+            items=(),
+            limit_us=None,
+            is_billed=False,
+            reason=STOPPED_TRIAL,
+        )
+        if mine:
+            free = mine[-1].next(at, STOPPED_TRIAL, is_billed=False)
+        terms.add_meters(tx.connection, [free])
+        tx.note(free)
+        if not mine:
+            tx.note(RunClosed(run=run))
+
     def _limit_us(self, workload: Workload) -> int | None:
         limit = self._asks.seconds_max(workload)
         return None if limit is None else limit * _SECOND_US
@@ -421,6 +452,8 @@ class Billing:
         book = self._read(tx, [last.chain], [run], end)
         charged = book.run_total(run, "charged") - book.run_total(run, "refunded")
         excess, why = charged - self.total(container, mine, end), "past its end"
+        if last.reason == STOPPED_TRIAL:
+            why = STOPPED_TRIAL
         if is_lost and self._desk.settings.refund_lost_runs:
             excess, why = charged, container.reason or "its node lost it"
         if excess <= 0:

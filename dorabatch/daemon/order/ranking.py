@@ -21,7 +21,10 @@ from dorabatch.fairshare.ranking import (
 )
 from dorabatch.fairshare.settings import PolicySettings
 from dorabatch.fairshare.usage import whole_usage
+from dorabatch.queue.board import Board
+from dorabatch.queue.columns import number_of
 from dorabatch.queue.demand import Claim, PendingArrays
+from dorabatch.queue.records import Container
 from dorabatch.units import microseconds_of
 
 MILLI = 1000
@@ -41,18 +44,22 @@ class Ranked:
     now_us: int
 
 
-def rank_pending(services: Services, pending: PendingArrays, now: datetime) -> Ranked:
-    """Rank what waits."""
+def rank_pending(
+    services: Services,
+    pending: PendingArrays,
+    now: datetime,
+    *,
+    beside: Sequence[Container] = (),
+) -> Ranked:
+    """Rank what waits, and containers beside it as if they waited too.
+
+    The rows of those are behind the rows of `pending`.
+    """
     standings = services.usage.standings(now)
     fair = fair_tree(standings.tree, whole_usage(standings.usage))
     settings = services.policy.settings
-    rows = Rows(
-        claim=pending.claim,
-        submitted_us=pending.submitted_us,
-        group=pending.group,
-        replica=pending.replica,
-    )
-    terms = claim_terms(services, pending.claims, standings, fair, now)
+    rows, claims = _rows(services.board, pending, beside)
+    terms = claim_terms(services, claims, standings, fair, now)
     formula = formula_of(settings)
     now_us = microseconds_of(now)
     return Ranked(
@@ -65,6 +72,29 @@ def rank_pending(services: Services, pending: PendingArrays, now: datetime) -> R
         fair=fair,
         now_us=now_us,
     )
+
+
+def _rows(
+    board: Board, pending: PendingArrays, beside: Sequence[Container]
+) -> tuple[Rows, tuple[Claim, ...]]:
+    numbers = {claim: number for number, claim in enumerate(pending.claims)}
+    workloads = [board.workloads[one.workload_id] for one in beside]
+    more = [
+        (
+            number_of(numbers, board.claim_of(workload)),
+            microseconds_of(workload.submitted_at),
+            one.workload_id,
+            one.replica,
+        )
+        for one, workload in zip(beside, workloads, strict=True)
+    ]
+    found = np.array(more, dtype=np.int64).reshape(-1, 4).T
+    columns = (pending.claim, pending.submitted_us, pending.group, pending.replica)
+    claim, submitted_us, group, replica = (
+        np.concatenate(pair) for pair in zip(columns, found, strict=True)
+    )
+    rows = Rows(claim=claim, submitted_us=submitted_us, group=group, replica=replica)
+    return rows, tuple(numbers)
 
 
 def formula_of(settings: PolicySettings) -> Formula:

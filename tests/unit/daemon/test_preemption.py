@@ -8,9 +8,10 @@ import pytest
 
 from dorabatch.daemon.describe import workload_record
 from dorabatch.daemon.why import why_text
-from dorabatch.queue.records import Container, Submitter, WorkloadId
+from dorabatch.queue.records import WorkloadId
 from dorabatch.queue.states import State
-from tests.makers import ALICE, BOB, V100, document
+from tests.makers import ALICE, BOB
+from tests.simulation.hands import run, states, submit, turn, work
 from tests.simulation.world import World
 
 
@@ -20,45 +21,6 @@ def world(tmp_path: Path) -> Iterator[World]:
     made = World(1, tmp_path)
     yield made
     made.close()
-
-
-def submit(world: World, who: Submitter, gpus: int, **options: Any) -> WorkloadId:
-    context = world.daemon.context
-    name = f"w{len(world.services.board.workloads) + 1}"
-    options = {"gpus": str(gpus), "gpu_models": [V100], "cpus": 1, **options}
-    options = {"name": name, "image": "busybox", "memory": "1Gi", **options}
-    asked = document(**options)
-    new, _ = context.intake.admit(world.caller(who), asked)
-    return context.submissions.submit(new).result(20).workload_id
-
-
-def work(world: World) -> None:
-    """Launch, stop and bury what is open on the nodes."""
-    for keeper in world.keepers():
-        keeper.look()
-        world.work_off(keeper)
-
-
-def turn(world: World) -> None:
-    world.clock.advance(1)
-    world.daemon.turn()
-
-
-def one(world: World, workload_id: WorkloadId) -> Container:
-    (found,) = world.services.board.containers_of(workload_id)
-    return found
-
-
-def states(world: World, *ids: WorkloadId) -> list[State]:
-    return [one(world, workload_id).state for workload_id in ids]
-
-
-def run(world: World, who: Submitter, gpus: int, **options: Any) -> WorkloadId:
-    key = submit(world, who, gpus, **options)
-    turn(world)
-    work(world)
-    assert states(world, key) == [State.RUNNING]
-    return key
 
 
 def revenue(world: World, key: WorkloadId) -> Any:

@@ -1,0 +1,172 @@
+"""New trials: restartable workloads that found no room are tried in the lane.
+
+Who comes first is `fairshare.lane`'s, where the placer's. Writes nothing.
+"""
+
+import math
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from dorabatch.daemon.lane.ground import SECOND_US, Scene
+from dorabatch.daemon.lane.picks import Picks
+from dorabatch.fairshare.lane import Trial, next_trials
+from dorabatch.placer.arrays import (
+    WHOLE_GPU_MILLI,
+    BoolArray,
+    ClusterArrays,
+    IntArray,
+    Placement,
+    Plan,
+)
+from dorabatch.placer.classes import classes_of
+from dorabatch.placer.pack import place
+from dorabatch.placer.policy import PlacementPolicy
+from dorabatch.placer.timeline import Room, ask_of_class, less_placed
+from dorabatch.queue.columns import number_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewTrials:
+    """Places for trials; seconds[container] is how long each may run."""
+
+    placements: tuple[Placement, ...] = ()
+    seconds: dict[int, int] = field(default_factory=dict)
+
+    def behind(self, plan: Plan) -> Plan:
+        """The plan, with these behind it."""
+        if not self.placements:
+            return plan
+        mine = {one.key for one in self.placements}
+        waiting = {key: why for key, why in plan.waiting.items() if key not in mine}
+        placements = plan.placements + self.placements
+        return replace(plan, placements=placements, waiting=waiting)
+
+
+def begin_trials(scene: Scene, picks: Picks, policy: PlacementPolicy) -> NewTrials:
+    """Fill what the lane has left: long trials in their part of it, then the others.
+
+    Only whole GPUs of workloads that are paid for, never on a node that is kept for
+    another from a moment before the trial's end.
+    """
+    lane, rule = scene.lane, scene.lane.rule
+    beside = lane.main - lane.used - picks.gpus
+    room = lane.size - lane.on_trial + picks.gpus_of_trials + min(0, beside)
+    rows = _may_try(scene, picks.plan, room)
+    if len(rows) == 0:
+        return NewTrials()
+    planned = scene.planned(rows)
+    is_long = rule.is_long(planned)
+    filling = _Filling(scene, picks, policy)
+    long_room = rule.long_size(lane.capacity) - filling.long_gpus
+    most = min(room, long_room)
+    found = filling.fill(rows[is_long], most, rule.express_seconds_max)
+    room -= sum(sum(one.gpus) for one in found)
+    found += filling.fill(rows[~is_long], room, rule.trial_seconds)
+    keys = scene.requests.key[rows].tolist()
+    lengths = dict(zip(keys, planned.tolist(), strict=True))
+    return NewTrials(
+        placements=found,
+        seconds={
+            one.key: math.ceil(rule.trial_length(lengths[one.key])) for one in found
+        },
+    )
+
+
+def _may_try(scene: Scene, plan: Plan, room: int) -> IntArray:
+    """Requests that wait, may be started anew, and had no trial that was outlived."""
+    if room <= 0:
+        return np.zeros(0, dtype=np.int64)
+    requests, pending = scene.requests, scene.snapshot.pending
+    rows = np.arange(scene.gate.paid)
+    waiting = scene.gate.order[rows]
+    restartable = np.array([one.restartable for one in pending.claims], dtype=bool)
+    able = restartable[pending.claim[waiting]] & (pending.tried[waiting] == 0)
+    able &= pending.trial_stops[waiting] < scene.lane.rule.stops_max
+    able &= requests.gpu_milli[rows] == WHOLE_GPU_MILLI
+    able &= (requests.gpu_count[rows] > 0) & (requests.gpu_count[rows] <= room)
+    able &= ~requests.gang[rows]
+    rows = rows[able]
+    whys = [plan.waiting.get(key) for key in requests.key[rows].tolist()]
+    never = [one.never for one in plan.explanations]
+    waits = [why is not None and not never[why] for why in whys]
+    return np.asarray(rows[np.array(waits, dtype=bool)])
+
+
+class _Filling:
+    """The lane as it fills: room on the nodes, and GPUs on trial by user."""
+
+    def __init__(self, scene: Scene, picks: Picks, policy: PlacementPolicy) -> None:
+        self.scene = scene
+        self.policy = policy
+        self.reservations = picks.plan.reservations
+        placements = picks.plan.placements
+        self.cluster = less_placed(scene.requests, scene.snapshot.cluster, placements)
+        self.users: dict[str, int] = {}
+        self.load: dict[int, int] = {}
+        self.long_gpus = 0
+        gone = {one.container.container_id for one in picks.trials}
+        for one in scene.lane.trials:
+            if one.container.container_id not in gone:
+                self._count(one.user, one.gpus)
+                is_long = (one.container.trial_seconds or 0) > math.ceil(
+                    scene.lane.rule.trial_seconds
+                )
+                self.long_gpus += one.gpus * is_long
+
+    def fill(self, rows: IntArray, free: int, seconds: float) -> tuple[Placement, ...]:
+        """Places for the next of these rows, on `free` GPUs for so many seconds."""
+        requests = self.scene.requests
+        cluster = self._open_for(seconds)
+        rows = self._first_of_each(rows[self._fit(rows, cluster)], free)
+        pending, order = self.scene.snapshot.pending, self.scene.gate.order
+        trials = [
+            Trial(
+                row=row,
+                user=number_of(self.users, self._user(row)),
+                gpus=int(requests.gpu_count[row]),
+                submitted=float(pending.submitted_us[order[row]]),
+            )
+            for row in rows.tolist()
+        ]
+        chosen = next_trials(trials, free=free, in_lane=self.load)
+        if not chosen:
+            return ()
+        some = requests.take(np.array(chosen, dtype=np.int64))
+        placements = place(some, cluster, self.policy).placements
+        self.cluster = less_placed(some, self.cluster, placements)
+        keys = dict(zip(some.key.tolist(), chosen, strict=True))
+        for one in placements:
+            self._count(self._user(keys[one.key]), sum(one.gpus))
+        return placements
+
+    def _open_for(self, seconds: float) -> ClusterArrays:
+        """The cluster without nodes that are kept for others before so long."""
+        until = self.scene.now_us + round(seconds * SECOND_US)
+        enabled = self.cluster.enabled.copy()
+        enabled[[one.node for one in self.reservations if one.start_us < until]] = False
+        return replace(self.cluster, enabled=enabled)
+
+    def _fit(self, rows: IntArray, cluster: ClusterArrays) -> BoolArray:
+        """Which rows have room on some node now."""
+        classes, room = classes_of(self.scene.requests.take(rows)), Room(cluster)
+        fits = [
+            bool(room.fits(ask_of_class(classes, index, cluster)).any())
+            for index in range(len(classes))
+        ]
+        return np.array(fits, dtype=bool)[classes.of]
+
+    def _first_of_each(self, rows: IntArray, most: int) -> IntArray:
+        """Of each claim the first rows: more than there are GPUs cannot be chosen."""
+        claim = self.scene.snapshot.pending.claim[self.scene.gate.order[rows]]
+        order = np.argsort(claim, kind="stable")
+        place_in = np.arange(len(rows)) - np.searchsorted(claim[order], claim[order])
+        return np.sort(rows[order[place_in < most]])
+
+    def _user(self, row: int) -> str:
+        pending = self.scene.snapshot.pending
+        return pending.claims[int(pending.claim[self.scene.gate.order[row]])].user
+
+    def _count(self, user: str, gpus: int) -> None:
+        number = number_of(self.users, user)
+        self.load[number] = self.load.get(number, 0) + gpus
