@@ -101,6 +101,36 @@ def misplaced_holds(containers: Iterable[Container]) -> list[str]:
     ]
 
 
+def misplaced_trials(containers: Iterable[Container]) -> list[str]:
+    """Only what holds something is on trial."""
+    return [
+        f"container {one.container_id}: {one.state} but on trial"
+        for one in containers
+        if one.trial_seconds is not None and one.state not in HOLDING
+    ]
+
+
+def wrong_charges(
+    runs: Mapping[str, Run], charged: Mapping[str, int], free: Iterable[str]
+) -> list[str]:
+    """An ended run is charged for its own time at most, a stopped trial for nothing.
+
+    `charged[run]` is what was charged less what was refunded, in micro-credits;
+    `free` are the stopped trials. A V100 costs 2.5 an hour, any other GPU 1.1.
+    """
+    stopped, broken = set(free), []
+    for name, ucr in charged.items():
+        run = runs.get(name)
+        if run is None or run.started_at is None or run.ended_at is None:
+            continue
+        seconds = (run.ended_at - run.started_at).total_seconds()
+        hour = sum(2.5 if "V100" in one else 1.1 for one in run.hold.gpu_models)
+        most = 0 if name in stopped else hour * seconds / 3600 * 1e6
+        if not 0 <= ucr <= most:
+            broken.append(f"run {name}: charged {ucr}, at most {most:.0f} are due")
+    return broken
+
+
 def illegal_moves(histories: Mapping[int, Sequence[State]]) -> list[str]:
     """Each container's states, in order, begin QUEUED and follow the legal moves."""
     broken = []
@@ -124,6 +154,7 @@ def broken_laws(
         *cores_pinned_twice(containers),
         *ports_held_twice(containers),
         *capacity_exceeded(containers, nodes),
+        *misplaced_trials(containers),
         *misplaced_holds(containers),
     ]
 

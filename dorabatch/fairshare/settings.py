@@ -161,7 +161,7 @@ SETTINGS: dict[str, Setting] = {
     "lane.stops_max": Setting(
         default="3",
         read=_whole(0, 100),
-        about="trials on idle GPUs that may be stopped for others",
+        about="trials that may be stopped for others, then no more are made",
     ),
 }
 """Every fixed key."""

@@ -1,5 +1,7 @@
 """The schema goes up, down and up again with data in it, and equals the tables."""
 
+from dataclasses import replace
+
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -20,6 +22,7 @@ from dorabatch.fairshare.history import Change
 from dorabatch.fairshare.shares import Account
 from dorabatch.queue import store
 from dorabatch.queue import transitions as to
+from dorabatch.queue.records import WorkloadId
 from dorabatch.queue.tables import METADATA, WORKLOADS
 from tests.makers import START, ZONE, hold, new_workload
 
@@ -108,6 +111,33 @@ def test_up_down_up_with_data(url: str) -> None:
         assert connection.execute(select(WORKLOADS)).first() is None
     engine.dispose()
     fill(url)
+
+
+def test_what_ran_before_there_were_trials_is_an_ordinary_run(url: str) -> None:
+    migrate(url)
+    fill(url)
+    assert migrate(url, "0004") == "0004"
+    engine = open_engine(url)
+    names = {column["name"] for column in inspect(engine).get_columns("containers")}
+    assert "removed" in names
+    assert not names & {"trial_seconds", "trial_stops", "tried"}
+    migrate(url)
+    with transaction(engine) as tx:
+        found = store.containers_of(tx, WorkloadId(1))
+        assert [(c.trial_seconds, c.trial_stops, c.tried) for c in found] == [
+            (None, 0, False)
+        ] * 2
+        assert [c.hold for c in found] == [hold(), None]
+        on_trial = replace(found[0], rev=found[0].rev + 1, trial_seconds=300)
+        store.save_containers(tx, [(found[0], on_trial)])
+        assert store.containers_of(tx, WorkloadId(1))[0] == on_trial
+    # Down again, what is on trial goes on; nothing else is lost.
+    migrate(url, "0004")
+    migrate(url)
+    with transaction(engine) as tx:
+        (one, _) = store.containers_of(tx, WorkloadId(1))
+        assert one == replace(on_trial, trial_seconds=None)
+    engine.dispose()
 
 
 def test_the_newest_revision_equals_the_tables(url: str) -> None:

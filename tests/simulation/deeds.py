@@ -36,6 +36,8 @@ def wish(world: World, name: str) -> Workload:
         options["replicas"] = draw.choice((2, 3))
     if draw.random() < 0.2:
         options["restart"] = "Always"
+    if draw.random() < 0.5:
+        options["restartable"] = draw.random() < 0.8
     if draw.random() < 0.2:
         options["time"] = draw.choice(("20s", "60s"))
     if draw.random() < 0.15:
@@ -216,6 +218,24 @@ DEEDS: tuple[tuple[Deed, int], ...] = (
     (doom, 2),
     (restart, 1),
 )
+BUSY: tuple[tuple[Deed, int], ...] = (
+    (submit, 30),
+    (apply, 2),
+    (cancel_one, 2),
+    (job_ends, 4),
+    (turn, 24),
+    (look, 20),
+    (work, 40),
+    (time_passes, 16),
+    (call_fails, 3),
+    (node_returns, 3),
+    (node_reboots, 1),
+    (container_taken, 1),
+    (cordon, 1),
+    (doom, 3),
+    (restart, 1),
+)
+"""More is wanted than there is room for."""
 MEANWHILE: tuple[Deed, ...] = (
     cancel_one,
     job_ends,
@@ -235,9 +255,9 @@ def interfere(world: World) -> None:
     _do(world, deed)
 
 
-def step(world: World) -> None:
+def step(world: World, usual: tuple[tuple[Deed, int], ...] = DEEDS) -> None:
     """One deed, as the seed wants it."""
-    deeds, weights = zip(*DEEDS, strict=True)
+    deeds, weights = zip(*usual, strict=True)
     deed = world.random.choices(deeds, weights)[0]
     world.trail.append(deed.__name__)
     world.attempt(lambda: _do(world, deed))

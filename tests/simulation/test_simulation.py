@@ -7,13 +7,16 @@ import logging
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
-from tests.simulation.deeds import interfere, step
-from tests.simulation.world import World
+from dorabatch.queue.tables import EVENTS
+from tests.simulation.deeds import BUSY, DEEDS, Deed, interfere, step
+from tests.simulation.world import PRICES, World
 
 SEEDS = 12
 STEPS = 250
+LANE = {"lane": {"fraction": 0.2, "trial": "20s", "stops_max": 2}}
+"""Two of ten GPUs are for trials."""
 
 pytestmark = pytest.mark.simulation
 
@@ -28,13 +31,43 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def test_laws_hold_after_every_step(
     seed: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    _live(World(seed, tmp_path), DEEDS, seed, caplog)
+
+
+def test_laws_hold_where_much_is_tried(
+    seed: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _live(World(seed, tmp_path, LANE, credits=PRICES), BUSY, seed, caplog)
+
+
+def test_every_fate_of_a_trial_is_met(tmp_path: Path) -> None:
+    fates = "on trial for", "has its turn", "ran longer"
+    missing, seed = set(fates), 0
+    while missing and seed < SEEDS:
+        (folder := tmp_path / str(seed)).mkdir()
+        world = World(seed, folder, LANE, credits=PRICES)
+        for _ in range(STEPS):
+            step(world, BUSY)
+        with world.services.engine.connect() as connection:
+            texts = list(connection.execute(select(EVENTS.c.text)).scalars())
+        missing -= {fate for fate in fates if any(fate in text for text in texts)}
+        world.close()
+        seed += 1
+    assert not missing
+
+
+def _live(
+    world: World,
+    deeds: tuple[tuple[Deed, int], ...],
+    seed: int,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     caplog.set_level(logging.ERROR, "dorabatch")
-    world = World(seed, tmp_path)
     world.interfere = lambda: interfere(world)
     world.is_quiet = False
     try:
         for number in range(STEPS):
-            step(world)
+            step(world, deeds)
             _demand(world, seed, number, world.broken(), caplog)
         world.drain()
         _demand(world, seed, STEPS, world.broken_at_end(), caplog)
@@ -79,6 +112,7 @@ def _tale(world: World, seed: int, number: int, broken: list[str]) -> str:
         ("UPDATE containers SET state = 'finished' WHERE state = 'running'", "holds"),
         ("UPDATE containers SET attempt = attempt + 1", "holds nothing"),
         ("UPDATE containers SET reason = 'x' WHERE state = 'running'", "in memory"),
+        ("UPDATE containers SET trial_seconds = 9, state = 'queued'", "on trial"),
     ],
 )
 def test_a_planted_fault_is_found(planted: str, word: str, tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from sqlalchemy import Connection, select, text
 
 from dorabatch.clock import FakeClock
 from dorabatch.config import Settings
+from dorabatch.daemon.billing.charging import STOPPED_TRIAL
+from dorabatch.daemon.billing.desk import job_name
 from dorabatch.daemon.cancel import cancel
 from dorabatch.daemon.credit.kinds import CreditKinds
 from dorabatch.daemon.keeper import Keepers
@@ -24,7 +26,7 @@ from dorabatch.daemon.service import Daemon
 from dorabatch.daemon.services import Services
 from dorabatch.db import Tx
 from dorabatch.fairshare.ledger_check import check_ledger
-from dorabatch.fairshare.tables import RUN_CREDITS
+from dorabatch.fairshare.tables import METERS, RUN_CREDITS
 from dorabatch.node.facts import ContainerState, NodeFacts
 from dorabatch.node.fake import FakeNode
 from dorabatch.node.identity import parse_identity
@@ -59,7 +61,7 @@ _HISTORY = (
 )
 
 
-CREDITS = """
+PRICES = """
 apiVersion: v1
 kind: Resourcecredit
 metadata: {zone: dc-rov-01, name: v100}
@@ -73,6 +75,9 @@ metadata: {zone: dc-rov-01, name: rtx}
 spec:
   product_name: Quadro RTX 6000
   credit: {per: {hour: 1.1}}
+"""
+"""Both V100 and RTX cost; nobody is limited."""
+LIMITS = """
 ---
 apiVersion: v1
 kind: User
@@ -86,7 +91,7 @@ metadata: {name: bob}
 spec:
   credits: [{zone: dc-rov-01, weekly: 3, onExhaust: demote}]
 """
-"""Both V100 and RTX cost; alice is stopped at her limit, bob goes on for nothing."""
+"""Alice is stopped at her limit, bob goes on for nothing."""
 
 
 def machines() -> dict[str, NodeFacts]:
@@ -109,7 +114,7 @@ class World:
         folder: Path,
         policy: Mapping[str, Any] | None = None,
         *,
-        credits: str = CREDITS,
+        credits: str = PRICES + LIMITS,
     ) -> None:
         self.random = Random(seed)
         self.clock = FakeClock(START)
@@ -257,10 +262,18 @@ class World:
         self._checked += 1
         with self.services.engine.connect() as connection:
             liens = open_liens(connection)
+            names = {c.container_id: job_name(c) for c in containers}
+            runs = {
+                f"{names[run.container_id]}/{run.attempt}": run
+                for run in all_runs(connection)
+            }
+            charges = checkers.wrong_charges(
+                runs, net_charges(connection), stopped_trials(connection)
+            )
             chain = (
                 check_ledger(connection) if self._checked % LEDGER_EVERY == 0 else []
             )
-        return [*checkers.liens_without_run(liens, containers), *chain]
+        return [*checkers.liens_without_run(liens, containers), *charges, *chain]
 
     def attempts(self) -> dict[str, list[tuple[int, int, int]]]:
         """What runs on each node: (workload, replica, attempt)."""
@@ -372,6 +385,21 @@ def open_liens(connection: Connection) -> dict[str, int]:
     for row in connection.execute(asked):
         found[row.run] = found.get(row.run, 0) + row.ucr
     return found
+
+
+def net_charges(connection: Connection) -> dict[str, int]:
+    """What each run was charged and not refunded."""
+    sign = {"charged": 1, "refunded": -1}
+    found: dict[str, int] = {}
+    for row in connection.execute(select(RUN_CREDITS)):
+        found[row.run] = found.get(row.run, 0) + sign.get(row.what, 0) * row.ucr
+    return found
+
+
+def stopped_trials(connection: Connection) -> list[str]:
+    """The runs that were billed for nothing because their trial was stopped."""
+    asked = select(METERS.c.run).where(METERS.c.reason == STOPPED_TRIAL)
+    return list(connection.execute(asked).scalars())
 
 
 def all_containers(connection: Connection) -> Iterator[Container]:

@@ -9,7 +9,7 @@ from dorabatch.queue import transitions as to
 from dorabatch.queue.records import Container
 from dorabatch.queue.states import Outcome, State
 from tests import checkers
-from tests.makers import RTX, START, container, facts, hold
+from tests.makers import RTX, START, container, facts, hold, later
 
 NODES = {"n1": facts()}
 
@@ -141,3 +141,31 @@ def test_credit_held_for_nothing_is_rejected() -> None:
     for bad in ({"1.1/1": 5}, {"1.1/2": -5}, {"2.1/2": 5}):
         assert checkers.liens_without_run(bad, [live])
     assert checkers.liens_without_run({"1.1/0": 5}, [container(1)])
+
+
+def test_what_is_on_trial_without_holding_anything_is_rejected() -> None:
+    good = [replace(held(1), trial_seconds=30), container(4)]
+    assert checkers.misplaced_trials(good) == []
+    bad = [container(4, trial_seconds=30)]
+    assert checkers.misplaced_trials(bad) == ["container 4: queued but on trial"]
+
+
+@pytest.mark.parametrize(
+    ("ucr", "free", "is_right"),
+    [
+        (2_500_000, [], True),
+        (2_500_001, [], False),
+        (5_000_000, [], False),
+        (-1, [], False),
+        (0, ["1.1/1"], True),
+        (1, ["1.1/1"], False),
+    ],
+)
+def test_wrong_charges_are_rejected(ucr: int, free: list[str], is_right: bool) -> None:
+    run = replace(
+        to.new_run(replace(held(1), attempt=1), START),
+        started_at=START,
+        ended_at=later(3600),
+    )
+    found = checkers.wrong_charges({"1.1/1": run}, {"1.1/1": ucr}, free)
+    assert (found == []) == is_right

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dorabatch.daemon.lane.ground import SECOND_US, Lane, OnTrial, Scene
+from dorabatch.daemon.lane.ground import SECOND_US, OnTrial, Scene
 from dorabatch.fairshare.main_part import Bids, MainPart, picked
 from dorabatch.placer.arrays import (
     UNKNOWN_US,
@@ -64,7 +64,7 @@ def pick(scene: Scene, plan: Plan) -> Picks:
     room = lane.main - lane.used - gpus
     kept[free] = (np.cumsum(size[free]) <= room) | (size[free] == 0)
     return Picks(
-        plan=_without(plan, kept, lane),
+        plan=_without(scene, plan, rows, kept),
         trials=tuple(trials[at][1] for at in np.flatnonzero(won[len(paid) :]).tolist()),
         gpus=gpus + int(size[free][kept[free]].sum()),
     )
@@ -144,10 +144,17 @@ def _delays(trial: OnTrial, kept: Reservation, now_us: int) -> bool:
     return kept.start_us >= UNKNOWN_US or now_us + left * SECOND_US > kept.start_us
 
 
-def _without(plan: Plan, kept: BoolArray, lane: Lane) -> Plan:
-    """The plan without some of its placements, which wait because of the lane."""
+def _without(scene: Scene, plan: Plan, rows: IntArray, kept: BoolArray) -> Plan:
+    """The plan without some of its placements, which wait because of the lane.
+
+    Places that were kept behind the first of them were kept behind runs that do not
+    start: they are kept no more.
+    """
     if kept.all():
         return plan
+    lane, first = scene.lane, int(rows[~kept].min())
+    ahead = scene.requests.key[:first]
+    kept_for = tuple(one for one in plan.reservations if (ahead == one.key).any())
     why = Explanation(
         reason=LANE,
         counts={},
@@ -160,4 +167,5 @@ def _without(plan: Plan, kept: BoolArray, lane: Lane) -> Plan:
         placements=tuple(plan.placements[at] for at in np.flatnonzero(kept).tolist()),
         waiting=_with(scene, plan, gone),
         explanations=(*plan.explanations, why),
+        reservations=kept_for,
     )

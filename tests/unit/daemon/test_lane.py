@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from dorabatch.config import MailSettings
+from dorabatch.daemon.cancel import cancel
 from dorabatch.daemon.describe import describe_workload, workload_record
 from dorabatch.daemon.rows import WORKLOAD_CELLS, WORKLOAD_COLUMNS, render_table
 from dorabatch.daemon.shares.policy_desk import Edit
@@ -15,9 +17,10 @@ from dorabatch.daemon.why import why_text
 from dorabatch.fairshare.tables import RUN_CREDITS
 from dorabatch.queue.records import Submitter, WorkloadId
 from dorabatch.queue.states import State
-from tests.makers import ALICE, RTX, V100
+from dorabatch.queue.tables import MAILS
+from tests.makers import ALICE, BOB, RTX, V100, document
 from tests.simulation.hands import end, one, run, states, submit, turn, work
-from tests.simulation.world import World
+from tests.simulation.world import ROOT, World
 
 CAROL = Submitter(user="carol", uid=2003, gid=2003)
 DAVE = Submitter(user="dave", uid=2004, gid=2004)
@@ -284,3 +287,184 @@ def test_trials_end_when_the_lane_is_turned_off(world: World) -> None:
     turn(world)
     after = one(world, key)
     assert (after.state, after.trial_seconds) == (State.RUNNING, None)
+
+
+def test_a_trial_is_stopped_once_wherever_the_daemon_dies(tmp_path: Path) -> None:
+    moments = 0
+    while True:
+        moments += 1
+        (folder := tmp_path / str(moments)).mkdir()
+        world = World(1, folder, LANE)
+        fill(world)
+        key = tried(world)
+        later(world, 29)
+        world.is_quiet = False
+        world.doom(moments)
+        for _ in range(3):
+            world.attempt(lambda world=world: later(world, 1))
+            world.attempt(lambda world=world: work(world))
+        world.is_quiet = True
+        for keeper in world.keepers():
+            keeper.look()
+        work(world)
+        container = one(world, key)
+        assert (container.state, container.hold) == (State.QUEUED, None), moments
+        assert (container.tried, container.trial_stops, container.attempt) == (
+            True, 1, 1,
+        )  # fmt: skip
+        amounts = credits_of(world, key)
+        assert amounts.get("charged", 0) == amounts.get("refunded", 0)
+        assert "lien" not in amounts
+        assert [*world.broken(), *world.broken_chain()] == []
+        kills = world.kills
+        world.close()
+        if not kills:
+            break
+    assert moments > 5
+
+
+def test_another_spec_may_be_tried_anew(world: World) -> None:
+    fill(world)
+    key = tried(world, name="red")
+    later(world, 31)
+    work(world)
+    turn(world)
+    assert one(world, key).tried
+    changed = document(
+        name="red", image="busybox", cmd=["other"], gpus="1", gpu_models=[V100],
+        cpus=1, memory="1Gi", restartable=True,
+    )  # fmt: skip
+    world.daemon.context.applier.apply(world.caller(DAVE), changed)
+    assert (one(world, key).tried, one(world, key).trial_stops) == (False, 0)
+    turn(world)
+    assert one(world, key).trial_seconds == 30
+
+
+def test_a_service_that_ends_on_trial_waits_for_its_turn(world: World) -> None:
+    fill(world)
+    key = tried(world, restart="Always")
+    later(world, 5)
+    end(world, key, code=1)
+    container = one(world, key)
+    assert (container.state, container.tried) == (State.QUEUED, True)
+    turn(world, 10)
+    assert states(world, key) == [State.QUEUED]
+    # It ended by itself.
+    assert credits_of(world, key)["charged"] > 0
+
+
+def test_no_mail_tells_of_a_stopped_trial(tmp_path: Path) -> None:
+    world = World(1, tmp_path, LANE)
+    mail = MailSettings(host="relay", domain="example.org")
+    world.settings = world.settings.model_copy(update={"mail": mail})
+    world.kill()
+    for keeper in world.keepers():
+        keeper.look()
+    fill(world)
+    key = tried(world, notify=True)
+    later(world, 31)
+    work(world)
+    assert states(world, key) == [State.QUEUED]
+    with world.services.engine.connect() as connection:
+        mails = list(connection.execute(select(MAILS.c.subject)).scalars())
+    assert [subject.split()[-3:] for subject in mails] == [["started", "on", "n3"]]
+    world.close()
+
+
+def test_trials_are_stopped_so_often_only(tmp_path: Path) -> None:
+    world = World(1, tmp_path, {"lane": {**LANE["lane"], "stops_max": 0}})
+    fill(world)
+    key = submit(world, DAVE, 1, restartable=True)
+    turn(world)
+    assert states(world, key) == [State.QUEUED]
+    world.close()
+
+
+def only_n1(world: World) -> None:
+    """Four V100 are left, of which two are the lane's."""
+    for name in ("n2", "n3"):
+        nodes = world.daemon.context.nodes
+        nodes.change(world.caller(ROOT), name, scheduling_disabled=True)
+
+
+def test_who_is_larger_than_the_main_part_takes_the_lane_too(tmp_path: Path) -> None:
+    world = World(1, tmp_path, {"lane": {"fraction": 0.5, "trial": "30s"}})
+    only_n1(world)
+    first = run(world, CAROL, 2)
+    waits = submit(world, CAROL, 1)
+    short = tried(world, nice="5")
+    large = submit(world, DAVE, 4)
+    turn(world)
+    # Stopping the trial alone would not be enough.
+    assert states(world, waits, short, large) == [
+        State.QUEUED,
+        State.RUNNING,
+        State.QUEUED,
+    ]
+    cancel_all(world, waits)
+    end(world, first)
+    turn(world)
+    assert states(world, short) == [State.STOPPING]
+    reason = (
+        f"stopped for workload {large}, which needs the lane's GPUs too; waits for "
+        "its turn"
+    )
+    assert one(world, short).reason == reason
+    work(world)
+    turn(world)
+    work(world)
+    assert states(world, short, large) == [State.QUEUED, State.RUNNING]
+    assert (one(world, short).tried, one(world, short).trial_stops) == (False, 1)
+    turn(world)
+    assert states(world, short) == [State.QUEUED]
+    end(world, large)
+    turn(world)
+    assert one(world, short).hold is not None
+    assert world.broken() == []
+    world.close()
+
+
+def cancel_all(world: World, *keys: WorkloadId) -> None:
+    workloads = [world.services.board.workloads[key] for key in keys]
+    keepers = world.daemon.context.keepers
+    cancel(world.services, keepers, world.caller(ROOT), workloads)
+
+
+@pytest.mark.parametrize(("limit", "is_tried"), [("20s", False), ("2h", True)])
+def test_no_trial_delays_who_has_a_place_kept(
+    world: World, limit: str, is_tried: bool
+) -> None:
+    run(world, CAROL, 2, nodes=["n1"], time=limit)
+    run(world, CAROL, 2, nodes=["n2"], gpu_models=[RTX])
+    run(world, CAROL, 4, nodes=["n3"], gpu_models=[V100, RTX])
+    head = submit(world, DAVE, 4, nodes=["n1"])
+    turn(world)
+    key = submit(world, DAVE, 1, restartable=True, nice="5")
+    turn(world)
+    assert states(world, head) == [State.QUEUED]
+    assert (one(world, key).hold is not None) == is_tried
+
+
+def test_who_usually_takes_longer_is_tried_for_longer(world: World) -> None:
+    fill(world)
+    key = tried(world)
+    later(world, 25)
+    end(world, key)
+    again = tried(world)
+    seconds = one(world, again).trial_seconds
+    # 1.5 times the run before.
+    assert seconds in (38, 39, 40, 41)
+    # One of the two GPUs is for such trials.
+    more = submit(world, DAVE, 1, restartable=True)
+    other = submit(world, CAROL, 1, restartable=True)
+    turn(world)
+    assert one(world, more).hold is None
+    assert one(world, other).trial_seconds == 30
+
+
+def test_scavengers_get_none_of_the_lane(world: World) -> None:
+    fill(world)
+    free = submit(world, BOB, 2)
+    turn(world)
+    assert states(world, free) == [State.QUEUED]
+    assert "kept for short trials" in why(world, free)
