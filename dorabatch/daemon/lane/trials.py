@@ -22,7 +22,7 @@ from dorabatch.placer.arrays import (
 from dorabatch.placer.classes import classes_of
 from dorabatch.placer.pack import place
 from dorabatch.placer.policy import PlacementPolicy
-from dorabatch.placer.timeline import Room, ask_of_class, less_placed
+from dorabatch.placer.timeline import Room, ask_of, less_placed
 from dorabatch.queue.columns import number_of
 
 
@@ -55,9 +55,10 @@ def begin_trials(scene: Scene, picks: Picks, policy: PlacementPolicy) -> NewTria
     rows = _may_try(scene, picks.plan, room)
     if len(rows) == 0:
         return NewTrials()
+    filling = _Filling(scene, picks, policy)
+    rows = rows[filling.fit(rows, filling.cluster)]
     planned = scene.planned(rows)
     is_long = rule.is_long(planned)
-    filling = _Filling(scene, picks, policy)
     long_room = rule.long_size(lane.capacity) - filling.long_gpus
     most = min(room, long_room)
     found = filling.fill(rows[is_long], most, rule.express_seconds_max)
@@ -87,10 +88,8 @@ def _may_try(scene: Scene, plan: Plan, room: int) -> IntArray:
     able &= (requests.gpu_count[rows] > 0) & (requests.gpu_count[rows] <= room)
     able &= ~requests.gang[rows]
     rows = rows[able]
-    whys = [plan.waiting.get(key) for key in requests.key[rows].tolist()]
-    never = [one.never for one in plan.explanations]
-    waits = [why is not None and not never[why] for why in whys]
-    return np.asarray(rows[np.array(waits, dtype=bool)])
+    gone = [one.key for one in plan.placements] + list(plan.left)
+    return np.asarray(rows[~np.isin(requests.key[rows], gone)])
 
 
 class _Filling:
@@ -116,9 +115,11 @@ class _Filling:
 
     def fill(self, rows: IntArray, free: int, seconds: float) -> tuple[Placement, ...]:
         """Places for the next of these rows, on `free` GPUs for so many seconds."""
+        if free <= 0 or len(rows) == 0:
+            return ()
         requests = self.scene.requests
         cluster = self._open_for(seconds)
-        rows = self._first_of_each(rows[self._fit(rows, cluster)], free)
+        rows = self._first_of_each(rows[self.fit(rows, cluster)], free)
         pending, order = self.scene.snapshot.pending, self.scene.gate.order
         trials = [
             Trial(
@@ -147,12 +148,14 @@ class _Filling:
         enabled[[one.node for one in self.reservations if one.start_us < until]] = False
         return replace(self.cluster, enabled=enabled)
 
-    def _fit(self, rows: IntArray, cluster: ClusterArrays) -> BoolArray:
-        """Which rows have room on some node now."""
-        classes, room = classes_of(self.scene.requests.take(rows)), Room(cluster)
+    def fit(self, rows: IntArray, cluster: ClusterArrays) -> BoolArray:
+        """Which rows have room on some node of a cluster."""
+        requests, room = self.scene.requests, Room(cluster)
+        classes = classes_of(requests.take(rows))
+        _, first = np.unique(classes.of, return_index=True)
         fits = [
-            bool(room.fits(ask_of_class(classes, index, cluster)).any())
-            for index in range(len(classes))
+            bool(room.fits(ask_of(requests, row, cluster)).any())
+            for row in rows[first].tolist()
         ]
         return np.array(fits, dtype=bool)[classes.of]
 
