@@ -117,9 +117,7 @@ def some_nodes(cluster: ClusterArrays, nodes: IntArray) -> ClusterArrays:
     return replace(cluster, names=names, masks=masks, **arrays)
 
 
-def placed_rows(
-    requests: RequestArrays, placements: tuple[Placement, ...]
-) -> IntArray:
+def placed_rows(requests: RequestArrays, placements: tuple[Placement, ...]) -> IntArray:
     """rows[i]: the request of placements[i]."""
     keys = np.array([one.key for one in placements], dtype=np.int64)
     return rows_of(requests.key, keys)

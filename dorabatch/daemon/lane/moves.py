@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
+import numpy as np
+
 from dorabatch import log
 from dorabatch.daemon.keeper import Keepers
 from dorabatch.daemon.lane.ground import Scene, is_live_trial
@@ -17,6 +19,7 @@ from dorabatch.daemon.settle import change_told, stop_trial
 from dorabatch.db import Tx
 from dorabatch.placer.arrays import Plan
 from dorabatch.placer.preempt import Running, choose_victims
+from dorabatch.placer.waiting import Waiting
 from dorabatch.queue import store
 from dorabatch.queue.records import Container, ContainerId
 from dorabatch.queue.states import State
@@ -81,10 +84,11 @@ def _going_on(now: datetime) -> _Move:
 def _in_the_way(scene: Scene, plan: Plan) -> dict[ContainerId, int]:
     """Trials to stop, each with the workload that is larger than the main part."""
     requests, snapshot = scene.requests, scene.snapshot
-    large = requests.key[requests.gpu_count > scene.lane.main].tolist()
-    waiting = {key: plan.waiting[key] for key in large if key in plan.waiting}
-    if not waiting:
+    large = requests.key[requests.gpu_count > scene.lane.main]
+    if len(large) == 0:
         return {}
+    waiting = Waiting.of(plan.waiting)
+    waiting = waiting.take(np.isin(waiting.key, large))
     held, here = snapshot.held, snapshot.held_node >= 0
     running = Running(
         key=held.key[here],

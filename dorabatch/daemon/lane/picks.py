@@ -20,6 +20,7 @@ from dorabatch.placer.arrays import (
     Reservation,
 )
 from dorabatch.placer.timeline import placed_rows
+from dorabatch.placer.waiting import Waiting, rows_of
 
 LANE = "Lane"
 """The code of waiting for GPUs beside the lane."""
@@ -161,11 +162,21 @@ def _without(scene: Scene, plan: Plan, rows: IntArray, kept: BoolArray) -> Plan:
         sentence="waits for GPUs beside the lane: "
         f"{lane.size} of {lane.capacity} GPUs are kept for short trials",
     )
-    gone = [plan.placements[at].key for at in np.flatnonzero(~kept).tolist()]
+    gone = Waiting(
+        scene.requests.key[rows[~kept]],
+        np.full(int((~kept).sum()), len(plan.explanations)),
+    )
     return replace(
         plan,
         placements=tuple(plan.placements[at] for at in np.flatnonzero(kept).tolist()),
-        waiting=_with(scene, plan, gone),
+        waiting=_joined(scene, Waiting.of(plan.waiting), gone),
         explanations=(*plan.explanations, why),
         reservations=kept_for,
     )
+
+
+def _joined(scene: Scene, one: Waiting, other: Waiting) -> Waiting:
+    """Both, in rank order."""
+    key = np.concatenate([one.key, other.key])
+    order = np.argsort(rows_of(scene.requests.key, key), kind="stable")
+    return Waiting(key[order], np.concatenate([one.why, other.why])[order])

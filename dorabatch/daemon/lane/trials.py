@@ -23,6 +23,7 @@ from dorabatch.placer.classes import classes_of
 from dorabatch.placer.pack import place
 from dorabatch.placer.policy import PlacementPolicy
 from dorabatch.placer.timeline import Room, ask_of, less_placed
+from dorabatch.placer.waiting import Waiting
 from dorabatch.queue.columns import number_of
 
 
@@ -37,10 +38,13 @@ class NewTrials:
         """The plan, with these behind it."""
         if not self.placements:
             return plan
-        mine = {one.key for one in self.placements}
-        waiting = {key: why for key, why in plan.waiting.items() if key not in mine}
-        placements = plan.placements + self.placements
-        return replace(plan, placements=placements, waiting=waiting)
+        mine = [one.key for one in self.placements]
+        waiting = Waiting.of(plan.waiting)
+        return replace(
+            plan,
+            placements=plan.placements + self.placements,
+            waiting=waiting.take(~np.isin(waiting.key, mine)),
+        )
 
 
 def begin_trials(scene: Scene, picks: Picks, policy: PlacementPolicy) -> NewTrials:
