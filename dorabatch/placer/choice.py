@@ -63,7 +63,8 @@ def choices(
     placements = placements[:EXPLAINED_MAX]
     if not placements:
         return ()
-    rows = placed_rows(requests, placements)
+    keys = np.array([one.key for one in placements], dtype=np.int64)
+    rows = rows_of(requests.key, keys)
     held = placement_ends(
         requests, rows, placements, np.zeros(len(requests), np.int64), cluster
     )

@@ -123,7 +123,7 @@ class _Filling:
             return ()
         requests = self.scene.requests
         cluster = self._open_for(seconds)
-        rows = self._first_of_each(rows[self.fit(rows, cluster)], free)
+        rows, behind = self._first_of_each(rows[self.fit(rows, cluster)], free)
         pending, order = self.scene.snapshot.pending, self.scene.gate.order
         trials = [
             Trial(
@@ -134,7 +134,7 @@ class _Filling:
             )
             for row in rows.tolist()
         ]
-        chosen = next_trials(trials, free=free, in_lane=self.load)
+        chosen = next_trials(trials, free=free, in_lane=self.load, behind=behind)
         if not chosen:
             return ()
         some = requests.take(np.array(chosen, dtype=np.int64))
@@ -163,12 +163,20 @@ class _Filling:
         ]
         return np.array(fits, dtype=bool)[classes.of]
 
-    def _first_of_each(self, rows: IntArray, most: int) -> IntArray:
-        """Of each claim the first rows: more than there are GPUs cannot be chosen."""
-        claim = self.scene.snapshot.pending.claim[self.scene.gate.order[rows]]
+    def _first_of_each(
+        self, rows: IntArray, most: int
+    ) -> tuple[IntArray, dict[int, int]]:
+        """Of each claim the first `most` rows, and how many more wait, by user."""
+        pending = self.scene.snapshot.pending
+        claim = pending.claim[self.scene.gate.order[rows]]
         order = np.argsort(claim, kind="stable")
         place_in = np.arange(len(rows)) - np.searchsorted(claim[order], claim[order])
-        return np.sort(rows[order[place_in < most]])
+        more = claim[order[place_in >= most]]
+        behind: dict[int, int] = {}
+        for number, count in zip(*np.unique(more, return_counts=True), strict=True):
+            user = number_of(self.users, pending.claims[int(number)].user)
+            behind[user] = behind.get(user, 0) + int(count)
+        return np.sort(rows[order[place_in < most]]), behind
 
     def _user(self, row: int) -> str:
         pending = self.scene.snapshot.pending
