@@ -2,8 +2,9 @@
 
 Replays a log as the daemon schedules (without a lane) and forecasts, with the daemon's
 own functions, the start of jobs that still wait 30 s after their submission: a range
-that is to hold the start in 80 % of the cases. Prints how often it did, by size. GPUs
-are counted as one place; the log's columns are those of `bench.replay`. Writes no file.
+that is to hold the start in 80 % of the cases, widened by what came of earlier ones.
+Prints how often it did, by size. GPUs are counted as one place; the log's columns are
+those of `bench.replay`. Writes no file.
 """
 
 import argparse
@@ -29,22 +30,28 @@ from dorabatch.fairshare.starts import (
     SAMPLES,
     Held,
     Line,
+    StartRange,
+    Widening,
     forecast,
     machine_of,
     sample_parts,
 )
 
+SECOND = timedelta(seconds=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SIZES = ((1, "1"), (4, "2 to 4"), (8, "5 to 8"), (64, "9 to 64"), (10**9, "65 or more"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Foretold:
-    """A job's range in seconds of the log; None: too far back, or no place in time."""
+    """A job's range as shown, and as simulated before it is widened.
+
+    In seconds of the log; None: too far back, or no place in time.
+    """
 
     row: int
-    low: float | None = None
-    high: float | None = None
+    shown: tuple[float, float] | None = None
+    simulated: tuple[float, float] | None = None
 
 
 class Foretelling(Simulation):
@@ -54,6 +61,8 @@ class Foretelling(Simulation):
         super().__init__(jobs, capacity, Rules())
         self.began = np.full(len(jobs.submit), np.nan)
         self.foretold: list[Foretold] = []
+        self.widening = Widening()
+        self._unknown: list[Foretold] = []
         due = ((float(jobs.submit[row]) + EVERY_SECONDS, int(row)) for row in asked)
         self._due = sorted(due)
 
@@ -65,7 +74,10 @@ class Foretelling(Simulation):
                 heapq.heappush(self.events, (when, TICK, -1, 0))
                 ended = super()._step()
                 if row in self.waiting:
-                    self.foretold.append(self._foretell(row))
+                    self._learn()
+                    one = self._foretell(row)
+                    self.foretold.append(one)
+                    self._unknown.append(one)
                 return ended
         return super()._step()
 
@@ -86,11 +98,26 @@ class Foretelling(Simulation):
         found = forecast(machine, self._line(rows), seed=int(rows[0])).get(row)
         if found is None:
             return Foretold(row=row)
-        moments = moments_of(found, EPOCH + timedelta(seconds=self.now))
-        low, high = (
-            (one - EPOCH).total_seconds() for one in (moments.low, moments.high)
+        return Foretold(
+            row=row,
+            shown=self._seconds(self.widening.applied(found)),
+            simulated=self._seconds(found),
         )
-        return Foretold(row=row, low=low, high=high)
+
+    def _learn(self) -> None:
+        """Take over what became of forecasts until now, in the order of the starts."""
+        rows = {one.row: one for one in self._unknown if one.shown is not None}
+        known = [row for row in rows if self.began[row] <= self.now]
+        for row in sorted(known, key=lambda row: (self.began[row], row)):
+            low, high = rows.pop(row).shown or (0.0, 0.0)
+            at = float(self.began[row])
+            self.widening = self.widening.learned(is_early=at < low, is_late=at > high)
+        self._unknown = list(rows.values())
+
+    def _seconds(self, found: StartRange) -> tuple[float, float]:
+        moments = moments_of(found, EPOCH + timedelta(seconds=self.now))
+        low, high = ((one - EPOCH) / SECOND for one in (moments.low, moments.high))
+        return low, high
 
     def _holds(self) -> Iterable[Held]:
         taken = 0
@@ -123,12 +150,14 @@ class Foretelling(Simulation):
         )
 
 
-def rated(replay: Foretelling, rows: list[Foretold]) -> dict[str, float | None]:
+def rated(
+    replay: Foretelling, rows: list[Foretold], which: str = "shown"
+) -> dict[str, float]:
     """How often the start was in, before and after the range; widths and waits in h."""
-    jobs, made = replay.jobs, [one for one in rows if one.low is not None]
+    jobs, made = replay.jobs, [one for one in rows if one.shown is not None]
     at = np.array([one.row for one in made], dtype=np.int64)
-    low = np.array([one.low for one in made], dtype=float)
-    high = np.array([one.high for one in made], dtype=float)
+    ranges = np.array([getattr(one, which) for one in made], dtype=float)
+    low, high = ranges.reshape(-1, 2).T
     start, count = replay.began[at], len(made)
     if not count:
         return {"forecasts": 0, "without": len(rows)}
@@ -166,6 +195,7 @@ def measured(jobs: Jobs, capacity: int, sample: int) -> dict[str, object]:
         "aimed_at": HIGH - LOW,
         "samples": SAMPLES,
         "all": rated(replay, replay.foretold),
+        "before_widening": rated(replay, replay.foretold, "simulated"),
         "by_gpus": sizes,
     }
 
@@ -189,8 +219,9 @@ def main(argv: list[str] | None = None) -> int:
     if options.json:
         print(json.dumps(found, indent=1))
         return 0
-    for name, row in {"all": found.pop("all"), **found.pop("by_gpus")}.items():
-        print(f"{name:12}", *(f"{key} {value}" for key, value in row.items()), sep="  ")
+    names = ("all", "before_widening")
+    for name, row in {**{n: found[n] for n in names}, **found["by_gpus"]}.items():
+        print(f"{name:16}", *(f"{key} {value}" for key, value in row.items()), sep="  ")
     return 0
 
 

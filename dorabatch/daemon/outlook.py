@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from dorabatch.fairshare.starts import hit_text
+from dorabatch.fairshare.starts import Widening, hit_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,11 +26,15 @@ class Start:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outlook:
-    """Starts by workload; `hits` of `checked` first forecasts held the start."""
+    """Starts by workload; `hits` of `checked` first forecasts held the start.
+
+    `widening` is what was learned from those that were checked.
+    """
 
     starts: Mapping[int, Start] = field(default_factory=dict)
     hits: int = 0
     checked: int = 0
+    widening: Widening = field(default_factory=Widening)
 
     @property
     def record(self) -> str:

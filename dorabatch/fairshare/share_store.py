@@ -232,6 +232,19 @@ def load_forecasts(connection: Connection, zone: str) -> dict[int, Forecast]:
     }
 
 
+def checked_forecasts(connection: Connection, zone: str) -> list[Forecast]:
+    """Forecasts whose start is known, in the order of the starts."""
+    asked = (
+        select(FORECASTS)
+        .where(FORECASTS.c.zone == zone, FORECASTS.c.started_at.is_not(None))
+        .order_by(FORECASTS.c.started_at, FORECASTS.c.workload_id)
+    )
+    return [
+        Forecast(**{name: getattr(row, name) for name in Forecast.__slots__})
+        for row in connection.execute(asked)
+    ]
+
+
 def count_hits(connection: Connection, zone: str) -> tuple[int, int]:
     """(starts inside their range, starts with a forecast)."""
     started = (FORECASTS.c.zone == zone, FORECASTS.c.started_at.is_not(None))

@@ -131,3 +131,8 @@ def test_changes_and_forecasts_of_a_period(connection: Connection) -> None:
     (one,) = report_store.forecasts_between(connection, "z", 10, 20)
     assert (one.workload_id, one.low, one.started_at) == (2, 15, None)
     assert report_store.forecasts_between(connection, "other", 10, 20) == []
+    assert share_store.checked_forecasts(connection, "z") == []
+    for number, at in ((2, 30), (1, 40)):
+        share_store.score_forecast(connection, number, at)
+    checked = share_store.checked_forecasts(connection, "z")
+    assert [(one.workload_id, one.started_at) for one in checked] == [(2, 30), (1, 40)]

@@ -1,12 +1,13 @@
 """When what waits will start: makes forecasts, shows them, and checks them afterwards.
 
 Works beside the cycle, on its own thread: the cycle never waits for it. The first
-forecast of a workload is kept and compared with its start; `fairshare.starts`
-simulates. Starts and stops nothing.
+forecast of a workload is kept and compared with its start, and what follows are
+widened by what came of those; `fairshare.starts` simulates. Starts and stops nothing.
 """
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -27,6 +28,7 @@ from dorabatch.fairshare.starts import (
     Line,
     Machine,
     StartRange,
+    Widening,
     forecast,
     machine_of,
     sample_parts,
@@ -54,6 +56,11 @@ class Forecaster:
         with services.engine.connect() as connection:
             zone = services.settings.zone
             self._open = share_store.load_forecasts(connection, zone)
+            checked = share_store.checked_forecasts(connection, zone)
+        widening = Widening()
+        for one in checked:
+            widening = _learned(widening, one, one.started_at or 0)
+        services.outlook = replace(services.outlook, widening=widening)
 
     def start(self) -> None:
         """Begin to make forecasts."""
@@ -78,7 +85,12 @@ class Forecaster:
         self._record(starts, now)
         with services.engine.connect() as connection:
             hits, count = share_store.count_hits(connection, services.settings.zone)
-        services.outlook = Outlook(starts=starts, hits=hits, checked=count)
+        services.outlook = Outlook(
+            starts=starts,
+            hits=hits,
+            checked=count,
+            widening=services.outlook.widening,
+        )
 
     def _run(self) -> None:
         while not self._stopping.wait(EVERY_SECONDS):
@@ -107,8 +119,16 @@ class Forecaster:
 
         if started or gone:
             self._services.writer.do(write)
+            self._learn({key: microseconds_of(at) for key, at in started.items()})
             for key in (*started, *gone):
                 del self._open[key]
+
+    def _learn(self, started: dict[int, int]) -> None:
+        outlook = self._services.outlook
+        widening = outlook.widening
+        for key, at in sorted(started.items(), key=lambda pair: (pair[1], pair[0])):
+            widening = _learned(widening, self._open[key], at)
+        self._services.outlook = replace(outlook, widening=widening)
 
     def _record(self, starts: dict[int, Start], now: datetime) -> None:
         board = self._services.board
@@ -151,7 +171,8 @@ def expected_starts(
     machine = _machine(services, places, now)
     line = _line(services, places, pending, rows)
     found = forecast(machine, line, seed=int(pending.key[rows[0]]))
-    return {key: moments_of(one, now) for key, one in found.items()}
+    applied = services.outlook.widening.applied
+    return {key: moments_of(applied(one), now) for key, one in found.items()}
 
 
 def start_lines(services: Services, workload: Workload) -> list[str]:
@@ -241,6 +262,10 @@ def moments_of(found: StartRange, now: datetime) -> Start:
     high = now + timedelta(seconds=found.high) + _MINUTE
     whole = {"second": 0, "microsecond": 0}
     return Start(low=low.replace(**whole), high=high.replace(**whole))  # type: ignore[arg-type]  # fields by name
+
+
+def _learned(widening: Widening, one: Forecast, at: int) -> Widening:
+    return widening.learned(is_early=at < one.low, is_late=at > one.high)
 
 
 def _is_usable(view: NodeView) -> bool:

@@ -5,11 +5,12 @@ from datetime import timedelta
 import pytest
 
 from dorabatch.daemon.order.forecasts import Forecaster
-from dorabatch.daemon.outlook import Start
+from dorabatch.daemon.outlook import Outlook, Start
 from dorabatch.daemon.settle import end_containers
 from dorabatch.daemon.why import why_text
 from dorabatch.fairshare import share_store
 from dorabatch.fairshare.share_store import Forecast
+from dorabatch.fairshare.starts import Widening
 from dorabatch.queue import store
 from dorabatch.queue.records import Container
 from dorabatch.queue.states import Outcome
@@ -115,6 +116,37 @@ def test_a_forecast_is_kept_once_and_checked_at_the_start(
     assert outlook.record == "in 50 % of 2 forecasts the start was inside the range"
     forecaster.turn()
     assert stored(parts) == {}
+
+
+def test_what_was_missed_widens_what_is_forecast_next(parts_with_node: Parts) -> None:
+    parts = parts_with_node
+    held = fill(parts, time="2h")
+    late = parts.submit("w", options={"time": "1h"}).workload_id
+    forecaster = Forecaster(parts.services)
+    forecaster.turn()
+    assert parts.services.outlook.widening == Widening()
+    parts.clock.advance(5 * HOUR)
+    end(parts, held[0])
+    begin(parts, late, 0)
+    parts.submit("x")
+    forecaster.turn()
+    widening = parts.services.outlook.widening
+    assert widening == Widening().learned(is_early=False, is_late=True)
+    assert widening != Widening()
+    # A daemon that starts anew learns the same from what is stored.
+    parts.services.outlook = Outlook()
+    Forecaster(parts.services)
+    assert parts.services.outlook.widening == widening
+    # The same queue, with and without something learned.
+    wide = Outlook(widening=Widening(early=1.0, late=1.0))
+    starts = []
+    for outlook in (Outlook(), wide):
+        parts.services.outlook = outlook
+        forecaster.turn()
+        starts.append(next(iter(parts.services.outlook.starts.values())))
+    (plain, stretched), now = starts, parts.clock.now()
+    assert stretched.high - now > 2 * (plain.high - now)
+    assert stretched.low <= plain.low
 
 
 def test_a_start_while_the_daemon_was_away_is_checked(parts_with_node: Parts) -> None:

@@ -9,6 +9,8 @@ from dorabatch.fairshare.starts import (
     SAMPLES,
     Line,
     Machine,
+    StartRange,
+    Widening,
     forecast,
     hit_text,
     sample_parts,
@@ -111,6 +113,37 @@ def test_parts_are_spread_evenly() -> None:
     parts = sample_parts()
     assert len(parts) == SAMPLES
     assert np.allclose(np.diff(parts), 1 / SAMPLES)
+
+
+def test_ranges_widen_until_one_start_in_ten_is_missed_at_each_end() -> None:
+    rng = np.random.default_rng(7)
+    # The simulation says 50 to 60 minutes; what comes is spread over hours.
+    told, widening, missed = StartRange(low=3000.0, high=3600.0), Widening(), []
+    for at in rng.lognormal(mean=np.log(3300), sigma=1.0, size=6000).tolist():
+        shown = widening.applied(told)
+        early, late = at < shown.low, at > shown.high
+        missed.append((early, late))
+        widening = widening.learned(is_early=early, is_late=late)
+    rates = np.mean(missed[1000:], axis=0)
+    assert rates == pytest.approx([0.1, 0.1], abs=0.02)
+    assert shown.low < told.low < told.high < shown.high
+
+
+def test_what_is_never_missed_stays_as_it_was_simulated() -> None:
+    told, widening = StartRange(low=0.0, high=90.0), Widening()
+    for _ in range(50):
+        widening = widening.learned(is_early=False, is_late=False)
+    assert widening == Widening()
+    assert widening.applied(told) == told
+
+
+def test_a_widening_has_an_end_and_moves_a_range_that_is_now() -> None:
+    widening = Widening()
+    for _ in range(500):
+        widening = widening.learned(is_early=True, is_late=True)
+    assert (widening.early, widening.late) == (3.0, 3.0)
+    now = widening.applied(StartRange(low=0.0, high=0.0))
+    assert (now.low, round(now.high)) == (0.0, 1145)
 
 
 def test_the_hit_rate_in_words() -> None:
