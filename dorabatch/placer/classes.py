@@ -103,7 +103,7 @@ def distinct_rows(
 
 def _by_digest(digest: npt.NDArray[np.uint64]) -> tuple[IntArray, IntArray]:
     """first[class], of[row] by equal digests; a few classes are told apart unsorted."""
-    for shift in (48, 32, 16) if len(digest) > FEW else ():
+    for shift in (48, 32, 16) if len(digest) > BUCKETS // 8 else ():
         bucket = (digest >> np.uint64(shift)).astype(np.int64) & (BUCKETS - 1)
         first, of = numbered(bucket, BUCKETS)
         if np.array_equal(digest[first][of], digest):

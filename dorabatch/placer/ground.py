@@ -61,7 +61,7 @@ class Hold(NamedTuple):
 def lay_ground(classes: Classes, cluster: ClusterArrays) -> Ground:
     """Turn nodes into bins and say which classes may use which."""
     node, model, primary = _bins(cluster)
-    sisters = _sisters(node)
+    sisters = _sisters(primary)
     cpu_need, memory_need = _needs(classes, cluster, node)
     return Ground(
         node=node,
@@ -82,7 +82,8 @@ def _bins(cluster: ClusterArrays) -> tuple[IntArray, IntArray, BoolArray]:
     bare = np.flatnonzero(~has.any(axis=1)) if has.size else np.arange(len(cluster))
     node = np.concatenate([node, bare]).astype(np.int64)
     model = np.concatenate([model, np.full(len(bare), -1)]).astype(np.int64)
-    order = np.lexsort((model, node))
+    # Of one node there are either models, in order, or none.
+    order = np.argsort(node, kind="stable")
     node, model = node[order], model[order]
     primary = np.ones(len(node), dtype=bool)
     primary[1:] = node[1:] != node[:-1]
@@ -90,20 +91,24 @@ def _bins(cluster: ClusterArrays) -> tuple[IntArray, IntArray, BoolArray]:
 
 
 def _totals(cluster: ClusterArrays, node: IntArray, model: IntArray) -> IntArray:
-    gpus = np.zeros(len(node), dtype=np.int64)
+    totals = np.zeros((len(node), 3), dtype=np.int64)
     owned = model >= 0
-    gpus[owned] = cluster.gpus_total[node[owned], model[owned]]
-    amounts = cluster.cpu_total_milli[node], cluster.memory_total_mib[node]
-    return np.column_stack([gpus, *amounts]).astype(np.int64)
+    totals[owned, 0] = cluster.gpus_total[node[owned], model[owned]]
+    totals[:, 1] = cluster.cpu_total_milli[node]
+    totals[:, 2] = cluster.memory_total_mib[node]
+    return totals
 
 
-def _sisters(node: IntArray) -> dict[int, tuple[int, ...]]:
-    _, starts, counts = np.unique(node, return_index=True, return_counts=True)
+def _sisters(primary: BoolArray) -> dict[int, tuple[int, ...]]:
+    starts = np.flatnonzero(primary)
+    counts = np.diff(starts, append=len(primary))
+    several = counts > 1
     found: dict[int, tuple[int, ...]] = {}
-    for start, count in zip(starts.tolist(), counts.tolist(), strict=True):
-        if count > 1:
-            bins = range(start, start + count)
-            found.update({b: tuple(o for o in bins if o != b) for b in bins})
+    for start, count in zip(
+        starts[several].tolist(), counts[several].tolist(), strict=True
+    ):
+        bins = range(start, start + count)
+        found.update({b: tuple(o for o in bins if o != b) for b in bins})
     return found
 
 
