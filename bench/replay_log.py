@@ -42,6 +42,7 @@ POLICIES = {
         catch_up_seconds=None,
     ),
     "default": Rules(lane=LaneRule()),
+    "idle-trials": Rules(lane=LaneRule(on_idle=True)),
     "preemptive": Rules(pause=PauseRule()),
 }
 

@@ -133,7 +133,8 @@ def trial_pass(
         pool.mark_long(row)
     begin(is_new & ~is_long, pool.lane_room, Move.TRY_LANE, Where.LANE)
     may_idle = work.stops[fresh] < rule.stops_max
-    begin(may_idle, pool.free, Move.TRY_IDLE, Where.IDLE)
+    if rule.on_idle:
+        begin(may_idle, pool.free, Move.TRY_IDLE, Where.IDLE)
     return made
 
 

@@ -23,13 +23,15 @@ class LaneRule:
     """`part_ppm` of the GPUs, trials of so many seconds; a part of 0 turns it off.
 
     Who is expected to need longer, but not longer than `express_seconds_max`, gets a
-    trial of 1.5 times that; those take two thirds of the lane at most.
+    trial of 1.5 times that; those take two thirds of the lane at most. With `on_idle`
+    others are tried on GPUs that nobody else uses now.
     """
 
     part_ppm: int = 30_000
     trial_seconds: float = 300.0
     stops_max: int = 3
     express_seconds_max: float = EXPRESS_SECONDS_MAX
+    on_idle: bool = False
 
     def size(self, capacity: int) -> int:
         """GPUs of the lane."""

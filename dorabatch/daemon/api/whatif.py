@@ -51,10 +51,12 @@ async def whatif(context: Context, request: Request) -> Response:
     except ValueError as error:
         raise UserError(f"since = {since!r}: {error}") from error
     services = context.services
-    if served := [key for key in changes if key.startswith(("lane.", "reservations"))]:
+    if served := [
+        key for key in changes if key.startswith(("nice_max", "qos.", "queues."))
+    ]:
         raise UserError(
-            f"{served[0]} cannot be tried: a replay counts GPUs and keeps to what the "
-            "daemon does; try half_life, catch_up, age_full or weights"
+            f"{served[0]} cannot be tried: a replay knows neither nice nor the QOS and "
+            "the queue of a workload; try half_life, catch_up, age_full, weights, lane"
         )
     start = services.clock.now() - span
     question = await run_in_threadpool(ask, services, changes, start, shakes)
@@ -99,7 +101,7 @@ def _job(run: JobRun, start: datetime) -> PastJob:
         seconds=(run.ended_at - run.started_at).total_seconds(),
         limit=spec.config.run_seconds_max,
         gpus=len(run.gpu_models),
-        may_try=False,
+        may_try=spec.restartable,
     )
 
 

@@ -145,6 +145,7 @@ def rules_of(texts: Mapping[str, str]) -> Rules:
         formula=formula,
         half_life_seconds=settings.half_life_seconds,
         catch_up_seconds=settings.catch_up_seconds,
+        lane=settings.lane if settings.lane.part_ppm else None,
     )
 
 

@@ -238,7 +238,7 @@ def test_whatif_plays_the_history_and_writes_a_plot(
         (("--set", "half_live=1d"), "half_live"),
         (("--set", "half_life=-1"), "half_life"),
         (("--set", "half_life=1d", "--since", "soon"), "since"),
-        (("--set", "lane.trial=1m"), "cannot be tried"),
+        (("--set", "nice_max=5"), "cannot be tried"),
         (("--set", "half_life=1d"), "longer --since"),
     ],
 )

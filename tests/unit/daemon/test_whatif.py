@@ -147,3 +147,28 @@ def test_a_question_survives_the_way_to_the_process() -> None:
     question = make_question(AGE_ONLY)
     from_text = question_of(json.loads(json.dumps(asdict(question))))
     assert from_text == question
+
+
+def test_a_lane_lets_short_work_through_that_may_be_begun_anew():
+    def short(may_try: bool) -> tuple[PastJob, ...]:
+        return tuple(
+            PastJob(
+                user=user,
+                submit=600.0 * n,
+                seconds=seconds,
+                limit=None,
+                gpus=1,
+                may_try=may_try,
+            )
+            for user, seconds in (("ann", 8 * HOUR), ("bob", 60.0))
+            for n in range(1, 20)
+        )
+
+    def verdict_of_bob(jobs: tuple[PastJob, ...]) -> str:
+        then, now = {"lane.fraction": "0"}, {"lane.fraction": "0.25"}
+        result = answer(make_question(now, then=then, jobs=jobs))
+        (bob,) = (row for row in result["users"] if row["user"] == "bob")
+        return str(bob["wait_h"]["verdict"])
+
+    assert verdict_of_bob(short(may_try=True)) == "lower"
+    assert verdict_of_bob(short(may_try=False)) != "lower"

@@ -17,7 +17,7 @@ from dorabatch.fairshare.decide import (
 from dorabatch.fairshare.lane import LaneRule, Trial, next_trials
 from dorabatch.fairshare.pool import Pool, Where
 
-RULE = LaneRule(part_ppm=100_000, express_seconds_max=0.0)
+RULE = LaneRule(part_ppm=100_000, express_seconds_max=0.0, on_idle=True)
 
 
 def make_work(sizes, planned, *, users=None, may_try=True):
@@ -85,6 +85,13 @@ def test_a_trial_is_promoted_in_place_or_stopped_when_its_time_is_over():
     ]
     assert end_trials([2], pool) == [(Move.TRIAL_OVER, 2)]
     assert pool.lane_free == 1
+
+
+def test_idle_gpus_hold_no_trials_unless_the_rule_says_so():
+    work = make_work([4, 4], [10**6] * 2, users=[0, 1])
+    rule = LaneRule(part_ppm=100_000, express_seconds_max=0.0)
+    pool = Pool(capacity=10, lane_size=1)
+    assert trial_pass(np.array([0, 1]), work, pool, rule, now=0.0) == []
 
 
 def test_trials_on_idle_gpus_give_way_the_latest_first():
