@@ -16,6 +16,10 @@ UNIT = 0.02
 OPENING = 0.4
 """What it costs, in steps, to start an empty node."""
 
+LEFT_FREE = 12.0
+"""What it costs, in steps, to take from a node that is all free, not one nearly full:
+nodes are used up one after another, so that whole ones come free as work ends."""
+
 FRESH = 0.05
 """What it costs, in GPUs, to open another GPU for a share."""
 
@@ -96,6 +100,7 @@ class Planned:
         total = state.ground.total[bins, 0]
         untouched = state.free[bins] == total
         steps = steps + OPENING * (untouched & (count < total))
+        steps = steps + LEFT_FREE * (state.free[bins] - taken) / np.maximum(total, 1)
         # What needs more than half a node goes to the kept ones, all else elsewhere.
         toll = np.where(2 * count > total, -KEPT, KEPT)
         kept = self.outlook.kept[bins] & untouched
