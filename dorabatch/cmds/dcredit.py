@@ -119,12 +119,14 @@ def check(as_json: bool) -> None:
     """Print what the daemon found; a long ledger takes as long as it takes."""
     pieces = send("GET", f"{CREDITS}/check", seconds_max=None).body()
     found = load("progress").follow("dcredit", pieces, _read_so_far)
+    faults = found["result"]["faults"]
     if as_json:
         say(render_json(found["result"]))
-    elif found["result"]["faults"]:
-        raise ConflictError(f"the ledger is not sound:\n{found['text']}")
-    else:
+    elif not faults:
         say(str(found["text"]).rstrip())
+    if faults:
+        told = f" {len(faults)} in the output" if as_json else f"\n{found['text']}"
+        raise ConflictError(f"the ledger is not sound:{told}")
 
 
 @dcredit.command(

@@ -63,7 +63,11 @@ def test_a_script_sees_the_result_only(serve):
 
 def test_faults_are_told_and_end_with_3(serve):
     body = {"result": {"entries": 2, "faults": ["entry 2: x"]}, "text": "entry 2: x\n"}
-    serve(answer_of(json.dumps(body).encode() + b"\n"))
+    answer = answer_of(json.dumps(body).encode() + b"\n")
+    serve(answer, answer)
     done = check()
     assert done.returncode == 3
     assert b"dcredit: the ledger is not sound:\nentry 2: x" in done.stderr
+    done = check("--json")
+    assert (done.returncode, json.loads(done.stdout)) == (3, body["result"])
+    assert b"the ledger is not sound: 1 in the output" in done.stderr
