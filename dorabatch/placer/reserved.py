@@ -201,7 +201,11 @@ class _Repair:
             stays = ~np.isin(left, members)
             stays &= (why != reason) | bool(made) | (not can_be_kept)
             left, why = left[stays], why[stays]
-        return promises, self._offender(promises, placements, rows)
+        offender = self._offender(promises, placements, rows)
+        if offender is not None:
+            # A gang is planned anew from its first member on.
+            offender = self._members(offender)[0]
+        return promises, offender
 
     def _best(
         self, members: list[int], ahead: Ends | None, promises: list[Promise]
