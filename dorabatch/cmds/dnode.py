@@ -200,9 +200,9 @@ def probe(names: tuple[str, ...]) -> int:
         ("For a script", "dnode defrag --dry-run --json"),
     ),
     notes=(
-        "Restartable are containers with restartPolicy Always. The queue moves nothing"
-        " by itself: to follow the advice, cordon the node and cancel or restart what"
-        " is listed."
+        "Restartable is what was sent with dsub --restartable, and by default what has"
+        " restartPolicy Always. The queue moves nothing by itself: to follow the"
+        " advice, cordon the node and cancel or restart what is listed."
     ),
 )
 @click.option("--dry-run", is_flag=True, help="Only say it; needed.")

@@ -75,15 +75,14 @@ def _waiting(services: Services, snapshot: Snapshot) -> IntArray:
 def is_movable(services: Services, container: Container) -> bool:
     """Whether a container may be stopped here and started elsewhere.
 
-    It runs, starts again after every end (restartPolicy: Always), and has no part of
-    a GPU that others share.
+    It runs, may be begun anew (`restartable`), and has no part of a GPU that others
+    share.
     """
     hold = container.hold
     if container.state is not State.RUNNING or hold is None:
         return False
     workload = services.board.workloads[container.workload_id]
-    is_restartable = spec_of(workload).config.restart_policy == "Always"
-    return is_restartable and hold.gpu_milli == WHOLE_GPU_MILLI
+    return spec_of(workload).restartable and hold.gpu_milli == WHOLE_GPU_MILLI
 
 
 def _movable(services: Services, snapshot: Snapshot, here: IntArray) -> _Movable:
@@ -184,8 +183,8 @@ def defrag_text(rows: list[Row]) -> str:
     """The advice for people; nothing was done."""
     if not rows:
         return (
-            "nothing to gain: no restartable container (restartPolicy Always) can make "
-            "room by moving\n"
+            "nothing to gain: no container that may be started anew (dsub "
+            "--restartable) can make room by moving\n"
         )
     lines: list[tuple[str, ...]] = [
         (str(number), move["name"], str(move["id"]), move["from"], move["to"])

@@ -248,8 +248,9 @@ class State:
 
     def fits_on(self, index: int, bin_: int) -> bool:
         """Whether class `index` fits on a bin, if need be with its sisters' GPUs."""
-        alone = bool(self.fits(index, np.array([bin_]))[0])
-        return alone or bool(self.fits_mixed(index)[bin_])
+        if self.fits(index, np.array([bin_]))[0]:
+            return True
+        return bin_ in self.ground.sisters and bool(self.fits_mixed(index)[bin_])
 
     def fits_mixed(self, index: int) -> BoolArray:
         """fits[bin]: whether GPUs of all accepted models on its node will do."""

@@ -13,9 +13,6 @@ from dorabatch.placer.outlook import Outlook
 UNIT = 0.02
 """Waste is compared in steps of this many GPUs; equal steps go to the first node."""
 
-OPENING = 0.4
-"""What it costs, in steps, to start an empty node."""
-
 LEFT_FREE = 12.0
 """What it costs, in steps, to take from a node that is all free, not one nearly full:
 nodes are used up one after another, so that whole ones come free as work ends."""
@@ -99,7 +96,6 @@ class Planned:
             return np.asarray(steps + BESIDE * (free > 0) + cpu_left * TIGHT)
         total = state.ground.total[bins, 0]
         untouched = state.free[bins] == total
-        steps = steps + OPENING * (untouched & (count < total))
         steps = steps + LEFT_FREE * (state.free[bins] - taken) / np.maximum(total, 1)
         # What needs more than half a node goes to the kept ones, all else elsewhere.
         toll = np.where(2 * count > total, -KEPT, KEPT)

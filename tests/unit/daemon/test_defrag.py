@@ -59,6 +59,16 @@ def test_what_does_not_start_again_is_not_moved(parts):
     assert "nothing to gain" in defrag_text([])
 
 
+def test_a_service_that_must_not_be_stopped_stays_and_a_willing_job_moves(parts):
+    fleet(parts, "n1", "n2")
+    kept = {"restart": "Always", "restartable": False}
+    running(parts, "kept", "n2", ("GPU-0", "GPU-1"), **kept)
+    job = running(parts, "job", "n1", ("GPU-0",), restartable=True)
+    waiting(parts, "big", 4)
+    (gain,) = defrag_advice(parts.services)
+    assert [(move["id"], move["to"]) for move in gain["moves"]] == [(job, "n2")]
+
+
 def test_neither_shares_nor_what_is_starting_move(parts):
     fleet(parts, "n1", "n2")
     part = parts.submit(
