@@ -19,6 +19,7 @@ from dorabatch.daemon.services import Services
 from dorabatch.daemon.shares.claim_book import ClaimBook
 from dorabatch.daemon.wish import claim_of_spec, demand_of_spec
 from dorabatch.fairshare.meter import Item, span_cost
+from dorabatch.queue.columns import number_of
 from dorabatch.queue.demand import PendingArrays
 from dorabatch.queue.pending import PendingQueue
 from dorabatch.queue.records import Container, ContainerId, WorkloadId
@@ -26,6 +27,12 @@ from dorabatch.queue.states import State
 from dorabatch.resources.workload import Workload, WorkloadSpec
 from dorabatch.units import MICROSECONDS_PER_HOUR, credits_number, microseconds_of
 
+_LISTS = {
+    "selector": "selectors",
+    "restriction": "restrictions",
+    "claim": "claims",
+}
+"""Columns that hold numbers, and the lists that those point into."""
 _ID = 2**62
 """An id that no workload has; on a tie the newest goes last."""
 _SECOND_US = 1_000_000
@@ -203,23 +210,17 @@ def _own(spec: WorkloadSpec, user: str, workspace: str, now: datetime) -> Pendin
 
 
 def _joined(one: PendingArrays, more: PendingArrays) -> PendingArrays:
-    """Both queues as one; numbers of the second point behind those of the first."""
-    shifts = {
-        "selector": len(one.selectors),
-        "restriction": len(one.restrictions),
-        "claim": len(one.claims),
-    }
-    columns = {
-        name: np.concatenate(
-            [getattr(one, name), getattr(more, name) + shifts.get(name, 0)]
-        )
-        for name in PendingArrays.__slots__
-        if name not in ("selectors", "restrictions", "claims")
-    }
-    return replace(
-        one,
-        **columns,
-        selectors=one.selectors + more.selectors,
-        restrictions=one.restrictions + more.restrictions,
-        claims=one.claims + more.claims,
-    )
+    """Both queues as one; what both have in a list keeps its one number."""
+    lists: dict[str, Any] = {}
+    columns: dict[str, Any] = {}
+    for name in PendingArrays.__slots__:
+        if name not in _LISTS.values():
+            added = getattr(more, name)
+            if name in _LISTS:
+                listed = _LISTS[name]
+                numbers = {item: at for at, item in enumerate(getattr(one, listed))}
+                new = [number_of(numbers, item) for item in getattr(more, listed)]
+                added = np.array(new, dtype=np.int64)[added]
+                lists[listed] = tuple(numbers)
+            columns[name] = np.concatenate([getattr(one, name), added])
+    return replace(one, **columns, **lists)

@@ -100,6 +100,14 @@ def test_the_turn_and_the_start_are_those_of_a_submission(priced: Parts) -> None
     assert len(before) == 1
 
 
+def test_what_is_like_a_waiting_one_has_its_turn_behind_it(priced: Parts) -> None:
+    options = {"gpus": "2", "gpu_models": [V100]}
+    priced.submit("w", options=options)
+    priced.submit("small", options={"gpus": "1"})
+    asked = ask(priced, **options)
+    assert (asked["rank"], asked["waiting"]) == (3, 3)
+
+
 def test_nothing_is_stored(priced: Parts) -> None:
     ask(priced)
     services = priced.services
