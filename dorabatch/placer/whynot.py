@@ -247,7 +247,7 @@ def _gpus_sentence(
     usable: IntArray = gpus_usable(classes, index, room)
     best = int(np.argmax(np.where(left, usable, -1)))
     owners = int(np.count_nonzero(left))
-    has = "has that model" if owners == 1 else "have that model"
+    has = "has such GPUs" if owners == 1 else "have such GPUs"
     if classes.gpu_milli[index] < WHOLE_GPU_MILLI:
         return (
             f"needs {ask}; {owners} of {len(cluster)} nodes {has}, none has that "

@@ -12,11 +12,11 @@ from dorabatch.daemon.report.text import (
     number_text,
     period_text,
 )
-from dorabatch.fairshare.sheet import Chart, Report, Sheet
+from dorabatch.fairshare.sheet import Chart, Column, Report, Sheet
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1c2733; margin: 2rem auto;
-  max-width: 62rem; padding: 0 1rem; }
+  max-width: 76rem; padding: 0 1rem; }
 h1 { font-size: 1.5rem; margin: 0; }
 h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
 .period { color: #5b6b7b; margin: .2rem 0 1rem; }
@@ -25,6 +25,7 @@ table { border-collapse: collapse; font-size: 13px; }
 th, td { padding: .3rem .7rem; text-align: left; white-space: nowrap;
   border-bottom: 1px solid #e3e8ee; }
 th { color: #5b6b7b; font-weight: 600; border-bottom: 2px solid #c5cfda; }
+td.long { white-space: normal; min-width: 20rem; overflow-wrap: anywhere; }
 .n { text-align: right; font-variant-numeric: tabular-nums; }
 .note { background: #f2f5f8; padding: .6rem .9rem; border-left: 3px solid #2a6f97;
   overflow-wrap: anywhere; }
@@ -34,6 +35,8 @@ svg text { font: 12px system-ui, sans-serif; fill: #1c2733; }
 _LABEL_WIDTH, _BAR_WIDTH, _VALUE_WIDTH = 200, 440, 130
 _ROW, _BAR = 24, 16
 _LABEL_LETTERS_MAX = 28
+_LINE_LETTERS_MAX = 40
+"""A longer text is broken into lines; all else stays on one."""
 
 
 def render_page(report: Report, zone: tzinfo) -> str:
@@ -55,24 +58,40 @@ def render_page(report: Report, zone: tzinfo) -> str:
 def _sheet(sheet: Sheet, zone: tzinfo) -> str:
     if not sheet.rows:
         return f"<h2>{escape(sheet.title)}</h2><p>Nothing in this period.</p>"
-    marks = [' class="n"' if is_number(column) else "" for column in sheet.columns]
     heads = "".join(
-        f"<th{mark}>{escape(_heading(column.head))}</th>"
-        for column, mark in zip(sheet.columns, marks, strict=True)
+        f"<th{_mark(column)}>{escape(_heading(column.head))}</th>"
+        for column in sheet.columns
     )
     lines = "\n".join(
         "<tr>"
         + "".join(
-            f"<td{mark}>{escape(cell_text(cell, column, zone))}</td>"
-            for cell, column, mark in zip(row, sheet.columns, marks, strict=True)
+            f"<td{_mark(column, text)}>{escape(text)}</td>"
+            for column, text in zip(sheet.columns, texts, strict=True)
         )
         + "</tr>"
-        for row in sheet.rows
+        for texts in _texts(sheet, zone)
     )
     return (
         f'<h2>{escape(sheet.title)}</h2><div class="wide"><table>'
         f"<thead><tr>{heads}</tr></thead><tbody>\n{lines}\n</tbody></table></div>"
     )
+
+
+def _texts(sheet: Sheet, zone: tzinfo) -> list[list[str]]:
+    return [
+        [
+            cell_text(cell, column, zone)
+            for cell, column in zip(row, sheet.columns, strict=True)
+        ]
+        for row in sheet.rows
+    ]
+
+
+def _mark(column: Column, text: str = "") -> str:
+    """The class of a cell."""
+    if is_number(column):
+        return ' class="n"'
+    return ' class="long"' if len(text) > _LINE_LETTERS_MAX else ""
 
 
 def _heading(head: str) -> str:

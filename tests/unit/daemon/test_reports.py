@@ -399,6 +399,13 @@ def test_a_page_escapes_what_users_wrote(site: Site) -> None:
     assert evil not in page and "&lt;script&gt;" in page
 
 
+def test_a_page_breaks_long_texts_only(site: Site) -> None:
+    reports = Reports(site.parts.services)
+    report = reports.make(ask(site, "audit"))
+    page = render(report, "html", reports.rule.zone).decode()
+    assert '<td class="long">made; ' in page and "<td>User</td>" in page
+
+
 def test_each_user_is_mailed_their_statement_once(site: Site, sink: MailSink) -> None:
     services = site.parts.services
     reports = Reports(services)

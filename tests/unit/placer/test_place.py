@@ -110,7 +110,7 @@ def test_sentence_for_busy_now():
     assert explanation.counts == {"GpuModel": 1, "Gpus": 1}
     assert not explanation.never
     assert explanation.sentence == (
-        "needs 2 x V100; 1 of 2 nodes has that model, none has 2 free now "
+        "needs 2 x V100; 1 of 2 nodes has such GPUs, none has 2 free now "
         "(best: n1 with 1 free)"
     )
 
