@@ -30,10 +30,10 @@ from unittest.mock import patch
 from dorabatch import log
 from dorabatch.config import NodeSettings as NodePatience
 from dorabatch.config import Settings
-from dorabatch.daemon import cycle
-from dorabatch.daemon.fleet import NodeSettings
+from dorabatch.daemon import cycle, decision, look
 from dorabatch.daemon.keeper import Keepers
 from dorabatch.daemon.main import compose
+from dorabatch.daemon.node_view import NodeSettings
 from dorabatch.daemon.services import Services
 from dorabatch.db import Tx
 from dorabatch.node.facts import GpuFacts, NodeFacts
@@ -56,12 +56,12 @@ MODELS = {
 
 GPUS_ASKED = (0, 1, 1, 1, 1, 2, 4, 8)
 STAGES = {
-    "snapshot": "take_snapshot",
-    "order": "_gate",
-    "ends": "_times",
-    "place": "place_reserved",
-    "explain": "choices",
-    "commit": "_commit",
+    "snapshot": (look, "take_snapshot"),
+    "order": (look, "_gate"),
+    "ends": (look, "_times"),
+    "place": (decision, "place_reserved"),
+    "explain": (cycle, "choices"),
+    "commit": (cycle, "_commit"),
 }
 _TURNOVER = 0.01
 _APART = timedelta(seconds=10)
@@ -197,9 +197,9 @@ def timed_cycle(services: Services, keepers: Keepers) -> dict[str, float]:
     """Milliseconds of one cycle and of its stages."""
     spent: dict[str, float] = {}
     with ExitStack() as stack:
-        for stage, name in STAGES.items():
-            wrapped = _timed(stage, getattr(cycle, name), spent)
-            stack.enter_context(patch.object(cycle, name, wrapped))
+        for stage, (module, name) in STAGES.items():
+            wrapped = _timed(stage, getattr(module, name), spent)
+            stack.enter_context(patch.object(module, name, wrapped))
         began, cpu = time.perf_counter(), time.process_time()
         result = cycle.run_cycle(services, keepers)
         whole, cpu = time.perf_counter() - began, time.process_time() - cpu

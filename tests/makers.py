@@ -10,7 +10,8 @@ from typing import Any
 from dorabatch.config import CreditSettings
 from dorabatch.daemon.billing.charging import Asks, Billing
 from dorabatch.daemon.billing.desk import CreditDesk
-from dorabatch.daemon.fleet import Fleet, NodeSettings, NodeState, NodeView
+from dorabatch.daemon.fleet import Fleet
+from dorabatch.daemon.node_view import NodeSettings, NodeState, NodeView
 from dorabatch.daemon.people import People
 from dorabatch.daemon.wish import demand_of, seconds_max
 from dorabatch.node.facts import GpuFacts, NodeFacts

@@ -11,9 +11,10 @@ from datetime import datetime
 from dorabatch.daemon.billing.charging import Billing, Placing
 from dorabatch.daemon.billing.desk import run_name
 from dorabatch.daemon.choice_words import EVENT_KIND, choice_text
-from dorabatch.daemon.fleet import NodeView
+from dorabatch.daemon.devices import FreeDevices
 from dorabatch.daemon.holding import amounts
-from dorabatch.daemon.snapshot import FreeDevices, Snapshot
+from dorabatch.daemon.node_view import NodeView
+from dorabatch.daemon.snapshot import Snapshot
 from dorabatch.db import Tx
 from dorabatch.errors import LeaseLost
 from dorabatch.placer.arrays import Placement, Plan

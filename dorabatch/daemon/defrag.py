@@ -9,16 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from dorabatch.daemon.capture import held_ports, restricts, take_snapshot
 from dorabatch.daemon.ends import take_times
 from dorabatch.daemon.rows import lay_out
 from dorabatch.daemon.services import Services
-from dorabatch.daemon.snapshot import (
-    Snapshot,
-    accepts_table,
-    held_ports,
-    restricts,
-    take_snapshot,
-)
+from dorabatch.daemon.snapshot import Snapshot, accepts_table
 from dorabatch.daemon.wish import spec_of
 from dorabatch.placer.arrays import ClusterArrays, Mask, RequestArrays
 from dorabatch.placer.defrag import WAITING_MAX, Gain, advise

@@ -3,7 +3,7 @@
 Pure arithmetic on a node's facts; decides no place.
 """
 
-from dorabatch.daemon.fleet import NodeView
+from dorabatch.daemon.node_view import NodeView
 from dorabatch.placer.arrays import SHARE
 from dorabatch.queue.demand import Demand
 

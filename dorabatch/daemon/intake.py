@@ -16,11 +16,12 @@ from dorabatch.daemon.admission import (
     check_site_bounds,
     check_turn,
 )
+from dorabatch.daemon.capture import cluster_arrays, restricts
 from dorabatch.daemon.catalog import StoredObject
-from dorabatch.daemon.fleet import NodeView
+from dorabatch.daemon.node_view import NodeView
 from dorabatch.daemon.rights import Caller, check_workspace
 from dorabatch.daemon.services import Services
-from dorabatch.daemon.snapshot import accepts_table, cluster_arrays, restricts
+from dorabatch.daemon.snapshot import accepts_table
 from dorabatch.daemon.specs import remember_spec
 from dorabatch.daemon.wish import demand_of_spec
 from dorabatch.errors import Refused, UserError

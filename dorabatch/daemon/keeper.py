@@ -13,8 +13,8 @@ from datetime import datetime
 from dorabatch import log
 from dorabatch.daemon.catalog import save_facts
 from dorabatch.daemon.facts_json import facts_to_json
-from dorabatch.daemon.fleet import NodeState
 from dorabatch.daemon.launcher import Launcher
+from dorabatch.daemon.node_view import NodeState
 from dorabatch.daemon.reconcile import Correction, Duty, orphans, reconcile
 from dorabatch.daemon.services import Services
 from dorabatch.daemon.wish import docker_name

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from dorabatch.daemon.books import LastPlan
 from dorabatch.daemon.rows import (
     WORKLOAD_CELLS,
     WORKLOAD_COLUMNS,
@@ -17,7 +18,6 @@ from dorabatch.daemon.rows import (
     run_seconds,
     workload_row,
 )
-from dorabatch.daemon.services import LastPlan
 from dorabatch.daemon.summary import summarize_containers, waiting_reason
 from dorabatch.queue.records import Container, Workload, WorkloadId
 from dorabatch.queue.states import State

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from dorabatch.daemon.fleet import NodeState, NodeView
+from dorabatch.daemon.node_view import NodeState, NodeView
 from dorabatch.placer.arrays import BoolArray, ClusterArrays
 
 MILLI = 1000

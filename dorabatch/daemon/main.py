@@ -22,8 +22,9 @@ from dorabatch.clock import Clock, SystemClock
 from dorabatch.config import Settings, read_settings
 from dorabatch.daemon.billing.charging import Asks, Billing
 from dorabatch.daemon.billing.desk import CreditDesk
-from dorabatch.daemon.fleet import Fleet, NodeSettings
+from dorabatch.daemon.fleet import Fleet
 from dorabatch.daemon.mail.notices import Notifier
+from dorabatch.daemon.node_view import NodeSettings
 from dorabatch.daemon.outbox import Mail, Outbox
 from dorabatch.daemon.people import People
 from dorabatch.daemon.schema import migrate, require_current

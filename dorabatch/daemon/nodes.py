@@ -16,8 +16,8 @@ from dorabatch.daemon.catalog import (
     save_object,
 )
 from dorabatch.daemon.facts_json import facts_from_json
-from dorabatch.daemon.fleet import NodeSettings, NodeState
 from dorabatch.daemon.keeper import Keepers
+from dorabatch.daemon.node_view import NodeSettings, NodeState
 from dorabatch.daemon.rights import Caller
 from dorabatch.daemon.services import Services
 from dorabatch.db import Tx

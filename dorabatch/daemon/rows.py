@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from dorabatch.daemon.fleet import NodeView
-from dorabatch.daemon.services import LastPlan, Services
+from dorabatch.daemon.books import LastPlan
+from dorabatch.daemon.node_view import NodeView
+from dorabatch.daemon.services import Services
 from dorabatch.daemon.summary import (
     Summary,
     reason_of,

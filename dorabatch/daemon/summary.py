@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from dorabatch.daemon.services import LastPlan, Services
+from dorabatch.daemon.books import LastPlan
+from dorabatch.daemon.services import Services
 from dorabatch.errors import NotFound
 from dorabatch.queue import store
 from dorabatch.queue.board import Board

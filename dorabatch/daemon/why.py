@@ -8,19 +8,20 @@ from typing import Any
 
 import numpy as np
 
+from dorabatch.daemon.books import LastPlan
+from dorabatch.daemon.capture import take_snapshot
 from dorabatch.daemon.choice_words import (
     EVENT_KIND,
     choice_sentence,
     choice_table,
     read_choice,
 )
-from dorabatch.daemon.fleet import NodeView
 from dorabatch.daemon.lane.picks import LANE
+from dorabatch.daemon.node_view import NodeView
 from dorabatch.daemon.order.forecasts import start_lines
 from dorabatch.daemon.order.turns import turn_lines
 from dorabatch.daemon.rows import lay_out
-from dorabatch.daemon.services import LastPlan, Services
-from dorabatch.daemon.snapshot import take_snapshot
+from dorabatch.daemon.services import Services
 from dorabatch.daemon.summary import (
     containers_of,
     summarize_containers,

@@ -1,4 +1,4 @@
-"""What waiting containers ask for: one demand as a value, many as arrays.
+"""What waits and what is held: one demand as a value, many as arrays.
 
 Values only; decides nothing and reads no clock.
 """
@@ -86,6 +86,37 @@ class PendingArrays:
     trial_stops: IntArray
     selectors: tuple[tuple[str, ...] | None, ...]
     restrictions: tuple[Restriction, ...]
+    claims: tuple[Claim, ...]
+
+    def __len__(self) -> int:
+        return len(self.key)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldArrays:
+    """Copies of the columns, one row a container that holds something.
+
+    `node` indexes `nodes`, `models` indexes `model_sets` (one name a GPU), `device`
+    indexes `devices`: the shared GPU's uuid, 0 where whole GPUs or none are held.
+    `claim` indexes `claims`. `started_us` is 0 before the start, `trial_us` how long
+    it may run on trial, 0 for ordinary runs.
+    """
+
+    key: IntArray
+    group: IntArray
+    node: IntArray
+    models: IntArray
+    device: IntArray
+    gpu_milli: IntArray
+    cpu_milli: IntArray
+    memory_mib: IntArray
+    started_us: IntArray
+    claim: IntArray
+    stopping: IntArray
+    trial_us: IntArray
+    nodes: tuple[str, ...]
+    model_sets: tuple[tuple[str, ...], ...]
+    devices: tuple[str, ...]
     claims: tuple[Claim, ...]
 
     def __len__(self) -> int:

@@ -5,10 +5,9 @@ that runs. Decides nothing.
 """
 
 import threading
-from dataclasses import dataclass
 
 from dorabatch.queue.columns import Columns, number_of
-from dorabatch.queue.demand import Claim, IntArray
+from dorabatch.queue.demand import Claim, HeldArrays
 from dorabatch.queue.records import WHOLE_GPU_MILLI, Container, ContainerId
 from dorabatch.queue.states import State
 from dorabatch.units import microseconds_of
@@ -28,37 +27,6 @@ _COLUMNS = (
     "stopping",
     "trial_us",
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeldArrays:
-    """Copies of the columns, one row a container that holds something.
-
-    `node` indexes `nodes`, `models` indexes `model_sets` (one name a GPU), `device`
-    indexes `devices`: the shared GPU's uuid, 0 where whole GPUs or none are held.
-    `claim` indexes `claims`. `started_us` is 0 before the start, `trial_us` how long
-    it may run on trial, 0 for ordinary runs.
-    """
-
-    key: IntArray
-    group: IntArray
-    node: IntArray
-    models: IntArray
-    device: IntArray
-    gpu_milli: IntArray
-    cpu_milli: IntArray
-    memory_mib: IntArray
-    started_us: IntArray
-    claim: IntArray
-    stopping: IntArray
-    trial_us: IntArray
-    nodes: tuple[str, ...]
-    model_sets: tuple[tuple[str, ...], ...]
-    devices: tuple[str, ...]
-    claims: tuple[Claim, ...]
-
-    def __len__(self) -> int:
-        return len(self.key)
 
 
 class HeldTable:

@@ -22,7 +22,7 @@ from dorabatch.daemon.api import (
     workloads,
 )
 from dorabatch.daemon.api.context import Context, Handler, guarded, json_answer
-from dorabatch.daemon.fleet import NodeState
+from dorabatch.daemon.node_view import NodeState
 from dorabatch.daemon.server import caller_of
 from dorabatch.queue.states import State
 

@@ -11,7 +11,8 @@ from datetime import datetime
 
 from dorabatch.daemon.billing.desk import CreditDesk, RunClosed, run_name
 from dorabatch.daemon.billing.quote import accepted_items, hold_items
-from dorabatch.daemon.fleet import Fleet, NodeState
+from dorabatch.daemon.fleet import Fleet
+from dorabatch.daemon.node_view import NodeState
 from dorabatch.db import Tx
 from dorabatch.fairshare import ledger, terms
 from dorabatch.fairshare.book import Allocation, Book, Outcome, Posting

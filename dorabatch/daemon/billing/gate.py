@@ -4,31 +4,18 @@ Looks at limited users only, in memory: the placement itself checks again, with 
 its transaction reads. Changes nothing.
 """
 
-from dataclasses import dataclass, field
 from datetime import datetime
 
 import numpy as np
 
 from dorabatch.daemon.billing.charging import Billing
 from dorabatch.daemon.billing.desk import CreditDesk
+from dorabatch.daemon.gate import Gate
 from dorabatch.fairshare.standing import SCAVENGER
 from dorabatch.queue.board import Board
 from dorabatch.queue.demand import IntArray, PendingArrays
 from dorabatch.queue.records import WorkloadId
 from dorabatch.units import microseconds_of
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gate:
-    """The rows that may be placed, paid ones before free ones, and who waits why.
-
-    The first `paid` rows are charged, the others would run free; `held[container]` is
-    a sentence.
-    """
-
-    order: IntArray
-    paid: int
-    held: dict[int, str] = field(default_factory=dict)
 
 
 def credit_gate(

@@ -6,8 +6,8 @@ Translates holds and demands into what prices speak of; decides no price itself.
 from collections import Counter
 from collections.abc import Sequence
 
-from dorabatch.daemon.fleet import NodeView
 from dorabatch.daemon.holding import amounts
+from dorabatch.daemon.node_view import NodeView
 from dorabatch.fairshare.meter import Item
 from dorabatch.fairshare.price import PriceBook
 from dorabatch.queue.demand import Demand

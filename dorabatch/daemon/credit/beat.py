@@ -16,7 +16,7 @@ from dorabatch.daemon.billing.week import (
     missing_weeks,
     open_weeks,
 )
-from dorabatch.daemon.fleet import NodeState
+from dorabatch.daemon.node_view import NodeState
 from dorabatch.daemon.services import Services
 from dorabatch.daemon.settle import stop_to_requeue
 from dorabatch.daemon.steps import Step

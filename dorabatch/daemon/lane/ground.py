@@ -1,24 +1,23 @@
 """What one cycle knows when it decides on the lane: GPUs counted, trials, the queue.
 
-Counts over the nodes that are in use, a node's row where it matters. Reads only.
+Values only; `lane.count` counts them.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from dorabatch.daemon.billing.gate import Gate
-from dorabatch.daemon.services import Services
+from dorabatch.daemon.gate import Gate
 from dorabatch.daemon.snapshot import Snapshot
 from dorabatch.fairshare.lane import FloatArray, LaneRule
 from dorabatch.placer.arrays import UNKNOWN_US, BoolArray, IntArray, RequestArrays
 from dorabatch.placer.reserved import Times
-from dorabatch.queue.records import Container, ContainerId
+from dorabatch.queue.records import Container
 from dorabatch.queue.states import LIVE
 from dorabatch.units import microseconds_of
 
 SECOND_US = 1_000_000
-_NOT_USED = -1
+NOT_USED = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +37,7 @@ class OnTrial:
     @property
     def is_counted(self) -> bool:
         """Whether it is on a node in use."""
-        return self.node != _NOT_USED
+        return self.node != NOT_USED
 
     def ran(self, now_us: int) -> float:
         """Seconds since its start."""
@@ -91,8 +90,9 @@ class Lane:
 class Scene:
     """The cycle around the lane.
 
-    turn[row] is the place in the queue of what waits (the snapshot's pending rows)
-    and, behind those, of the trials.
+    `requests` are the gate's rows. turn[row] is the place in the queue of what waits
+    (the snapshot's pending rows) and, behind those, of the trials. `is_free[held]`:
+    it runs free because credit is used up.
     """
 
     lane: Lane
@@ -101,6 +101,7 @@ class Scene:
     gate: Gate
     times: Times
     turn: IntArray
+    is_free: BoolArray
 
     @property
     def now_us(self) -> int:
@@ -110,29 +111,7 @@ class Scene:
     def planned(self, rows: IntArray) -> FloatArray:
         """Seconds that requests are planned to run; math.inf: nobody knows."""
         ends = self.times.planned_end_us[rows]
-        return _seconds(np.where(ends < UNKNOWN_US, ends - self.now_us, UNKNOWN_US))
-
-
-def take_lane(services: Services, snapshot: Snapshot, is_free: BoolArray) -> Lane:
-    """Count what holds GPUs; `is_free[held]` runs free."""
-    cluster, held = snapshot.cluster, snapshot.held
-    usable = cluster.ready & cluster.enabled & cluster.allows_gpu
-    is_used = snapshot.held_node >= 0
-    is_used[is_used] = usable[snapshot.held_node[is_used]]
-    lengths = np.array([len(names) for names in held.model_sets], dtype=np.int64)
-    gpus = np.where(is_used & (held.device == 0), lengths[held.models], 0)
-    total = int(cluster.gpus_total[usable].sum())
-    on_trial = held.trial_us > 0
-    trial_gpus = int(gpus[on_trial].sum())
-    return Lane(
-        rule=services.policy.settings.lane,
-        capacity=total,
-        used=total - int(cluster.gpus_free[usable].sum()) - trial_gpus,
-        free_used=int(gpus[is_free & ~on_trial].sum()),
-        on_trial=trial_gpus,
-        trials=_trials(services, snapshot, gpus, is_used),
-        gpus=gpus,
-    )
+        return seconds_of(np.where(ends < UNKNOWN_US, ends - self.now_us, UNKNOWN_US))
 
 
 def is_live_trial(container: Container | None) -> bool:
@@ -144,31 +123,5 @@ def is_live_trial(container: Container | None) -> bool:
     )
 
 
-def _seconds(span_us: IntArray) -> FloatArray:
+def seconds_of(span_us: IntArray) -> FloatArray:
     return np.where(span_us < UNKNOWN_US, span_us / SECOND_US, np.inf)
-
-
-def _trials(
-    services: Services, snapshot: Snapshot, gpus: IntArray, is_used: BoolArray
-) -> tuple[OnTrial, ...]:
-    held, known = snapshot.held, services.board.containers
-    rows = np.flatnonzero((held.trial_us > 0) & (held.stopping == 0))
-    if len(rows) == 0:
-        return ()
-    claims = services.held_claims.columns(held.claims)
-    planned = _seconds(claims.planned_us[held.claim])
-    found = []
-    for row in rows.tolist():
-        container = known.get(ContainerId(int(held.key[row])))
-        # It may have changed since the snapshot was taken.
-        if container is not None and is_live_trial(container):
-            node = int(snapshot.held_node[row]) if is_used[row] else _NOT_USED
-            one = OnTrial(
-                container=container,
-                user=held.claims[held.claim[row]].user,
-                node=node,
-                gpus=int(gpus[row]),
-                planned=float(planned[row]),
-            )
-            found.append(one)
-    return tuple(found)

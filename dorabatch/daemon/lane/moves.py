@@ -4,22 +4,16 @@ All of a cycle in one transaction that looks at each container again; what other
 decided meanwhile stands. Never starts a trial.
 """
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from datetime import datetime
-
-import numpy as np
 
 from dorabatch import log
 from dorabatch.daemon.keeper import Keepers
-from dorabatch.daemon.lane.ground import Scene, is_live_trial
-from dorabatch.daemon.lane.picks import Picks
+from dorabatch.daemon.lane.ground import OnTrial, is_live_trial
+from dorabatch.daemon.lane.stops import TrialStop
 from dorabatch.daemon.services import Services
 from dorabatch.daemon.settle import change_told, stop_trial
 from dorabatch.db import Tx
-from dorabatch.placer.arrays import Plan
-from dorabatch.placer.preempt import Running, choose_victims
-from dorabatch.placer.waiting import Waiting
 from dorabatch.queue import store
 from dorabatch.queue.records import Container, ContainerId
 from dorabatch.queue.states import State
@@ -31,24 +25,15 @@ _Move = Callable[[Tx, Container], Container]
 
 
 def move_trials(
-    services: Services, keepers: Keepers, scene: Scene, picks: Picks
+    services: Services,
+    keepers: Keepers,
+    stops: Sequence[TrialStop],
+    going_on: Sequence[OnTrial],
 ) -> None:
-    """Let the picked trials go on; stop those whose time is over, or that are in the
-    way of one that needs the lane's GPUs too."""
-    if not scene.lane.trials:
-        return
+    """Let trials go on as ordinary runs, and stop others."""
     now = services.clock.now()
-    moves: dict[ContainerId, _Move] = {}
-    for key, claimant in _in_the_way(scene, picks.plan).items():
-        reason = f"stopped for workload {claimant}, which needs the lane's GPUs too"
-        moves[key] = _stopping(f"{reason}; waits for its turn", False, now)
-    for one in scene.lane.trials:
-        if one.is_over(scene.now_us):
-            seconds = one.container.trial_seconds
-            reason = f"ran longer than its trial of {seconds} s; waits for its turn"
-            moves[one.container.container_id] = _stopping(reason, True, now)
-    for one in picks.trials:
-        moves[one.container.container_id] = _going_on(now)
+    moves = {one.key: _stopping(one, now) for one in stops}
+    moves |= {one.container.container_id: _going_on(now) for one in going_on}
     if not moves:
         return
     for container in services.writer.do(lambda tx: _write(tx, moves)):
@@ -69,9 +54,9 @@ def _write(tx: Tx, moves: dict[ContainerId, _Move]) -> list[Container]:
     return changed
 
 
-def _stopping(reason: str, has_outlived: bool, now: datetime) -> _Move:
+def _stopping(one: TrialStop, now: datetime) -> _Move:
     return lambda tx, container: stop_trial(
-        tx, container, reason=reason, has_outlived=has_outlived, now=now
+        tx, container, reason=one.reason, has_outlived=one.has_outlived, now=now
     )
 
 
@@ -79,29 +64,3 @@ def _going_on(now: datetime) -> _Move:
     return lambda tx, container: change_told(
         tx, container, promoted(container), kind="trial", text=GOES_ON, now=now
     )
-
-
-def _in_the_way(scene: Scene, plan: Plan) -> dict[ContainerId, int]:
-    """Trials to stop, each with the workload that is larger than the main part."""
-    requests, snapshot = scene.requests, scene.snapshot
-    large = requests.key[requests.gpu_count > scene.lane.main]
-    if len(large) == 0:
-        return {}
-    waiting = Waiting.of(plan.waiting)
-    waiting = waiting.take(np.isin(waiting.key, large))
-    held, here = snapshot.held, snapshot.held_node >= 0
-    running = Running(
-        key=held.key[here],
-        started_us=held.started_us[here],
-        is_free=held.trial_us[here] > 0,
-        is_leaving=held.stopping[here] == 1,
-        ends=scene.times.ends,
-    )
-    victims = choose_victims(
-        requests,
-        scene.gate.paid,
-        snapshot.cluster,
-        replace(plan, waiting=waiting),
-        running,
-    )
-    return {ContainerId(one.key): one.claimant for one in victims}

@@ -14,7 +14,7 @@ import numpy as np
 from sqlalchemy.exc import SQLAlchemyError
 
 from dorabatch import log
-from dorabatch.daemon.fleet import NodeState, NodeView
+from dorabatch.daemon.node_view import NodeState, NodeView
 from dorabatch.daemon.order.ranking import rank_pending
 from dorabatch.daemon.outlook import Outlook, Start
 from dorabatch.daemon.services import Services

@@ -1,6 +1,6 @@
 """The board's queue in order: gathers what each claim is worth and ranks the rows.
 
-The sums and the order are `fairshare.ranking`'s; writes nothing but who came back.
+The sums and the order are `fairshare.ranking`'s; writes nothing.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from datetime import datetime
 
 import numpy as np
 
-from dorabatch.daemon.services import Services
+from dorabatch.daemon.books import Books
 from dorabatch.daemon.shares.usage_book import Standings
 from dorabatch.fairshare.factor import FairTree, credit_factor, fair_tree
 from dorabatch.fairshare.ranking import (
@@ -27,8 +27,6 @@ from dorabatch.queue.demand import Claim, PendingArrays
 from dorabatch.queue.records import Container
 from dorabatch.units import microseconds_of
 
-MILLI = 1000
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranked:
@@ -45,7 +43,7 @@ class Ranked:
 
 
 def rank_pending(
-    services: Services,
+    books: Books,
     pending: PendingArrays,
     now: datetime,
     *,
@@ -55,11 +53,11 @@ def rank_pending(
 
     The rows of those are behind the rows of `pending`.
     """
-    standings = services.usage.standings(now)
+    standings = books.usage.standings(now)
     fair = fair_tree(standings.tree, whole_usage(standings.usage))
-    settings = services.policy.settings
-    rows, claims = _rows(services.board, pending, beside)
-    terms = claim_terms(services, claims, standings, fair, now)
+    settings = books.policy.settings
+    rows, claims = _rows(books.board, pending, beside)
+    terms = claim_terms(books, claims, standings, fair, now)
     formula = formula_of(settings)
     now_us = microseconds_of(now)
     return Ranked(
@@ -103,21 +101,21 @@ def formula_of(settings: PolicySettings) -> Formula:
 
 
 def claim_terms(
-    services: Services,
+    books: Books,
     claims: tuple[Claim, ...],
     standings: Standings,
     fair: FairTree,
     now: datetime,
 ) -> ClaimTerms:
     """What each claim is worth."""
-    columns = services.claims.columns(claims)
+    columns = books.claims.columns(claims)
     # Somebody whose first workload came this very moment has used nothing.
     factors = [
         1.0 if node is None else float(fair.factor[node])
         for node in map(standings.node.get, columns.users)
     ]
     fair_share = np.array(factors, dtype=np.float64)[columns.user]
-    credit, tier = credit_terms(services, columns.users, now)
+    credit, tier = credit_terms(books, columns.users, now)
     return ClaimTerms(
         fair_share=fair_share,
         credit=credit[columns.user],
@@ -130,13 +128,13 @@ def claim_terms(
 
 
 def credit_terms(
-    services: Services, users: Sequence[str], now: datetime
+    books: Books, users: Sequence[str], now: datetime
 ) -> tuple[np.ndarray, np.ndarray]:
     """(C, tier) of each user; who has no allocation is on pace and paid.
 
     Where nobody has one, credit counts nothing.
     """
-    desk, count = services.credits, len(users)
+    desk, count = books.credits, len(users)
     available, budget = np.full(count, 1.0), np.full(count, 2.0)
     time_left, tier = np.full(count, 0.5), np.zeros(count, dtype=np.int64)
     if not desk.has_limits:
@@ -148,21 +146,3 @@ def credit_terms(
             budget[at], time_left[at] = standing.budget, float(standing.time_left)
             tier[at] = standing.tier()
     return credit_factor(available, budget, time_left), tier
-
-
-def notice_returns(services: Services, now: datetime) -> None:
-    """Cap what those who came back are ahead by; once for each return."""
-    if not services.usage.has_news():
-        return
-    rate = capacity_rate(services, now)
-    services.writer.do(lambda tx: services.usage.join(tx, now, rate))
-
-
-def capacity_rate(services: Services, now: datetime) -> float:
-    """All GPUs of the zone in thousandths, each counted at its weight."""
-    return MILLI * sum(
-        services.usage.weight(gpu.model, now)
-        for view in services.fleet.views()
-        if view.facts is not None
-        for gpu in view.facts.gpus
-    )

@@ -9,7 +9,8 @@ from dorabatch.daemon.admission import (
     check_nodes_exist,
     check_site_bounds,
 )
-from dorabatch.daemon.snapshot import accepts_table, cluster_arrays
+from dorabatch.daemon.capture import cluster_arrays
+from dorabatch.daemon.snapshot import accepts_table
 from dorabatch.errors import Refused
 from dorabatch.placer.arrays import SHARE
 from dorabatch.queue.board import Board

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import pytest
 
+from dorabatch.daemon.capture import take_snapshot
 from dorabatch.daemon.commit import Committed, PlanCommitter, amounts
 from dorabatch.daemon.settle import end_containers
-from dorabatch.daemon.snapshot import Snapshot, take_snapshot
+from dorabatch.daemon.snapshot import Snapshot
 from dorabatch.placer.arrays import SHARE, Placement, Plan
 from dorabatch.queue import store
 from dorabatch.queue.states import Outcome, State

@@ -5,12 +5,13 @@ import pytest
 from dorabatch.config import Settings
 from dorabatch.daemon.admission import check_site_bounds
 from dorabatch.daemon.billing.quote import hold_items
+from dorabatch.daemon.capture import take_snapshot
 from dorabatch.daemon.cycle import run_cycle
+from dorabatch.daemon.devices import FreeDevices
 from dorabatch.daemon.ends import take_times
 from dorabatch.daemon.holding import amounts
 from dorabatch.daemon.main import compose
 from dorabatch.daemon.rows import NODE_CELLS, node_row
-from dorabatch.daemon.snapshot import FreeDevices, take_snapshot
 from dorabatch.daemon.wish import container_wish
 from dorabatch.errors import Refused
 from dorabatch.node.container_spec import job_env

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from dorabatch.daemon.books import LastPlan
 from dorabatch.daemon.kept_rows import KeptRows, make_listed
-from dorabatch.daemon.services import LastPlan
 from dorabatch.placer.arrays import Explanation, Plan
 from dorabatch.queue.states import Outcome, State
 from tests.makers import START, container, hold, later, workload

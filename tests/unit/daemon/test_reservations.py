@@ -5,13 +5,13 @@ from datetime import timedelta
 
 import numpy as np
 
+from dorabatch.daemon.capture import take_snapshot
 from dorabatch.daemon.cycle import run_cycle
 from dorabatch.daemon.ends import take_times
-from dorabatch.daemon.fleet import NodeState
 from dorabatch.daemon.known_nodes import KnownNodes
+from dorabatch.daemon.node_view import NodeState
 from dorabatch.daemon.plan_words import reserved_words, worded
 from dorabatch.daemon.shares.claim_book import ClaimBook
-from dorabatch.daemon.snapshot import take_snapshot
 from dorabatch.daemon.summary import waiting_reason
 from dorabatch.placer.arrays import UNKNOWN_US, Explanation, Plan, Reservation
 from dorabatch.queue import transitions as to

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from dorabatch.daemon.fleet import NodeState, NodeView
-from dorabatch.daemon.snapshot import (
-    FreeDevices,
-    accepts_table,
+from dorabatch.daemon.capture import (
     cluster_arrays,
     held_ports,
     restricts,
     take_snapshot,
 )
+from dorabatch.daemon.devices import FreeDevices
+from dorabatch.daemon.node_view import NodeState, NodeView
+from dorabatch.daemon.snapshot import accepts_table
 from dorabatch.queue.board import Board
 from dorabatch.queue.pending import Demand, Restriction
 from dorabatch.queue.records import Container, Workload

@@ -3,7 +3,7 @@
 from dorabatch.daemon.choice_words import choice_sentence, choice_table
 from dorabatch.daemon.cycle import run_cycle
 from dorabatch.daemon.describe import workload_record
-from dorabatch.daemon.fleet import NodeState
+from dorabatch.daemon.node_view import NodeState
 from dorabatch.daemon.why import why_record, why_text
 from dorabatch.queue import transitions as to
 from tests.makers import V100, facts, gpus, node_settings

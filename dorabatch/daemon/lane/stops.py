@@ -1,0 +1,69 @@
+"""Which trials are stopped: their time is over, or one that needs the lane too waits.
+
+Chooses only; `lane.moves` stops them.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dorabatch.daemon.lane.ground import Scene
+from dorabatch.daemon.lane.picks import Picks
+from dorabatch.placer.arrays import Plan
+from dorabatch.placer.preempt import Running, choose_victims
+from dorabatch.placer.waiting import Waiting
+from dorabatch.queue.records import ContainerId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialStop:
+    """A trial to stop and queue again; `has_outlived`: its time is over."""
+
+    key: ContainerId
+    reason: str
+    has_outlived: bool
+
+
+def trials_to_stop(scene: Scene, picks: Picks) -> tuple[TrialStop, ...]:
+    """Of those that the normal pass did not pick; an outlived time counts first."""
+    if not scene.lane.trials:
+        return ()
+    found: dict[ContainerId, TrialStop] = {}
+    for key, claimant in _in_the_way(scene, picks.plan).items():
+        reason = f"stopped for workload {claimant}, which needs the lane's GPUs too"
+        reason = f"{reason}; waits for its turn"
+        found[key] = TrialStop(key=key, reason=reason, has_outlived=False)
+    for one in scene.lane.trials:
+        if one.is_over(scene.now_us):
+            key, seconds = one.container.container_id, one.container.trial_seconds
+            reason = f"ran longer than its trial of {seconds} s; waits for its turn"
+            found[key] = TrialStop(key=key, reason=reason, has_outlived=True)
+    for one in picks.trials:
+        found.pop(one.container.container_id, None)
+    return tuple(found.values())
+
+
+def _in_the_way(scene: Scene, plan: Plan) -> dict[ContainerId, int]:
+    """Trials to stop, each with the workload that is larger than the main part."""
+    requests, snapshot = scene.requests, scene.snapshot
+    large = requests.key[requests.gpu_count > scene.lane.main]
+    if len(large) == 0:
+        return {}
+    waiting = Waiting.of(plan.waiting)
+    waiting = waiting.take(np.isin(waiting.key, large))
+    held, here = snapshot.held, snapshot.held_node >= 0
+    running = Running(
+        key=held.key[here],
+        started_us=held.started_us[here],
+        is_free=held.trial_us[here] > 0,
+        is_leaving=held.stopping[here] == 1,
+        ends=scene.times.ends,
+    )
+    victims = choose_victims(
+        requests,
+        scene.gate.paid,
+        snapshot.cluster,
+        replace(plan, waiting=waiting),
+        running,
+    )
+    return {ContainerId(one.key): one.claimant for one in victims}
