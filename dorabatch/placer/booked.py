@@ -55,6 +55,15 @@ class Booked:
             memory=int(state.ground.memory_need[index][bin_]),
         )
 
+    def whole_rows(self) -> IntArray:
+        """Rows that hold whole GPUs of one model and an amount that is no share."""
+        classes = self.state.classes
+        is_whole = (classes.gpu_count > 0) & (classes.gpu_milli == WHOLE_GPU_MILLI)
+        is_whole &= (classes.cpu_milli >= 0) & (classes.memory_mib >= 0)
+        held = (self.bin >= 0) & is_whole[classes.of[: len(self.bin)]]
+        held[list(self.mixed)] = False
+        return np.flatnonzero(held)
+
     def lower_on(self, bin_: int, row: int, end: int) -> list[int]:
         """Rows after `row` on the node of a bin, the lowest rank first."""
         node = self.state.ground.node

@@ -20,6 +20,7 @@ from dorabatch.placer.arrays import (
 from dorabatch.placer.booked import Booked, Lower
 from dorabatch.placer.choose import choose, draw_for
 from dorabatch.placer.engine import Engine
+from dorabatch.placer.exchange import exchange
 from dorabatch.placer.ground import Hold, State
 from dorabatch.placer.joint import place_jointly
 from dorabatch.placer.memo import PlanMemo
@@ -87,7 +88,42 @@ class _Walk:
             self.gangs[int(requests.group[row])].append(row)
 
     def all(self) -> None:
-        """Walk the whole queue, jointly where many come together."""
+        """Walk the whole queue, jointly where many come together; then even it out."""
+        self._walk()
+        placed = self.booked.bin >= 0
+        gang_waits = (self.requests.gang & ~placed).any()
+        if self.plans and placed.any() and not gang_waits:
+            self._exchange()
+
+    def _exchange(self) -> None:
+        """Even out what nodes have left; place what waits in the room that makes."""
+        booked = self.booked
+        movable = booked.whole_rows()
+        movable = movable[~self.special[movable]]
+        changed = exchange(booked, self.outlook, movable)
+        if len(changed) == 0:
+            return
+        for bin_ in changed.tolist():
+            self.engine.touch(bin_)
+        self.lower = None
+        self.dead -= set(self._revived(changed).tolist())
+        count = len(self.requests)
+        live = self._live(0, count)
+        self._settle(live[booked.bin[live] < 0].tolist(), count)
+
+    def _revived(self, bins: IntArray) -> IntArray:
+        """Classes that would fit on some of these bins if this plan left them free."""
+        ground, classes = self.state.ground, self.state.classes
+        room = Lower(self.booked, -1, len(self.requests)).given_back(bins)
+        good = ground.allowed[:, bins] & (classes.gpu_count[:, None] <= room.gpus)
+        for need, left in (
+            (ground.cpu_need, room.cpu),
+            (ground.memory_need, room.memory),
+        ):
+            good &= np.stack([row[bins] for row in need]) <= left
+        return np.flatnonzero(good.any(axis=1))
+
+    def _walk(self) -> None:
         start, count = 0, len(self.requests)
         plans = 0
         while start < count:
@@ -148,7 +184,10 @@ class _Walk:
         self.booked.put_many(plain[done], joint.bin[done], joint.slot[done])
         self.engine.forget()
         self.lower = None
-        left = live[self.booked.bin[live] < 0].tolist()
+        self._settle(live[self.booked.bin[live] < 0].tolist(), end)
+
+    def _settle(self, left: list[int], end: int) -> None:
+        """Place rows one by one in rank order; those behind `end` are not placed."""
         while left:
             row = heappop(left)
             if self.of[row] in self.dead:

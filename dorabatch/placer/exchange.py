@@ -1,0 +1,119 @@
+"""Exchanges of two requests of one plan that leave CPUs where GPUs are free.
+
+A full node keeps CPUs that nobody can use while another has free GPUs and too few:
+a request that takes many CPUs there changes places with one that takes few here. Both
+stay placed, so no rank is touched. What runs already is never moved.
+"""
+
+import numpy as np
+
+from dorabatch.placer.arrays import FloatArray, IntArray
+from dorabatch.placer.booked import Booked
+from dorabatch.placer.ground import State
+from dorabatch.placer.outlook import Outlook
+
+CPU, MEMORY = 0, 1
+
+CROWDED = 0.2
+"""Where a larger part of the GPUs is free nothing is exchanged."""
+
+BINS_MAX = 128
+"""Nodes that are looked at in one plan, those that lack most first."""
+
+
+def exchange(booked: Booked, outlook: Outlook, movable: IntArray) -> IntArray:
+    """Even CPUs and memory out; return the bins on which rows changed.
+
+    `movable` are rows that hold whole GPUs of one model, in rank order. Two rows change
+    places only where no row that waits stands between them in rank.
+    """
+    state, changed = booked.state, set[int]()
+    if state.free.sum() > CROWDED * state.ground.total[:, 0].sum():
+        return np.zeros(0, dtype=np.int64)
+    changer = _Exchange(booked, outlook, movable)
+    open_to = np.bincount(changer.bin, minlength=len(state.free)) * state.free > 0
+    for resource in (CPU, MEMORY):
+        lack = -changer.spare[resource]
+        short = np.flatnonzero((lack > 0) & open_to)
+        short = short[np.argsort(-lack[short], kind="stable")][:BINS_MAX]
+        for bin_ in short.tolist():
+            changed |= changer.relieve(bin_, resource)
+    return np.array(sorted(changed), dtype=np.int64)
+
+
+def spare(state: State, outlook: Outlook) -> FloatArray:
+    """spare[resource, bin]: milli-CPUs and MiB beyond what free GPUs will want there.
+
+    Of nodes with several models nothing is to spare and nothing is short.
+    """
+    shape = outlook.shape
+    found = np.stack(
+        [
+            state.cpu - state.free * outlook.cpu_mean[shape],
+            state.memory - state.free * outlook.memory_mean[shape],
+        ]
+    )
+    found[:, list(state.ground.sisters)] = 0.0
+    return found
+
+
+class _Exchange:
+    """The rows that may change places, and what is to spare where they are."""
+
+    def __init__(self, booked: Booked, outlook: Outlook, movable: IntArray) -> None:
+        self.booked, self.state = booked, booked.state
+        self.spare = spare(booked.state, outlook)
+        classes = self.state.classes
+        self.rows = movable
+        self.of = classes.of[movable]
+        self.count = classes.gpu_count[self.of]
+        self.need = np.stack([classes.cpu_milli[self.of], classes.memory_mib[self.of]])
+        self.bin = booked.bin[movable]
+        self.ahead = np.cumsum(booked.bin < 0)[movable]
+
+    def relieve(self, bin_: int, resource: int) -> set[int]:
+        """Exchange rows of a bin until it lacks nothing or none helps more."""
+        own = np.flatnonzero(self.bin == bin_)
+        own = own[np.argsort(-self.need[resource, own], kind="stable")]
+        changed: set[int] = set()
+        for mine in own.tolist():
+            lack = -float(self.spare[resource, bin_])
+            if lack <= 0:
+                break
+            other = self._partner(mine, resource, lack)
+            if other >= 0:
+                changed |= {bin_, int(self.bin[other])}
+                self._swap(mine, other)
+        return changed
+
+    def _partner(self, mine: int, resource: int, lack: float) -> int:
+        """The row to change places with, -1 for none: the least that is enough.
+
+        What a bin then lacks of anything, it lacked before.
+        """
+        allowed, here = self.state.ground.allowed, int(self.bin[mine])
+        gain = self.need[:, mine, None] - self.need
+        good = (gain[resource] > 0) & (self.count == self.count[mine])
+        good &= self.ahead == self.ahead[mine]
+        for each in (CPU, MEMORY):
+            good &= gain[each] <= np.maximum(self.spare[each, self.bin], 0)
+            good &= -gain[each] <= max(float(self.spare[each, here]), 0.0)
+        good &= allowed[self.of[mine], self.bin] & allowed[self.of, here]
+        found = np.flatnonzero(good)
+        if len(found) == 0:
+            return -1
+        gains = gain[resource, found]
+        enough = gains >= lack
+        if enough.any():
+            return int(found[enough][gains[enough].argmin()])
+        return int(found[gains.argmax()])
+
+    def _swap(self, one: int, other: int) -> None:
+        both = [one, other]
+        rows, bins = self.rows[both], self.bin[both]
+        moved = self.need[:, one] - self.need[:, other]
+        self.booked.bin[rows] = self.bin[both] = bins[::-1]
+        for bin_, sign in zip(bins.tolist(), (1, -1), strict=True):
+            change = sign * moved
+            self.state.spend(bin_, -int(change[CPU]), -int(change[MEMORY]))
+            self.spare[:, bin_] += change
