@@ -97,3 +97,18 @@ def test_speed_bench_recounts_what_it_times(monkeypatch, tmp_path, capsys):
     assert (found["nodes"], found["allocated_percent"]) == (5, 100.0)
     monkeypatch.setattr("sys.argv", ["bench", *words, "--nodes", "0"])
     assert placement_speed.main() == 2
+
+
+def test_stream_bench_times_every_window(monkeypatch, tmp_path, capsys):
+    (tmp_path / "n.csv").write_text(NODES)
+    (tmp_path / "t.csv").write_text(TASKS + "1000,512,1,1000,\n")
+    files = ["--node-list", str(tmp_path / "n.csv"), "--pods", str(tmp_path / "t.csv")]
+    files += ["--nodes", "5", "--pending", "25"]
+    monkeypatch.setattr("sys.argv", ["bench", *files, "--window", "10"])
+    assert placement_speed.main() == 0
+    told = json.loads(capsys.readouterr().out)
+    assert len(told["window_cpu_ms"]) == told["all"]["windows"] == 3
+    assert told["all_placed"]["windows"] < 3
+    monkeypatch.setattr("sys.argv", ["bench", *files, "--window", "0"])
+    assert placement_speed.main() == 2
+    assert "--window 0" in capsys.readouterr().err
