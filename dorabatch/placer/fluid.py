@@ -6,14 +6,19 @@ a system of shapes x resources. Its interior answers leave slack evenly. It know
 nothing of single nodes, ranks or requests.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from dorabatch.placer.arrays import BoolArray, FloatArray, IntArray
 
-STEPS = 30
-CENTRE = 0.15
-STEP_PART = 0.95
+STEPS = 40
+STEP_PART = 0.97
+CENTRE_LEAST = 1e-3
 GAP_ENOUGH = 1e-5
+
+START_PRICE = 0.1
+"""What room costs at first, in parts of what a unit left unserved costs."""
 
 GOLDEN = 0.6180339887498949
 """Offsets classes against each other, so that their roundings differ."""
@@ -29,83 +34,170 @@ def fluid_plan(
 
     need[class, shape, resource] (infinite: never there), room[shape, resource],
     dislike[class, shape]: small costs between shapes that would all do; a unit left
-    unserved costs 1. All amounts are scaled to about one.
+    unserved costs 1.
+
+    Mehrotra's predictor-corrector method (SIAM J. Optimization 2, 1992).
     """
-    usable: BoolArray = np.asarray(np.isfinite(need).all(axis=2), dtype=bool)
-    clean = np.where(usable[:, :, None], need, 0.0)
-    # Where a class may not go it costs more than leaving it unserved.
-    price = np.where(usable, dislike, 100.0)
-    worth = np.ones(len(demand))
-    x = np.where(usable, demand[:, None] / (need.shape[1] + 1.0), 1e-4)
-    unserved = np.maximum(demand - x.sum(axis=1), 0.1 * demand) + 1e-3
-    slack = np.maximum(room * 0.5, 1e-3)
-    load = np.zeros_like(room) - 1.0
-    served = np.zeros_like(demand)
+    total = max(float(demand.sum()), 1e-9)
+    programme = _programme(demand / total, need * total, room, dislike)
     # GPUs may be used up; of CPUs and memory each shape keeps a like part.
-    even = EVEN * room
+    even = EVEN / total * room
     even[:, 0] = 0.0
+    count = programme.open.sum() + room.size
+    now = _start(programme)
     for _ in range(STEPS):
-        zx = price - served[:, None] - (clean * load[None]).sum(axis=2)
-        zx = np.maximum(zx, 1e-9)
-        zu = np.maximum(worth - served, 1e-9)
-        zs = np.maximum(-load, 1e-9)
-        count = x.size + unserved.size + slack.size
-        gap = (x * zx).sum() + (unserved * zu).sum() + np.abs(slack * zs - even).sum()
-        target = CENTRE * gap / count
-        missing = demand - x.sum(axis=1) - unserved
-        over = room - (x[:, :, None] * clean).sum(axis=0) - slack
-        if gap < GAP_ENOUGH * max(float((worth * demand).sum()), 1e-9):
+        newton = _Newton(programme, now)
+        gap = now.gap(even)
+        if max(gap, newton.missed) < GAP_ENOUGH:
             break
-        dx_free, du_free = target / zx - x, target / zu - unserved
-        ds_free = np.maximum(target, even) / zs - slack
-        weight = (x / zx, unserved / zu, slack / zs)
-        goal = (
-            missing - dx_free.sum(axis=1) - du_free,
-            over - (dx_free[:, :, None] * clean).sum(axis=0) - ds_free,
+        ahead = newton.step(0.0, even, None)
+        reached = now.moved(ahead).gap(even)
+        centre = max(min(reached / gap, 1.0) ** 3, CENTRE_LEAST)
+        now = now.moved(newton.step(centre * gap / count, even, ahead))
+    return np.ascontiguousarray(now.part[:-1].T) * total
+
+
+class _Programme(NamedTuple):
+    """The programme by way: a shape, or (the last) being left unserved.
+
+    demand[class], cost[way, class], open[way, class]; need[shape, class, resource] and
+    room[shape, resource]. The demands add up to one.
+    """
+
+    demand: FloatArray
+    cost: FloatArray
+    open: BoolArray
+    need: FloatArray
+    room: FloatArray
+
+
+class _Point(NamedTuple):
+    """Where the method stands: primal and dual amounts, all above zero.
+
+    part[way, class] of the demand, beside what each is too dear by (excess);
+    slack[shape, resource] beside the price of the resource; served[class]: what a unit
+    of demand pays. Or a step: the changes of all of them.
+    """
+
+    part: FloatArray
+    excess: FloatArray
+    slack: FloatArray
+    price: FloatArray
+    served: FloatArray
+
+    def gap(self, even: FloatArray) -> float:
+        """How far from the optimum, in units left unserved."""
+        uneven = np.abs(self.slack * self.price - even).sum()
+        return float(np.vdot(self.part, self.excess) + uneven)
+
+    def moved(self, step: "_Point") -> "_Point":
+        """As far along the step as everything stays above zero."""
+        primal = min(_reach(self.part, step.part), _reach(self.slack, step.slack))
+        dual = min(_reach(self.excess, step.excess), _reach(self.price, step.price))
+        return _Point(
+            part=self.part + primal * step.part,
+            excess=self.excess + dual * step.excess,
+            slack=self.slack + primal * step.slack,
+            price=self.price + dual * step.price,
+            served=self.served + dual * step.served,
         )
-        dy, dp = _solve(weight, clean, goal)
-        turn = dy[:, None] + (clean * dp[None]).sum(axis=2)
-        dx = dx_free + weight[0] * turn
-        du = du_free + weight[1] * dy
-        ds = ds_free + weight[2] * dp
-        forward = min(_reach(x, dx), _reach(unserved, du), _reach(slack, ds))
-        dual = min(_reach(zx, -turn), _reach(zu, -dy), _reach(zs, -dp))
-        x, unserved = x + forward * dx, unserved + forward * du
-        slack = slack + forward * ds
-        served, load = served + dual * dy, load + dual * dp
-    return np.where(usable, x, 0.0)
 
 
-def _solve(
-    weight: tuple[FloatArray, FloatArray, FloatArray],
-    need: FloatArray,
-    goal: tuple[FloatArray, FloatArray],
-) -> tuple[FloatArray, FloatArray]:
-    """Newton's system with the demand rows eliminated."""
-    wx, wu, ws = weight
-    classes, shapes, resources = need.shape
-    diagonal = wx.sum(axis=1) + wu
-    cross = (wx[:, :, None] * need).reshape(classes, shapes * resources)
-    blocks = np.einsum("cs,csr,csq->srq", wx, need, need)
-    small = np.zeros((shapes, resources, shapes, resources))
-    each = np.arange(shapes)
-    small[each, :, each, :] = blocks
-    matrix = small.reshape(shapes * resources, shapes * resources)
-    matrix = matrix - cross.T @ (cross / diagonal[:, None])
-    matrix[np.diag_indices_from(matrix)] += ws.ravel() + 1e-12
-    right = goal[1].ravel() - cross.T @ (goal[0] / diagonal)
-    dp = np.linalg.lstsq(matrix, right, rcond=1e-14)[0]
-    dy = (goal[0] - cross @ dp) / diagonal
-    return dy, dp.reshape(shapes, resources)
+def _programme(
+    demand: FloatArray, need: FloatArray, room: FloatArray, dislike: FloatArray
+) -> _Programme:
+    classes, shapes, _ = need.shape
+    usable: BoolArray = np.asarray(np.isfinite(need).all(axis=2), dtype=bool)
+    open_ = np.ones((shapes + 1, classes), dtype=bool)
+    open_[:-1] = usable.T
+    cost = np.ones((shapes + 1, classes))
+    cost[:-1] = np.where(usable, dislike, 0.0).T
+    clean = np.where(usable[:, :, None], need, 0.0)
+    return _Programme(
+        demand, cost, open_, np.ascontiguousarray(clean.transpose(1, 0, 2)), room
+    )
+
+
+def _start(programme: _Programme) -> _Point:
+    """Every class spread evenly; half of the room used."""
+    demand, cost, open_, need, room = programme
+    price = np.full_like(room, START_PRICE)
+    excess = cost.copy()
+    excess[:-1] += _priced(need, price)
+    served = np.where(open_, excess, np.inf).min(axis=0) - START_PRICE
+    return _Point(
+        part=open_ * (demand / open_.sum(axis=0)),
+        excess=np.where(open_, excess - served, 1.0),
+        slack=np.maximum(room * 0.5, 1e-6),
+        price=price,
+        served=served,
+    )
+
+
+class _Newton:
+    """Newton's system at a point, the demand rows eliminated: shapes x resources."""
+
+    def __init__(self, programme: _Programme, now: _Point) -> None:
+        self._programme, self._now = programme, now
+        need, (shapes, resources) = programme.need, programme.room.shape
+        self._missing = programme.demand - now.part.sum(axis=0)
+        self._over = programme.room - _used(now.part, need) - now.slack
+        self.missed = float(np.abs(self._missing).sum() + np.abs(self._over).sum())
+        self._weight = now.part / now.excess
+        self._loose = now.slack / now.price
+        self._stiff = self._weight.sum(axis=0)
+        turned = need.transpose(0, 2, 1)
+        heavy = turned * self._weight[:-1, None, :]
+        cross = heavy.reshape(shapes * resources, -1)
+        self._cross = cross / self._stiff
+        matrix = -(self._cross @ cross.T)
+        each = np.arange(shapes)
+        blocks = matrix.reshape(shapes, resources, shapes, resources)
+        blocks[each, :, each, :] += heavy @ need
+        matrix.ravel()[:: shapes * resources + 1] += self._loose.ravel() + 1e-13
+        self._inverse = np.linalg.inv(matrix)
+
+    def step(self, target: float, even: FloatArray, ahead: _Point | None) -> _Point:
+        """The step towards products of `target`, corrected by the step `ahead`."""
+        programme, now = self._programme, self._now
+        products: FloatArray | float = target
+        slacks = np.maximum(target, even)
+        if ahead is not None:
+            products = target - ahead.part * ahead.excess
+            slacks = slacks - ahead.slack * ahead.price
+        part = programme.open * products / now.excess - now.part
+        slack = slacks / now.price - now.slack
+        lacking = self._missing - part.sum(axis=0)
+        over = self._over - _used(part, programme.need) - slack
+        fall = self._inverse @ (over.ravel() - self._cross @ lacking)
+        rise = lacking / self._stiff - fall @ self._cross
+        fall = fall.reshape(over.shape)
+        turn = np.broadcast_to(rise, part.shape).copy()
+        turn[:-1] += _priced(programme.need, fall)
+        turn *= programme.open
+        return _Point(
+            part=part + self._weight * turn,
+            excess=-turn,
+            slack=slack + self._loose * fall,
+            price=-fall,
+            served=rise,
+        )
+
+
+def _used(part: FloatArray, need: FloatArray) -> FloatArray:
+    """used[shape, resource] by part[way, class]."""
+    return np.asarray((part[:-1, None, :] @ need)[:, 0, :])
+
+
+def _priced(need: FloatArray, price: FloatArray) -> FloatArray:
+    """cost[shape, class] of what each class needs at price[shape, resource]."""
+    return np.asarray((need @ price[:, :, None])[:, :, 0])
 
 
 def _reach(value: FloatArray, change: FloatArray) -> float:
-    """The largest step that keeps `value` positive, at most one."""
-    falling = change < 0
-    if not falling.any():
-        return 1.0
-    limit = float((-value[falling] / change[falling]).min())
-    return min(1.0, STEP_PART * limit)
+    """The largest step that keeps `value` above zero, at most one."""
+    fall = -float((change / np.maximum(value, 1e-300)).min(initial=0.0))
+    return 1.0 if fall <= STEP_PART else STEP_PART / fall
 
 
 def split(plan: FloatArray, of: IntArray) -> IntArray:
