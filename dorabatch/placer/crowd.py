@@ -18,6 +18,7 @@ from dorabatch.placer.arrays import (
 from dorabatch.placer.fluid import fluid_plan, split
 from dorabatch.placer.ground import State
 from dorabatch.placer.outlook import CPU_UNIT, MEMORY_UNIT, Outlook
+from dorabatch.placer.shapes import Shapes
 from dorabatch.placer.slots import Piles, compose, fullest, sort_out
 
 BUCKETS = 12
@@ -30,18 +31,15 @@ SLACK = 1.05
 class Needs(NamedTuple):
     """cpu[class, shape], memory[class, shape]; allowed[class, shape]: on all its nodes.
 
-    room[shape, (milli-CPUs, MiB)] of an empty node.
+    fits[class, shape]: allowed, and an empty node is large enough; room[shape,
+    (milli-CPUs, MiB)] of an empty node.
     """
 
     cpu: IntArray
     memory: IntArray
     allowed: BoolArray
+    fits: BoolArray
     room: IntArray
-
-    def usable(self, of: IntArray, shape: IntArray) -> BoolArray:
-        """Whether class of[i] may use shape[i] and an empty node is large enough."""
-        good = self.allowed[of, shape] & (self.cpu[of, shape] <= self.room[shape, 0])
-        return np.asarray(good & (self.memory[of, shape] <= self.room[shape, 1]))
 
 
 class Crowd(NamedTuple):
@@ -60,23 +58,21 @@ class Crowd(NamedTuple):
 
 def bins_in_use(state: State) -> BoolArray:
     """Bins that any class with GPUs may use: none of a node that is down."""
-    with_gpus = state.classes.gpu_count > 0
-    return np.asarray(state.ground.allowed[with_gpus].any(axis=0), dtype=bool)
+    ground = state.ground
+    with_gpus = np.zeros(len(ground.sorts), dtype=bool)
+    with_gpus[ground.sort[state.classes.gpu_count > 0]] = True
+    return np.asarray(ground.sorts[with_gpus].any(axis=0), dtype=bool)
 
 
-def needs_of(state: State, outlook: Outlook, in_use: BoolArray) -> Needs:
+def needs_of(state: State, shapes: Shapes, in_use: BoolArray) -> Needs:
     """What each class takes on each shape, and whether it may use all nodes of it."""
     ground = state.ground
-    shapes = outlook.share.shape[1]
-    _, first = np.unique(outlook.shape, return_index=True)
-    cpu = np.array([need[first] for need in ground.cpu_need])
-    memory = np.array([need[first] for need in ground.memory_need])
-    allowed = np.zeros((len(state.classes), shapes), dtype=bool)
-    for shape in range(shapes):
-        bins = np.flatnonzero((outlook.shape == shape) & in_use)
-        if len(bins):
-            allowed[:, shape] = ground.allowed[:, bins].all(axis=1)
-    return Needs(cpu, memory, allowed, ground.total[first, 1:])
+    usable = (ground.sorts | ~in_use)[:, shapes.order]
+    every = np.logical_and.reduceat(usable, shapes.start, axis=1)
+    allowed = (every & (shapes.counts(in_use) > 0))[ground.sort]
+    room = ground.total[shapes.first, 1:]
+    fits = allowed & (shapes.cpu <= room[:, 0]) & (shapes.memory <= room[:, 1])
+    return Needs(shapes.cpu, shapes.memory, allowed, fits, room)
 
 
 def gather(
@@ -89,6 +85,8 @@ def gather(
     of, in_use = asked
     none = np.full(len(of), -1, dtype=np.int64)
     crowd = Crowd(none, none.copy(), none.copy(), none[:0], none[:0])
+    if len(of) == 0:
+        return crowd
     milli, weight = state.classes.gpu_milli[of], state.classes.cpu_milli[of]
     made = 0
     kind = alike(needs.allowed)[of]

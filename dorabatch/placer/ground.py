@@ -30,6 +30,7 @@ class Ground:
 
     node[bin], model[bin] (-1: the node has no GPU), primary[bin]: first of its node
     allowed[class, bin]   usable for the class at all: node, mask and model
+    sort[class], sorts[sort, bin]   the same, one row for each sort of class
     cpu_need[class], memory_need[class]   [bin] rows (one number where all are equal)
     sisters               bin -> the other bins of a mixed node
     total                 [bin, (GPUs, milli-CPUs, MiB)] of an empty node
@@ -40,6 +41,8 @@ class Ground:
     model: IntArray
     primary: BoolArray
     allowed: BoolArray
+    sort: IntArray
+    sorts: BoolArray
     cpu_need: tuple[IntArray, ...]
     memory_need: tuple[IntArray, ...]
     sisters: dict[int, tuple[int, ...]]
@@ -63,11 +66,14 @@ def lay_ground(classes: Classes, cluster: ClusterArrays) -> Ground:
     node, model, primary = _bins(cluster)
     sisters = _sisters(primary)
     cpu_need, memory_need = _needs(classes, cluster, node)
+    sort, sorts = _sorts(classes, cluster, (node, model, primary))
     return Ground(
         node=node,
         model=model,
         primary=primary,
-        allowed=_allowed(classes, cluster, (node, model, primary)),
+        allowed=sorts[sort],
+        sort=sort,
+        sorts=sorts,
         cpu_need=cpu_need,
         memory_need=memory_need,
         sisters=sisters,
@@ -125,14 +131,16 @@ def node_allowed(classes: Classes, cluster: ClusterArrays) -> BoolArray:
     return np.asarray(allowed, dtype=bool)
 
 
-def _allowed(
+def _sorts(
     classes: Classes,
     cluster: ClusterArrays,
     bins: tuple[IntArray, IntArray, BoolArray],
-) -> BoolArray:
+) -> tuple[IntArray, BoolArray]:
+    """sort[class] and allowed[sort, bin]: many classes may use the same bins."""
     node, model, primary = bins
-    # Many classes may use the same bins: one row for each sort of class.
-    kinds = classes.gpu_count > 0, classes.mask, *words_of(classes.accepts).T
+    has_gpus = classes.gpu_count > 0
+    accepts = classes.accepts & has_gpus[:, None]
+    kinds = has_gpus, classes.mask, *words_of(accepts).T
     first, sort = distinct_rows(kinds, len(classes))
     sorts = classes.take(first)
     with_gpus = sorts.gpu_count > 0
@@ -142,7 +150,7 @@ def _allowed(
         [sorts.accepts, np.zeros((len(sorts), 1), dtype=bool)], axis=1
     )
     allowed[with_gpus] &= padded[with_gpus][:, model]
-    return allowed[sort]
+    return sort, allowed
 
 
 def cpu_needed(classes: Classes, index: int, cluster: ClusterArrays) -> IntArray:

@@ -1,8 +1,7 @@
-"""Many requests at once: balanced rounds over the nodes of one shape.
+"""Many requests at once, on the shapes of nodes that the fluid plan says.
 
-Splits requests over shapes by the fluid plan; inside a shape every round gives each
-open node one request, heavy ones where most CPUs are left per free GPU. What finds
-no room in the rounds is handed back; it is never forced and never ranked here.
+Splits requests over shapes and books what `rounds` and `cpus` find room for. What finds
+none is handed back; it is never ranked here.
 """
 
 from typing import NamedTuple
@@ -10,78 +9,13 @@ from typing import NamedTuple
 import numpy as np
 
 from dorabatch.placer.arrays import USED_UP, WHOLE_GPU_MILLI, BoolArray, IntArray
-from dorabatch.placer.crowd import Needs, alike, bins_in_use, gather, needs_of
+from dorabatch.placer.cpus import without_gpus
+from dorabatch.placer.crowd import Crowd, Needs, bins_in_use, gather, needs_of
 from dorabatch.placer.fluid import split
 from dorabatch.placer.ground import State
-from dorabatch.placer.outlook import CPU_STEP, Outlook
+from dorabatch.placer.outlook import Outlook
 from dorabatch.placer.room import Items, Room
-from dorabatch.placer.slots import fullest
-
-ROUNDS_MAX = 64
-
-
-def fill(room: Room, items: Items) -> IntArray:
-    """Place what finds room in balanced rounds; return item_bin[item]."""
-    room.item_bin = np.full(len(items.of), -1, dtype=np.int64)
-    large = (2 * items.gpus > room.total) & (items.gpus > 1)
-    for size in _sizes(items, large):
-        _large(room, items.take(np.flatnonzero(items.gpus == size)).heavy_first())
-    small = ~large & (items.gpus > 0)
-    opened = _opened(room, int(items.gpus[small].sum()))
-    sizes = _sizes(items, small)
-    for size in [s for s in sizes if s > 1]:
-        _rounds(room, items.take(np.flatnonzero(items.gpus == size)), opened)
-    if 1 in sizes:
-        _rounds(room, items.take(np.flatnonzero(items.gpus == 1)), opened)
-    return room.item_bin
-
-
-def _sizes(items: Items, which: BoolArray) -> list[int]:
-    """Distinct GPU counts, the largest first."""
-    return [int(size) for size in np.unique(items.gpus[which])[::-1]]
-
-
-def _large(room: Room, items: Items) -> None:
-    """Items that need more than half a node: the fullest bins with room, one each."""
-    able = np.flatnonzero(room.free >= items.gpus[0])
-    able = able[np.argsort(room.free[able], kind="stable")][: len(items.of)]
-    able = able[np.argsort(-room.cpu[able], kind="stable")]
-    room.book(items.take(np.arange(len(able))), able)
-
-
-def _opened(room: Room, gpus: int) -> IntArray:
-    """Started bins, and as many empty ones as `gpus` need."""
-    started = np.flatnonzero((room.free < room.total) & (room.free > 0))
-    short = gpus - int(room.free[started].sum())
-    empty = np.flatnonzero(room.free == room.total)
-    count = -(-max(short, 0) // max(room.total, 1))
-    return np.concatenate([started, empty[:count]])
-
-
-def _rounds(room: Room, items: Items, opened: IntArray) -> None:
-    """One item a round and bin, from an even sample of sizes."""
-    pool = items.heavy_first()
-    size = int(pool.gpus[0])
-    idle = False
-    for _ in range(ROUNDS_MAX):
-        able = opened[room.free[opened] >= size]
-        count = min(len(able), len(pool.of))
-        if count == 0:
-            return
-        if count < len(able):
-            # Nodes nearly full are finished first.
-            able = able[np.argsort(room.free[able], kind="stable")[:count]]
-        per = room.cpu[able] / room.free[able]
-        able = able[np.argsort(-per, kind="stable")]
-        sample = (np.arange(count) * len(pool.of)) // count
-        if idle:
-            # The even sample found no room: try the lightest.
-            sample = np.arange(len(pool.of) - count, len(pool.of))
-        done = sample[room.book(pool.take(sample), able)]
-        if len(done) == 0 and idle:
-            return
-        idle = len(done) == 0
-        pool = pool.take(np.delete(np.arange(len(pool.of)), done))
+from dorabatch.placer.rounds import fill
 
 
 class Joint(NamedTuple):
@@ -100,146 +34,101 @@ def place_jointly(state: State, outlook: Outlook, rows: IntArray) -> Joint:
     of = state.classes.of[rows]
     joint = Joint(np.full(len(rows), -1), np.full(len(rows), -1))
     in_use = bins_in_use(state)
-    needs = needs_of(state, outlook, in_use)
+    needs = needs_of(state, outlook.shapes, in_use)
     count, milli = state.classes.gpu_count[of], state.classes.gpu_milli[of]
     is_share = (count == 1) & (milli < WHOLE_GPU_MILLI)
     shares = np.flatnonzero(is_share)
     whole = np.flatnonzero(~is_share & (count > 0))
     crowd = gather(state, outlook, needs, (of[shares], in_use))
-    shape = split(outlook.share, of[whole])
-    shape[~needs.usable(of[whole], shape)] = -1
-    opened = np.full(len(crowd.shape) + 1, -1, dtype=np.int64)
-    for one in np.unique(np.append(shape, crowd.shape)).tolist():
-        bins = np.flatnonzero((outlook.shape == one) & in_use)
-        if one < 0 or len(bins) == 0:
-            continue
-        which, groups = np.flatnonzero(shape == one), np.flatnonzero(crowd.shape == one)
-        items = _items(needs, one, (of[whole[which]], count[whole[which]]))
-        news = _new_gpus(needs, one, (of[shares], crowd.group, groups))
-        placed = _one_shape(state, outlook, bins, items.beside(news))
-        joint.bin[whole[which]] = placed[: len(which)]
-        opened[groups] = placed[len(which) :]
+    items = _items(needs, _whole(needs, outlook, of[whole]), count[whole])
+    news = _items(needs, _new_gpus(of[shares], crowd), np.ones_like(crowd.shape))
+    bins = _on_nodes(state, outlook, in_use, items.beside(news))
+    joint.bin[whole] = bins[: len(whole)]
+    opened = np.append(bins[len(whole) :], -1)
     slots = np.append(_new_slots(state, opened[:-1], crowd.used), -1)
     # A share has a group or an opened GPU, never both; -1 stands for neither.
     joint.bin[shares] = np.maximum(opened[crowd.group], crowd.bin)
     joint.slot[shares] = np.maximum(slots[crowd.group], crowd.slot)
-    _without_gpus(state, outlook, of, joint)
+    joint.bin[count == 0] = without_gpus(state, outlook, of[count == 0])
     return joint
 
 
-def _without_gpus(state: State, outlook: Outlook, of: IntArray, joint: Joint) -> None:
-    """CPU requests: nodes are filled by what uses best what GPUs do not need.
+class _Asked(NamedTuple):
+    """Parts of items: class of[part] for item at[part]; shape[item], -1 = nowhere."""
 
-    Nodes without free GPUs come first, the least room first, so that large rooms stay
-    whole. Kinds that ask for a share of a node are left alone.
-    """
-    classes, ground = state.classes, state.ground
-    mean = outlook.cpu_mean + outlook.cpu_spread
-    rests = np.maximum(state.rest, 0)
-    # Of an opened GPU counts what shares to come are expected to use.
-    part = (rests * outlook.share_below[rests]).sum(axis=1) / WHOLE_GPU_MILLI
-    every = np.arange(len(part))
-    kept = state.by_node(every, (state.free + part) * mean[outlook.shape])
-    idle = state.by_node(every, state.free) > 0
-    room = np.maximum((state.cpu - kept) // CPU_STEP, 0).astype(np.int64)
-    plain = (classes.gpu_count == 0) & (classes.cpu_milli > 0)
-    kinds = np.unique(of[(plain & (classes.memory_mib >= 0))[of]])
-    which = alike(ground.allowed[kinds])
-    _, first = np.unique(which, return_index=True)
-    reach = ground.allowed[kinds[first]].sum(axis=1)
-    for one in first[np.argsort(reach, kind="stable")].tolist():
-        some = kinds[which == which[one]]
-        some = some[np.argsort(-classes.cpu_milli[some], kind="stable")]
-        bins = np.flatnonzero(ground.allowed[kinds[one]] & (room > 0))
-        bins = bins[np.lexsort((room[bins], idle[bins]))]
-        _fill_with_cpus(state, (some, bins, room), of, joint)
+    of: IntArray
+    at: IntArray
+    shape: IntArray
 
 
-def _fill_with_cpus(
-    state: State,
-    asked: tuple[IntArray, IntArray, IntArray],
-    of: IntArray,
-    joint: Joint,
-) -> None:
-    """Fill bins in turn with CPU requests of `kinds` (largest first); books them."""
-    kinds, bins, room = asked
-    classes = state.classes
-    sizes = -(-classes.cpu_milli[kinds] // CPU_STEP)
-    memory = classes.memory_mib[kinds]
-    left = [np.flatnonzero(of == kind) for kind in kinds.tolist()]
-    counts = np.array([len(rows) for rows in left], dtype=np.int64)
-    bins = bins[room[bins] >= sizes.min(initial=1)]
-    changes = np.flatnonzero(np.diff(room[bins])) + 1
-    for some in np.split(bins, changes):
-        while len(some) and counts.any():
-            units = int(room[some[0]])
-            pattern = fullest(units, sizes, counts)
-            need = int(pattern @ memory)
-            some = some[state.memory[some] >= need]
-            used = pattern > 0
-            if not used.any():
-                break
-            times = min(int((counts[used] // pattern[used]).min()), len(some))
-            taken, some = some[:times], some[times:]
-            for kind in np.flatnonzero(used).tolist():
-                count = int(pattern[kind]) * times
-                rows, left[kind] = left[kind][:count], left[kind][count:]
-                joint.bin[rows] = np.repeat(taken, pattern[kind])
-            counts -= pattern * times
-            ones = np.ones(times, dtype=np.int64)
-            cpu = int(pattern @ classes.cpu_milli[kinds])
-            state.spend_many(taken, ones * cpu, ones * need)
-            room[taken] -= int(pattern @ sizes)
+def _whole(needs: Needs, outlook: Outlook, of: IntArray) -> _Asked:
+    """Requests of classes of[row] for whole GPUs, on their shapes by plan."""
+    shape = split(outlook.share, of)
+    shape[~needs.fits[of, shape]] = -1
+    return _Asked(of, np.arange(len(of)), shape)
 
 
-def _one_shape(
-    state: State, outlook: Outlook, bins: IntArray, items: Items
+def _new_gpus(of: IntArray, crowd: Crowd) -> _Asked:
+    """New GPUs, each for the shares of classes of[share] that are its group."""
+    joined = crowd.group >= 0
+    return _Asked(of[joined], crowd.group[joined], crowd.shape)
+
+
+def _items(needs: Needs, asked: _Asked, gpus: IntArray) -> Items:
+    """What each item of gpus[item] takes on its shape."""
+    of, at, shape = asked
+    on, count = shape[at], len(shape)
+    cpu = np.bincount(at, needs.cpu[of, on], count).astype(np.int64)
+    memory = np.bincount(at, needs.memory[of, on], count).astype(np.int64)
+    return Items(shape, gpus, cpu, memory, np.full(count, -1, dtype=np.int64))
+
+
+def _on_nodes(
+    state: State, outlook: Outlook, in_use: BoolArray, items: Items
 ) -> IntArray:
-    """Fill the bins of one shape; return the bin of each item, or -1."""
-    mean = float(outlook.cpu_mean[outlook.shape[bins[0]]])
-    others = _kept_for_others(state, outlook, bins)
-    room = Room(state, bins, mean)
-    room.cpu = np.maximum(room.cpu - others[0], 0)
-    room.memory = np.maximum(room.memory - others[1], 0)
-    cpu, memory = room.cpu.copy(), room.memory.copy()
-    placed = fill(room, items)
-    state.free[bins] = room.free
-    state.spend_many(bins, cpu - room.cpu, memory - room.memory)
-    return placed
+    """Book items on the bins of their shapes; return bin[item], -1 = nowhere."""
+    shape = items.shape
+    alone = shape >= 0
+    sisters = np.array(sorted(state.ground.sisters), dtype=np.int64)
+    mixed = np.unique(outlook.shape[sisters])
+    if len(mixed):
+        # Shapes whose bins share a node take turns.
+        alone &= ~np.isin(shape, mixed)
+    for turn in (alone, *(shape == one for one in mixed.tolist())):
+        some = np.flatnonzero(turn)
+        if len(some):
+            items.bin[some] = _one_turn(state, outlook, in_use, items.take(some))
+    return items.bin
 
 
-def _kept_for_others(
-    state: State, outlook: Outlook, bins: IntArray
-) -> tuple[IntArray, IntArray]:
-    """CPUs and memory that free GPUs of other models on the node will ask for."""
+def _one_turn(
+    state: State, outlook: Outlook, in_use: BoolArray, items: Items
+) -> IntArray:
+    cpu, memory = _left_to(state, outlook)
+    free = np.where(in_use, state.free, 0)
+    total = state.ground.total[outlook.shapes.first, 0]
+    fill(Room(free, cpu, memory, outlook.shape, total), items)
+    done = items.bin >= 0
+    bins = items.bin[done]
+    state.free -= np.bincount(bins, items.gpus[done], len(free)).astype(np.int64)
+    state.spend_many(bins, items.cpu[done], items.memory[done])
+    return items.bin
+
+
+def _left_to(state: State, outlook: Outlook) -> tuple[IntArray, IntArray]:
+    """cpu[bin], memory[bin] less what free GPUs of other models there will ask for."""
+    if not state.ground.sisters:
+        return state.cpu.copy(), state.memory.copy()
     every = np.arange(len(state.free))
-    kept = []
-    for mean in (outlook.cpu_mean, outlook.memory_mean):
+    left = []
+    for amount, mean in (
+        (state.cpu, outlook.cpu_mean),
+        (state.memory, outlook.memory_mean),
+    ):
         own = np.rint(state.free * mean[outlook.shape])
-        kept.append((state.by_node(every, own) - own)[bins].astype(np.int64))
-    return kept[0], kept[1]
-
-
-def _items(needs: Needs, shape: int, asked: tuple[IntArray, IntArray]) -> Items:
-    """Requests of classes of[row] for gpus[row] whole GPUs."""
-    of, gpus = asked
-    cpu, memory = needs.cpu[of, shape], needs.memory[of, shape]
-    return Items(np.arange(len(of)), gpus, cpu, memory)
-
-
-def _new_gpus(
-    needs: Needs, shape: int, asked: tuple[IntArray, IntArray, IntArray]
-) -> Items:
-    """New GPUs `groups`, each for the shares of classes of[share] in group[share]."""
-    of, group, groups = asked
-    size = int(group.max(initial=-1)) + 1
-    of, group = of[group >= 0], group[group >= 0]
-    cpu, memory = (
-        np.bincount(group, need[of, shape], size)[groups].astype(np.int64)
-        for need in (needs.cpu, needs.memory)
-    )
-    ones = np.ones(len(groups), dtype=np.int64)
-    return Items(np.arange(len(groups)), ones, cpu, memory)
+        others = (state.by_node(every, own) - own).astype(np.int64)
+        left.append(np.maximum(amount - others, 0))
+    return left[0], left[1]
 
 
 def _new_slots(state: State, opened: IntArray, used: IntArray) -> IntArray:

@@ -11,6 +11,7 @@ import numpy as np
 from dorabatch.placer.arrays import BoolArray, FloatArray, IntArray
 from dorabatch.placer.ground import State
 from dorabatch.placer.losses import LossTable
+from dorabatch.placer.shapes import Shapes
 
 ROOM_DRIFT = 0.07
 """Part of a resource's room that may lie on other shapes than when planned."""
@@ -113,7 +114,7 @@ class Asked(NamedTuple):
     shapes: IntArray
 
 
-def asked_of(state: State, first: IntArray, usable: BoolArray) -> Asked:
+def asked_of(state: State, shapes: Shapes) -> Asked:
     """Describe the classes and shapes of a call."""
     classes, ground = state.classes, state.ground
     columns = np.column_stack(
@@ -125,5 +126,6 @@ def asked_of(state: State, first: IntArray, usable: BoolArray) -> Asked:
             classes.accepts,
         ]
     ).astype(np.int64)
-    shapes = np.column_stack([ground.model[first], ground.total[first]])
-    return Asked([row.tobytes() for row in columns], usable, shapes)
+    first = shapes.first
+    kinds = np.column_stack([ground.model[first], ground.total[first]])
+    return Asked([row.tobytes() for row in columns], shapes.usable, kinds)

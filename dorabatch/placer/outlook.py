@@ -5,16 +5,15 @@ into the fluid plan and the CPUs and memory a free GPU will ask for. Books nothi
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
 from dorabatch.placer.arrays import WHOLE_GPU_MILLI, BoolArray, FloatArray, IntArray
-from dorabatch.placer.classes import distinct_rows
 from dorabatch.placer.fluid import fluid_plan
 from dorabatch.placer.ground import State
 from dorabatch.placer.losses import LossTable
 from dorabatch.placer.memo import PlanMemo, Tables, asked_of
+from dorabatch.placer.shapes import Shapes
 
 CPU_UNIT = 1e4
 MEMORY_UNIT = 40960.0
@@ -44,14 +43,14 @@ CPU_ONLY_WORTH = 0.02
 class Outlook:
     """The plan for the demand.
 
-    shape[bin]; share[class, shape]: part of the class that belongs there
+    shapes: bins alike; share[class, shape]: part of the class that belongs there
     cpu_mean[shape], cpu_spread[shape], memory_mean, memory_spread: per GPU to come
     share_below[milli]: part of share requests that fit a rest of `milli`
     kept[bin]: an empty node kept for requests that need a whole one
     by_cpu, by_memory: GPUs expected to stay idle for want of either
     """
 
-    shape: IntArray
+    shapes: Shapes
     share: FloatArray
     cpu_mean: FloatArray
     cpu_spread: FloatArray
@@ -62,14 +61,10 @@ class Outlook:
     by_cpu: LossTable
     by_memory: LossTable
 
-
-class Shapes(NamedTuple):
-    """Bins alike: shape[bin], first[shape] (one bin of each), need[class, shape,
-    resource] in the plan's units (infinite: never there)."""
-
-    shape: IntArray
-    first: IntArray
-    need: FloatArray
+    @property
+    def shape(self) -> IntArray:
+        """shape[bin]."""
+        return self.shapes.shape
 
 
 def look_ahead(
@@ -83,27 +78,20 @@ def look_ahead(
     `mix` is (queued, counts). With `memo` an earlier plan serves while it holds.
     """
     queued, counts = mix
-    shape, first, need = shapes
-    room = _room(state, shape, len(first))
+    room = _room(state, shapes)
     gpu = state.classes.gpu_count * state.classes.gpu_milli / WHOLE_GPU_MILLI
-    cpu = _cpu_asked(state, first)
+    cpu = shapes.cpu.mean(axis=1) / 1000.0
     demand = _demand(gpu, queued, counts, float(room[:, 0].sum()))
     worth = np.maximum(gpu, CPU_ONLY_WORTH * cpu) + 1e-6
-    usable: BoolArray = np.asarray(np.isfinite(need).all(axis=2), dtype=bool)
-    asked = asked_of(state, first, usable) if memo is not None else None
+    usable = shapes.usable
+    asked = asked_of(state, shapes) if memo is not None else None
     known = None
     if memo is not None and asked is not None:
         known = memo.recall(asked, demand * worth, room)
     if known is None:
-        free = max(float(room[:, 0].sum()), 1.0)
-        # One unit of x is one GPU's worth, so that all numbers are of like size.
-        plan = fluid_plan(
-            demand * worth,
-            need / worth[:, None, None] / free,
-            room / free,
-            _dislike(state, first, gpu, cpu),
-        )
-        known = plan, _tables(state, plan / worth[:, None], need)
+        dislike = _dislike(state, shapes.first, gpu, cpu)
+        plan = _planned(shapes, gpu, (demand, worth, room), dislike)
+        known = plan, _tables(state, shapes, plan / worth[:, None], gpu)
         if memo is not None and asked is not None:
             memo.keep(asked, demand * worth, room, known)
     plan, tables = known
@@ -112,14 +100,31 @@ def look_ahead(
     even = usable / np.maximum(usable.sum(axis=1, keepdims=True), 1)
     share = np.where(served > 1e-6, plan_now / np.maximum(served, 1e-12), even)
     return Outlook(
-        shape=shape,
+        shapes=shapes,
         share=share,
         share_below=_share_below(state, counts),
-        kept=_kept(state, shape, first, plan / worth[:, None]),
+        kept=_kept(state, shapes, plan / worth[:, None]),
         by_cpu=tables.by_cpu,
         by_memory=tables.by_memory,
         **tables.expected,
     )
+
+
+def _planned(
+    shapes: Shapes,
+    gpu: FloatArray,
+    amounts: tuple[FloatArray, FloatArray, FloatArray],
+    dislike: FloatArray,
+) -> FloatArray:
+    """plan[class, shape] in GPUs' worth, for (demand, worth, room)."""
+    demand, worth, room = amounts
+    free = float(room[:, 0].sum())
+    if free == 0.0:
+        # Nothing to plan: CPU requests go wherever CPUs are left.
+        return np.zeros_like(dislike)
+    # One unit is one GPU's worth, so that all numbers are of like size.
+    need = _need(shapes, gpu) / worth[:, None, None] / free
+    return fluid_plan(demand * worth, need, room / free, dislike)
 
 
 def patience(
@@ -138,9 +143,16 @@ def patience(
     return np.where(gpu[:, None] > 0, late[None, :], 1.0)
 
 
-def _tables(state: State, plan: FloatArray, need: FloatArray) -> Tables:
+def _need(shapes: Shapes, gpu: FloatArray) -> FloatArray:
+    """need[class, shape, resource] in the plan's units (infinite: never there)."""
+    gpus = np.broadcast_to(gpu[:, None], shapes.cpu.shape)
+    need = [gpus, shapes.cpu / CPU_UNIT, shapes.memory / MEMORY_UNIT]
+    return np.where(shapes.usable[:, :, None], np.stack(need, axis=2), np.inf)
+
+
+def _tables(state: State, shapes: Shapes, plan: FloatArray, gpu: FloatArray) -> Tables:
     """What GPUs to come will ask for, and what is lost where less is left."""
-    expected = _expectations(state, plan, need)
+    expected = _expectations(shapes, plan, gpu)
     most, cpus, memory = state.ground.total.max(axis=0).tolist()
     gpus = most + state.rest.shape[1]
     return Tables(
@@ -186,86 +198,45 @@ def _dislike(
     return np.asarray(SUIT * distance, dtype=np.float64)
 
 
-def _cpu_asked(state: State, first: IntArray) -> FloatArray:
-    """cpu[class] in cores, the mean over shapes."""
-    needs = [need[first] for need in state.ground.cpu_need]
-    mean = np.array(needs).reshape(len(needs), len(first)).mean(axis=1)
-    return np.asarray(mean / 1000.0)
-
-
-def shapes_of(state: State) -> Shapes:
-    """Sort bins by what an empty one has, and see which classes fit where."""
-    ground, classes = state.ground, state.classes
-    first, shape = _alike(np.column_stack([ground.model, ground.total]))
-    gpu = classes.gpu_count * classes.gpu_milli / WHOLE_GPU_MILLI
-    size = (len(classes), len(first))
-    cpu = np.array([n[first] for n in ground.cpu_need]).reshape(size)
-    memory = np.array([n[first] for n in ground.memory_need]).reshape(size)
-    gpus = np.broadcast_to(gpu[:, None], size)
-    need = np.stack([gpus, cpu / CPU_UNIT, memory / MEMORY_UNIT], axis=2)
-    order = np.argsort(shape, kind="stable")
-    starts = np.searchsorted(shape[order], np.arange(len(first)))
-    usable = np.zeros(size, dtype=bool)
-    if len(order):
-        usable = np.logical_or.reduceat(ground.allowed[:, order], starts, axis=1)
-    most = ground.total[first]
-    usable &= most[:, 0] >= classes.gpu_count[:, None]
-    usable &= (most[:, 1] >= cpu) & (most[:, 2] >= memory)
-    need[~usable] = np.inf
-    return Shapes(shape.astype(np.int64), first.astype(np.int64), need)
-
-
-def _alike(rows: IntArray) -> tuple[IntArray, IntArray]:
-    """first[kind] and kind[row] of equal rows, kinds in ascending order."""
-    first, kind = distinct_rows(list(rows.T), len(rows))
-    order = np.lexsort(rows[first].T[::-1])
-    return first[order], np.argsort(order)[kind]
-
-
-def _room(state: State, shape: IntArray, shapes: int) -> FloatArray:
+def _room(state: State, shapes: Shapes) -> FloatArray:
     """room[shape, resource]: GPUs, CPUs and memory free, in the plan's units."""
-    gpus = state.free * 1.0 + np.maximum(state.rest, 0).sum(axis=1) / WHOLE_GPU_MILLI
-    return np.column_stack(
-        [
-            np.bincount(shape, weights=amount, minlength=shapes)
-            for amount in (gpus, state.cpu / CPU_UNIT, state.memory / MEMORY_UNIT)
-        ]
-    )
+    gpus = state.free + np.maximum(state.rest, 0).sum(axis=1) / WHOLE_GPU_MILLI
+    cpu, memory = state.cpu / CPU_UNIT, state.memory / MEMORY_UNIT
+    return np.column_stack([shapes.sums(amount) for amount in (gpus, cpu, memory)])
 
 
 def _expectations(
-    state: State, plan: FloatArray, need: FloatArray
+    shapes: Shapes, plan: FloatArray, gpu: FloatArray
 ) -> dict[str, FloatArray]:
     """Mean and spread of CPUs and memory per GPU that will come to each shape."""
-    gpu = state.classes.gpu_count * state.classes.gpu_milli / WHOLE_GPU_MILLI
-    weight = np.where(gpu[:, None] > 0, plan * gpu[:, None], 0.0) + 1e-12
+    with_gpus = gpu > 0
+    gpu, usable = gpu[with_gpus, None], shapes.usable[with_gpus]
+    weight = plan[with_gpus] * gpu + 1e-12
     total = weight.sum(axis=0)
     found: dict[str, FloatArray] = {}
-    for name, resource, unit in (("cpu", 1, CPU_UNIT), ("memory", 2, MEMORY_UNIT)):
-        per = np.where(np.isfinite(need[:, :, resource]), need[:, :, resource], 0.0)
-        per = per * unit / np.maximum(gpu[:, None], 1e-3)
-        per = np.where(gpu[:, None] > 0, per, 0.0)
-        mean = (weight * per).sum(axis=0) / total
-        variance = (weight * (per - mean) ** 2).sum(axis=0) / total
+    for name, asked in (("cpu", shapes.cpu), ("memory", shapes.memory)):
+        per = np.where(usable, asked[with_gpus], 0.0) / np.maximum(gpu, 1e-3)
+        mean = (weight * per).sum(axis=0) / np.maximum(total, 1e-12)
+        variance = (weight * (per - mean) ** 2).sum(axis=0) / np.maximum(total, 1e-12)
         found[f"{name}_mean"] = np.maximum(mean, 1.0)
         found[f"{name}_spread"] = np.sqrt(variance) + 1.0
     return found
 
 
-def _kept(
-    state: State, shape: IntArray, first: IntArray, plan: FloatArray
-) -> BoolArray:
+def _kept(state: State, shapes: Shapes, plan: FloatArray) -> BoolArray:
     """As many empty nodes of each shape, the last ones, as whole nodes are planned."""
     total = state.ground.total[:, 0]
-    kept = np.zeros(len(shape), dtype=bool)
-    untouched = (state.free == total) & (total > 1)
-    for at, one in enumerate(first.tolist()):
-        large = state.classes.gpu_count > total[one] // 2
-        wanted = float(plan[large, at].sum())
-        spare = np.flatnonzero(untouched & (shape == at))
-        count = min(int(np.ceil(wanted * MARGIN)), len(spare))
-        if total[one] > 1 and count:
-            kept[spare[len(spare) - count :]] = True
+    most = total[shapes.first]
+    large = 2 * state.classes.gpu_count[:, None] > most
+    wanted = np.ceil((plan * large).sum(axis=0) * MARGIN) * (most > 1)
+    untouched = (state.free == total)[shapes.order]
+    shape = shapes.shape[shapes.order]
+    # spare[i]: untouched bins of the shape from here to its last.
+    past = np.cumsum(untouched[::-1])[::-1]
+    after = np.append(past[shapes.start], 0)[1:]
+    spare = past - after[shape]
+    kept = np.zeros(len(total), dtype=bool)
+    kept[shapes.order] = untouched & (spare <= wanted[shape])
     return kept
 
 

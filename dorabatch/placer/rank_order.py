@@ -24,10 +24,11 @@ from dorabatch.placer.exchange import exchange
 from dorabatch.placer.ground import Hold, State
 from dorabatch.placer.joint import place_jointly
 from dorabatch.placer.memo import PlanMemo
-from dorabatch.placer.outlook import look_ahead, shapes_of
+from dorabatch.placer.outlook import look_ahead
 from dorabatch.placer.planned import Planned
 from dorabatch.placer.policy import PlacementPolicy
 from dorabatch.placer.score import cost_for
+from dorabatch.placer.shapes import shapes_of
 
 REPLANS_MAX = 3
 
@@ -70,7 +71,7 @@ class _Walk:
         self.of = state.classes.of.tolist()
         self.engine = Engine(state, cost_for(policy.name))
         self.plans = policy.name == "default" and len(state.free) > 0
-        self.shapes = shapes_of(state)
+        self.shapes = shapes_of(state.ground, state.classes)
         self.booked = Booked(state, len(requests))
         self.lower: Lower | None = None
         self.dead: set[int] = set()

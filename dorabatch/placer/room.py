@@ -1,6 +1,6 @@
-"""What is free on the nodes of one shape, and the things to place on them.
+"""What is free on the bins of all shapes, and the things to place on them.
 
-Books many things at once, one a node; it never chooses.
+Books many things at once, one a bin; it never chooses.
 """
 
 from typing import NamedTuple
@@ -8,61 +8,68 @@ from typing import NamedTuple
 import numpy as np
 
 from dorabatch.placer.arrays import BoolArray, IntArray
-from dorabatch.placer.ground import State
 
 
 class Items(NamedTuple):
-    """Things to place on one shape: a request, or shares joined to one GPU.
+    """Things to place on bins of their shapes: requests, or shares joined to a GPU.
 
-    gpus[item], cpu[item] (thousandths), memory[item] (MiB); `of` is the caller's
-    number of the item.
+    shape[item], gpus[item], cpu[item] (thousandths), memory[item] (MiB); bin[item]:
+    where it went, -1 = nowhere.
     """
 
-    of: IntArray
+    shape: IntArray
     gpus: IntArray
     cpu: IntArray
     memory: IntArray
+    bin: IntArray
 
     def take(self, which: IntArray) -> "Items":
         """Some of them, in the order given."""
         return Items(*(column[which] for column in self))
 
     def beside(self, more: "Items") -> "Items":
-        """These, then `more`, numbered anew from 0."""
-        columns = [np.concatenate(pair) for pair in zip(self, more, strict=True)]
-        return Items(np.arange(len(columns[0])), *columns[1:])
+        """These, then `more`."""
+        return Items(*(np.concatenate(pair) for pair in zip(self, more, strict=True)))
 
-    def heavy_first(self) -> "Items":
-        """By CPUs, then memory, most first."""
-        return self.take(np.lexsort((-self.memory, -self.cpu)))
+    def heavy_first(self) -> IntArray:
+        """Items shape by shape, by CPUs, then memory, most first."""
+        return np.lexsort((-self.memory, -self.cpu, self.shape))
 
 
-class Room:
-    """What is free on bins of one shape, and which bin each item got (-1: none).
+class Room(NamedTuple):
+    """What is free: free[bin], cpu[bin], memory[bin].
 
-    bin, free, cpu, memory are [bin of the room]; total is the GPUs of one bin; mean
-    the milli-CPUs a GPU is expected to ask for.
+    shape[bin] of so many shapes; total[shape]: GPUs of an empty bin.
     """
 
-    __slots__ = ("bin", "cpu", "free", "item_bin", "mean", "memory", "total")
+    free: IntArray
+    cpu: IntArray
+    memory: IntArray
+    shape: IntArray
+    total: IntArray
 
-    def __init__(self, state: State, bins: IntArray, mean: float) -> None:
-        self.bin = bins
-        self.free = state.free[bins]
-        self.cpu = state.cpu[bins]
-        self.memory = state.memory[bins]
-        self.total = int(state.ground.total[bins[0], 0])
-        self.mean = mean
-        self.item_bin: IntArray = np.zeros(0, dtype=np.int64)
-
-    def book(self, items: Items, at: IntArray) -> BoolArray:
-        """Put items[i] on bin at[i] where it fits (bins distinct); say which did."""
-        good = self.free[at] >= items.gpus
-        good &= self.cpu[at] >= items.cpu
-        good &= self.memory[at] >= items.memory
-        hit = at[good]
-        self.free[hit] -= items.gpus[good]
-        self.cpu[hit] -= items.cpu[good]
-        self.memory[hit] -= items.memory[good]
-        self.item_bin[items.of[good]] = self.bin[hit]
+    def book(self, items: Items, which: IntArray, at: IntArray) -> BoolArray:
+        """Put items which[i] on bin at[i] where it fits (bins distinct); say if so."""
+        good = self.free[at] >= items.gpus[which]
+        good &= self.cpu[at] >= items.cpu[which]
+        good &= self.memory[at] >= items.memory[which]
+        hit, done = at[good], which[good]
+        self.free[hit] -= items.gpus[done]
+        self.cpu[hit] -= items.cpu[done]
+        self.memory[hit] -= items.memory[done]
+        items.bin[done] = hit
         return good
+
+    def counts(self, shape: IntArray) -> IntArray:
+        """How often each shape occurs."""
+        return np.bincount(shape, minlength=len(self.total))
+
+    def ranks(self, shape: IntArray) -> IntArray:
+        """rank[i]: the how manyth of its shape, where the same shapes lie together."""
+        counts = self.counts(shape)
+        return np.arange(len(shape)) - (np.cumsum(counts) - counts)[shape]
+
+    def first(self, bins: IntArray, key: IntArray, most: IntArray) -> IntArray:
+        """Of each shape's bins the first most[shape] by key, shape by shape."""
+        bins = bins[np.lexsort((key, self.shape[bins]))]
+        return bins[self.ranks(self.shape[bins]) < most[self.shape[bins]]]

@@ -17,34 +17,69 @@ SIZES_MAX = 48
 """Different sizes looked at for one rest; of more, an even sample."""
 
 
-def fullest(room: int, sizes: IntArray, counts: IntArray) -> IntArray:
-    """taken[size]: how many of each to take so that `room` is used best.
+class Fillings:
+    """How to use rooms best with pieces of sizes[kind], while there are some.
 
-    Among equal sums the one of fewest pieces: small ones are wanted elsewhere. A
-    bounded knapsack over sums 0..room, all in thousandths of a GPU.
+    A bounded knapsack over sums up to the largest room; one table serves every room for
+    as long as there are the pieces it takes.
     """
-    taken = np.zeros(len(sizes), dtype=np.int64)
-    able = np.flatnonzero((sizes <= room) & (counts > 0))
-    if len(able) > SIZES_MAX:
-        able = able[(np.arange(SIZES_MAX) * len(able)) // SIZES_MAX]
-    pieces = np.full(room + 1, NEVER, dtype=np.int64)
-    pieces[0] = 0
-    steps = []
-    for at in able.tolist():
-        size = int(sizes[at])
-        for count in _chunks(min(int(counts[at]), room // size)):
-            many = count * size
-            more = pieces.copy()
-            np.minimum(more[many:], pieces[:-many] + count, out=more[many:])
-            steps.append((at, count, pieces))
-            pieces = more
-    total = int(np.flatnonzero(pieces < NEVER)[-1])
-    for at, count, before in reversed(steps):
-        if pieces[total] < before[total]:
-            taken[at] += count
-            total -= count * int(sizes[at])
-        pieces = before
-    return taken
+
+    __slots__ = ("_most", "_reached", "_sizes", "_steps")
+
+    def __init__(self, most: int, sizes: IntArray) -> None:
+        self._most, self._sizes = most, sizes
+        self._steps: list[tuple[int, int, IntArray, IntArray]] | None = None
+        self._reached: IntArray = np.zeros(0, dtype=np.int64)
+
+    def best(self, room: int, counts: IntArray) -> IntArray:
+        """taken[kind] of counts[kind] so that `room` is used best.
+
+        Among equal sums the one of fewest pieces: small ones are wanted elsewhere.
+        """
+        if self._steps is not None:
+            taken = self._read(self._steps, room)
+            if (taken <= counts).all():
+                return taken
+        self._steps = self._made(counts)
+        return self._read(self._steps, room)
+
+    def _made(self, counts: IntArray) -> list[tuple[int, int, IntArray, IntArray]]:
+        """Steps of (kind, how many, pieces[sum] before, and with them)."""
+        able = np.flatnonzero((self._sizes <= self._most) & (counts > 0))
+        if len(able) > SIZES_MAX:
+            able = able[(np.arange(SIZES_MAX) * len(able)) // SIZES_MAX]
+        pieces = np.full(self._most + 1, NEVER, dtype=np.int64)
+        pieces[0] = 0
+        steps = []
+        for kind in able.tolist():
+            size = int(self._sizes[kind])
+            for count in _chunks(min(int(counts[kind]), self._most // size)):
+                many = count * size
+                more = pieces.copy()
+                np.minimum(more[many:], pieces[:-many] + count, out=more[many:])
+                steps.append((kind, count, pieces, more))
+                pieces = more
+        sums = np.where(pieces < NEVER, np.arange(len(pieces)), 0)
+        self._reached = np.maximum.accumulate(sums)
+        return steps
+
+    def _read(
+        self, steps: list[tuple[int, int, IntArray, IntArray]], room: int
+    ) -> IntArray:
+        taken = np.zeros(len(self._sizes), dtype=np.int64)
+        total = int(self._reached[room])
+        for kind, count, before, after in reversed(steps):
+            if total == 0:
+                break
+            if after[total] < before[total]:
+                taken[kind] += count
+                total -= count * int(self._sizes[kind])
+        return taken
+
+
+def fullest(room: int, sizes: IntArray, counts: IntArray) -> IntArray:
+    """The best filling of one room; see Fillings."""
+    return Fillings(room, sizes).best(room, counts)
 
 
 def _chunks(count: int) -> list[int]:

@@ -7,7 +7,8 @@ import numpy as np
 from dorabatch.placer.classes import classes_of
 from dorabatch.placer.ground import State, lay_ground
 from dorabatch.placer.joint import place_jointly
-from dorabatch.placer.outlook import look_ahead, shapes_of
+from dorabatch.placer.outlook import look_ahead
+from dorabatch.placer.shapes import shapes_of
 from tests.oracles.placer_cases import make_cluster, make_requests
 
 
@@ -16,7 +17,7 @@ def _jointly(rows, cluster):
     classes = classes_of(requests)
     state = State(lay_ground(classes, cluster), classes, cluster)
     queued = np.bincount(classes.of, minlength=len(classes))
-    outlook = look_ahead(state, shapes_of(state), (queued, queued))
+    outlook = look_ahead(state, shapes_of(state.ground, classes), (queued, queued))
     return place_jointly(state, outlook, np.arange(len(requests))), state
 
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from dorabatch.placer.classes import classes_of
-from dorabatch.placer.ground import State, lay_ground
-from dorabatch.placer.outlook import LATEST, patience, shapes_of
+from dorabatch.placer.ground import lay_ground
+from dorabatch.placer.outlook import LATEST, patience
+from dorabatch.placer.shapes import shapes_of
 from tests.oracles.placer_cases import make_cluster, make_requests
 
 ROOM = np.array([[8.0, 1.0, 1.0], [8.0, 1.0, 1.0]])
@@ -43,8 +44,8 @@ def test_a_shape_is_never_closed_to_anybody():
 def test_nobody_is_planned_where_even_an_empty_node_is_too_small():
     cluster = make_cluster([(8000, 16384, (2, 0, 0)), (64000, 16384, (2, 0, 0))])
     classes = classes_of(make_requests([{"cpu": 9000}, {"memory": 20000}, {}]))
-    need = shapes_of(State(lay_ground(classes, cluster), classes, cluster)).need
-    assert np.isfinite(need).all(axis=2).tolist() == [
+    usable = shapes_of(lay_ground(classes, cluster), classes).usable
+    assert usable.tolist() == [
         [False, True],
         [False, False],
         [True, True],
