@@ -7,8 +7,9 @@ from dorabatch.placer.booked import Booked
 from dorabatch.placer.classes import classes_of
 from dorabatch.placer.exchange import exchange
 from dorabatch.placer.ground import State, lay_ground
-from dorabatch.placer.outlook import look_ahead, shapes_of
+from dorabatch.placer.outlook import look_ahead
 from dorabatch.placer.pack import place
+from dorabatch.placer.shapes import shapes_of
 from tests.oracles.placer_cases import make_cluster, make_requests
 
 FOUR = (16_000, 65_536, (4, 0, 0))
@@ -20,7 +21,9 @@ def _exchanged(rows, bins, nodes=(FOUR, FOUR)):
     classes = classes_of(requests)
     state = State(lay_ground(classes, cluster), classes, cluster)
     queued = np.bincount(classes.of, minlength=len(classes))
-    outlook = look_ahead(state, shapes_of(state), (queued, queued))
+    outlook = look_ahead(
+        state, shapes_of(state.ground, state.classes), (queued, queued)
+    )
     booked = Booked(state, len(rows))
     for row, bin_ in enumerate(bins):
         if bin_ >= 0:
