@@ -9,7 +9,7 @@ import numpy as np
 from dorabatch.placer.arrays import SHARE, WHOLE_GPU_MILLI, IntArray
 from dorabatch.placer.ground import State
 from dorabatch.placer.outlook import CPU_STEP, Outlook
-from dorabatch.placer.slots import Fillings
+from dorabatch.placer.slots import fullest
 
 
 def without_gpus(state: State, outlook: Outlook, of: IntArray) -> IntArray:
@@ -65,29 +65,28 @@ def _fill(
     kinds, bins, room = asked
     classes = state.classes
     left = [np.flatnonzero(of == kind) for kind in kinds.tolist()]
-    counts = np.array([len(rows) for rows in left], dtype=np.int64)
-    sizes = -(-classes.cpu_milli[kinds] // CPU_STEP)
-    bins = bins[room[bins] >= sizes.min()]
-    fillings = Fillings(int(room[bins].max(initial=0)), sizes)
-    memory = classes.memory_mib[kinds]
-    starts = np.flatnonzero(np.diff(room[bins], prepend=-1))
-    ends = np.append(starts, len(bins))[1:]
-    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+    counts = [len(rows) for rows in left]
+    sizes = (-(-classes.cpu_milli[kinds] // CPU_STEP)).tolist()
+    memory = classes.memory_mib[kinds].tolist()
+    bins = bins[room[bins] >= min(sizes)]
+    starts = np.flatnonzero(np.diff(room[bins], prepend=-1)).tolist()
+    for start, end in zip(starts, [*starts[1:], len(bins)], strict=False):
         some = bins[start:end]
-        while len(some) and counts.any():
-            pattern = fillings.best(int(room[some[0]]), counts)
-            used = np.flatnonzero(pattern)
-            some = some[state.memory[some] >= int(pattern @ memory)]
-            if len(used) == 0:
+        units = int(room[bins[start]])
+        while len(some) and any(counts):
+            pattern = fullest(units, sizes, counts)
+            need = sum(memory[kind] * many for kind, many in pattern)
+            some = some[state.memory[some] >= need]
+            if not pattern:
                 break
-            times = min(int((counts[used] // pattern[used]).min()), len(some))
+            times = min(len(some), *(counts[kind] // many for kind, many in pattern))
             taken, some = some[:times], some[times:]
-            for kind in used.tolist():
-                count = int(pattern[kind]) * times
+            for kind, many in pattern:
+                count = many * times
                 rows, left[kind] = left[kind][:count], left[kind][count:]
-                found[rows] = np.repeat(taken, pattern[kind])
-            counts -= pattern * times
-            room[taken] -= int(pattern @ sizes)
+                found[rows] = np.repeat(taken, many)
+                counts[kind] -= count
+            room[taken] -= sum(sizes[kind] * many for kind, many in pattern)
     rows = np.flatnonzero((found >= 0) & np.isin(of, kinds))
     of = of[rows]
     state.spend_many(found[rows], classes.cpu_milli[of], classes.memory_mib[of])

@@ -19,7 +19,7 @@ from dorabatch.placer.fluid import fluid_plan, split
 from dorabatch.placer.ground import State
 from dorabatch.placer.outlook import CPU_UNIT, MEMORY_UNIT, Outlook
 from dorabatch.placer.shapes import Shapes
-from dorabatch.placer.slots import Piles, compose, fullest, sort_out
+from dorabatch.placer.slots import Pattern, Piles, compose, fullest, sort_out
 
 BUCKETS = 12
 """New GPUs of one kind are told apart by CPUs in so many steps."""
@@ -124,9 +124,9 @@ def _into_opened(
     for rest, part in zip(values.tolist(), np.split(order, starts[1:]), strict=False):
         pattern = fullest(rest, piles.sizes, piles.counts())
         for at in part.tolist():
-            if (pattern > piles.counts()).any():
+            if not piles.has(pattern):
                 pattern = fullest(rest, piles.sizes, piles.counts())
-            if not pattern.any():
+            if not pattern:
                 break
             place = int(bins[at]), int(slots[at])
             room = state.cpu[place[0]] - kept[at], state.memory[place[0]]
@@ -140,7 +140,7 @@ def _members(
     state: State,
     of: IntArray,
     piles: Piles,
-    asked: tuple[IntArray, int, tuple[float, float]],
+    asked: tuple[Pattern, int, tuple[float, float]],
 ) -> IntArray:
     """Shares taken off the piles and booked on a bin; none where all are too heavy."""
     pattern, bin_, (cpu_left, memory_left) = asked

@@ -10,76 +10,33 @@ import numpy as np
 
 from dorabatch.placer.arrays import WHOLE_GPU_MILLI, IntArray
 
-NEVER = 10**6
-"""More pieces than a GPU has thousandths: a sum nobody reaches."""
-
-SIZES_MAX = 48
-"""Different sizes looked at for one rest; of more, an even sample."""
+Pattern = list[tuple[int, int]]
+"""(kind, how many) of what is put together; at least one of each named."""
 
 
-class Fillings:
-    """How to use rooms best with pieces of sizes[kind], while there are some.
+def fullest(room: int, sizes: list[int], counts: list[int]) -> Pattern:
+    """What to take of counts[kind] pieces of sizes[kind] so that `room` is used best.
 
-    A bounded knapsack over sums up to the largest room; one table serves every room for
-    as long as there are the pieces it takes.
+    Among equal sums the one of large pieces (kinds come largest first): small ones are
+    wanted elsewhere. A bounded knapsack; the sums to be had are the bits of a number.
     """
-
-    __slots__ = ("_most", "_reached", "_sizes", "_steps")
-
-    def __init__(self, most: int, sizes: IntArray) -> None:
-        self._most, self._sizes = most, sizes
-        self._steps: list[tuple[int, int, IntArray, IntArray]] | None = None
-        self._reached: IntArray = np.zeros(0, dtype=np.int64)
-
-    def best(self, room: int, counts: IntArray) -> IntArray:
-        """taken[kind] of counts[kind] so that `room` is used best.
-
-        Among equal sums the one of fewest pieces: small ones are wanted elsewhere.
-        """
-        if self._steps is not None:
-            taken = self._read(self._steps, room)
-            if (taken <= counts).all():
-                return taken
-        self._steps = self._made(counts)
-        return self._read(self._steps, room)
-
-    def _made(self, counts: IntArray) -> list[tuple[int, int, IntArray, IntArray]]:
-        """Steps of (kind, how many, pieces[sum] before, and with them)."""
-        able = np.flatnonzero((self._sizes <= self._most) & (counts > 0))
-        if len(able) > SIZES_MAX:
-            able = able[(np.arange(SIZES_MAX) * len(able)) // SIZES_MAX]
-        pieces = np.full(self._most + 1, NEVER, dtype=np.int64)
-        pieces[0] = 0
-        steps = []
-        for kind in able.tolist():
-            size = int(self._sizes[kind])
-            for count in _chunks(min(int(counts[kind]), self._most // size)):
-                many = count * size
-                more = pieces.copy()
-                np.minimum(more[many:], pieces[:-many] + count, out=more[many:])
-                steps.append((kind, count, pieces, more))
-                pieces = more
-        sums = np.where(pieces < NEVER, np.arange(len(pieces)), 0)
-        self._reached = np.maximum.accumulate(sums)
-        return steps
-
-    def _read(
-        self, steps: list[tuple[int, int, IntArray, IntArray]], room: int
-    ) -> IntArray:
-        taken = np.zeros(len(self._sizes), dtype=np.int64)
-        total = int(self._reached[room])
-        for kind, count, before, after in reversed(steps):
-            if total == 0:
-                break
-            if after[total] < before[total]:
-                taken[kind] += count
-                total -= count * int(self._sizes[kind])
-        return taken
-
-
-def fullest(room: int, sizes: IntArray, counts: IntArray) -> IntArray:
-    """The best filling of one room; see Fillings."""
-    return Fillings(room, sizes).best(room, counts)
+    most = (1 << (room + 1)) - 1
+    sums, steps = 1, []
+    for kind, size in enumerate(sizes):
+        if size > room or not counts[kind]:
+            continue
+        for count in _chunks(min(counts[kind], room // size)):
+            steps.append((kind, count, sums))
+            sums |= (sums << count * size) & most
+        if sums >> room:
+            break
+    taken: dict[int, int] = {}
+    total = sums.bit_length() - 1
+    for kind, count, before in reversed(steps):
+        if not before >> total & 1:
+            taken[kind] = taken.get(kind, 0) + count
+            total -= count * sizes[kind]
+    return list(taken.items())
 
 
 def _chunks(count: int) -> list[int]:
@@ -121,26 +78,26 @@ class Pile:
 class Piles(NamedTuple):
     """sizes[pile], the largest first, and the shares of each."""
 
-    sizes: IntArray
+    sizes: list[int]
     piles: list[Pile]
 
-    def counts(self) -> IntArray:
+    def counts(self) -> list[int]:
         """How many shares each pile has left."""
-        return np.array([len(pile) for pile in self.piles], dtype=np.int64)
+        return [len(pile) for pile in self.piles]
 
-    def look(self, pattern: IntArray, *, heavy: bool) -> IntArray:
-        """Shares pattern[pile], the heaviest or the lightest of each pile."""
-        return np.concatenate(
-            [
-                self.piles[at].look(int(pattern[at]), heavy=heavy)
-                for at in np.flatnonzero(pattern).tolist()
-            ]
-        )
+    def has(self, pattern: Pattern) -> bool:
+        """Whether there are so many shares left."""
+        return all(len(self.piles[at]) >= many for at, many in pattern)
 
-    def drop(self, pattern: IntArray, *, heavy: bool) -> None:
+    def look(self, pattern: Pattern, *, heavy: bool) -> IntArray:
+        """So many shares, the heaviest or the lightest of each pile."""
+        some = [self.piles[at].look(many, heavy=heavy) for at, many in pattern]
+        return np.concatenate(some)
+
+    def drop(self, pattern: Pattern, *, heavy: bool) -> None:
         """Take those off."""
-        for at in np.flatnonzero(pattern).tolist():
-            self.piles[at].drop(int(pattern[at]), heavy=heavy)
+        for at, many in pattern:
+            self.piles[at].drop(many, heavy=heavy)
 
 
 def sort_out(milli: IntArray, weight: IntArray, rows: IntArray) -> Piles:
@@ -148,7 +105,7 @@ def sort_out(milli: IntArray, weight: IntArray, rows: IntArray) -> Piles:
     order = rows[np.lexsort((-weight[rows], -milli[rows]))]
     sizes, starts = np.unique(-milli[order], return_index=True)
     parts = np.split(order, starts[1:]) if len(order) else []
-    return Piles(-sizes, [Pile(part) for part in parts])
+    return Piles((-sizes).tolist(), [Pile(part) for part in parts])
 
 
 def compose(left: Piles, group: IntArray, first: int = 0) -> int:
@@ -158,24 +115,27 @@ def compose(left: Piles, group: IntArray, first: int = 0) -> int:
     the lightest, so that what a GPU asks for evens out.
     """
     counts = left.counts()
-    while counts.any():
-        largest = int(np.flatnonzero(counts)[0])
-        counts[largest] -= 1
-        room = WHOLE_GPU_MILLI - int(left.sizes[largest])
-        pattern = fullest(room, left.sizes, counts)
-        counts[largest] += 1
-        used = pattern.copy()
-        used[largest] += 1
-        times = int((counts[used > 0] // used[used > 0]).min())
-        counts -= times * used
-        numbers = np.arange(first, first + times)
-        first += times
-        opener = left.piles[largest]
-        group[opener.look(times, heavy=True)] = numbers
-        opener.drop(times, heavy=True)
-        for at in np.flatnonzero(pattern).tolist():
-            pieces = int(pattern[at])
-            shares = left.piles[at].look(pieces * times, heavy=False)
-            group[shares] = np.repeat(numbers, pieces)
-            left.piles[at].drop(pieces * times, heavy=False)
+    for largest, size in enumerate(left.sizes):
+        while counts[largest]:
+            counts[largest] -= 1
+            pattern = fullest(WHOLE_GPU_MILLI - size, left.sizes, counts)
+            counts[largest] += 1
+            times = _times(counts, largest, pattern)
+            numbers = np.arange(first, first + times)
+            first += times
+            for at, pieces, heavy in (
+                (largest, 1, True),
+                *((*p, False) for p in pattern),
+            ):
+                counts[at] -= pieces * times
+                shares = left.piles[at].look(pieces * times, heavy=heavy)
+                group[shares] = np.repeat(numbers, pieces)
+                left.piles[at].drop(pieces * times, heavy=heavy)
     return first
+
+
+def _times(counts: list[int], largest: int, pattern: Pattern) -> int:
+    """How often there is one of the largest with the pattern beside it."""
+    used = dict(pattern)
+    used[largest] = used.get(largest, 0) + 1
+    return min(counts[at] // many for at, many in used.items())
