@@ -86,6 +86,16 @@ install_packages() {
     rm -f "$INSTALL_LOG"
 }
 
+# need_tools COMMAND...: programs whose packages have their names.
+need_tools() {
+    missing=""
+    for tool in "$@"; do
+        command -v "$tool" >/dev/null 2>&1 || missing="$missing $tool"
+    done
+    # shellcheck disable=SC2086  # one word per package
+    [ -z "$missing" ] || install_packages $missing
+}
+
 is_python_fit() {
     "$1" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' \
         >/dev/null 2>&1
