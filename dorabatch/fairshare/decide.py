@@ -79,7 +79,8 @@ def normal_pass(
     reach = pool.free + pool.idle_used
     if reach <= 0 or len(order) == 0:
         return made
-    used = np.cumsum(work.size[order])
+    # Each takes a GPU at least.
+    used = np.cumsum(work.size[order[: reach + 1]])
     fit = int(np.searchsorted(used, reach, side="right"))
     for row in order[:fit].tolist():
         _place(row, work, pool, now, made)
@@ -105,6 +106,12 @@ def end_trials(over: Iterable[int], pool: Pool) -> list[Decision]:
     return made
 
 
+def trial_room(pool: Pool, rule: LaneRule) -> tuple[int, int, int]:
+    """GPUs for trials now: long ones in the lane, short ones in it, others beside."""
+    lane = max(0, pool.lane_room)
+    return min(lane, pool.long_free), lane, pool.free if rule.on_idle else 0
+
+
 def trial_pass(
     fresh: IntArray, work: Work, pool: Pool, rule: LaneRule, *, now: float
 ) -> list[Decision]:
@@ -113,7 +120,10 @@ def trial_pass(
     Among users the one with the fewest GPUs on trial comes first.
     """
     made: list[Decision] = []
-    fresh = fresh[work.may_try[fresh]]
+    fits = work.size[fresh] <= max(trial_room(pool, rule))
+    fresh = fresh[fits & work.may_try[fresh]]
+    if len(fresh) == 0:
+        return made
     is_long = rule.is_long(work.planned[fresh])
     is_new = ~work.tried[fresh]
 
@@ -121,19 +131,20 @@ def trial_pass(
         if free <= 0:
             return []
         rows = fresh[able & (work.size[fresh] <= free)]
-        rows = rows[[row not in pool.began for row in rows.tolist()]]
         chosen = _chosen_trials(rows, work, pool, free)
         for row in chosen:
             pool.start(row, int(work.size[row]), now=now, end=0.0, where=where)
             made.append((move, row))
         return chosen
 
-    free = min(pool.lane_room, pool.long_free)
-    for row in begin(is_new & is_long, free, Move.TRY_LANE, Where.LANE):
+    for row in begin(
+        is_new & is_long, trial_room(pool, rule)[0], Move.TRY_LANE, Where.LANE
+    ):
         pool.mark_long(row)
     begin(is_new & ~is_long, pool.lane_room, Move.TRY_LANE, Where.LANE)
-    may_idle = work.stops[fresh] < rule.stops_max
     if rule.on_idle:
+        waits = ~np.isin(fresh, [row for _, row in made])
+        may_idle = waits & (work.stops[fresh] < rule.stops_max)
         begin(may_idle, pool.free, Move.TRY_IDLE, Where.IDLE)
     return made
 
@@ -217,12 +228,12 @@ def _smallest_of_each(
     """
     order = np.lexsort((work.submitted[rows], work.size[rows], work.user[rows]))
     user = work.user[rows[order]]
-    users, first, total = np.unique(user, return_index=True, return_counts=True)
+    first = np.flatnonzero(np.concatenate([[True], user[1:] != user[:-1]]))
+    total = np.concatenate([first[1:], [len(user)]]) - first
     place = np.arange(len(user)) - np.repeat(first, total)
-    more = np.maximum(total - count, 0)
-    return rows[order[place < count]], dict(
-        zip(users.tolist(), more.tolist(), strict=True)
-    )
+    more = np.maximum(total - count, 0).tolist()
+    kept = rows[order[place < count]]
+    return kept, dict(zip(user[first].tolist(), more, strict=True))
 
 
 def _is_large(row: int, work: Work, pool: Pool) -> bool:

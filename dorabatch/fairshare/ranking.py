@@ -73,15 +73,20 @@ class Ranking:
 
 def rank(rows: Rows, terms: ClaimTerms, formula: Formula, *, now_us: int) -> Ranking:
     """Rows by tier, priority falling, predicted area, submission, group, replica."""
-    priority = priorities(
+    priority = worth(rows, terms, formula, now_us=now_us)
+    tier = terms.tier[rows.claim]
+    return Ranking(
+        order=_sorted(rows, terms, priority, tier), priority=priority, tier=tier
+    )
+
+
+def worth(rows: Rows, terms: ClaimTerms, formula: Formula, *, now_us: int) -> IntArray:
+    """priority[row], the whole number that the order goes by."""
+    return priorities(
         _factors(rows, terms, formula, now_us),
         formula.weights,
         qos=terms.points[rows.claim],
         nice=terms.nice[rows.claim],
-    )
-    tier = terms.tier[rows.claim]
-    return Ranking(
-        order=_sorted(rows, terms, priority, tier), priority=priority, tier=tier
     )
 
 
@@ -141,8 +146,8 @@ def _sorted(
     place, tie = np.arange(len(order)), _tie_numbers(code[order])
     if len(tie) == int(tie[-1]) + 1:
         return order
-    area = np.unique(terms.area, return_inverse=True)[1]
-    for key in (area[rows.claim], rows.submitted_us, rows.group, rows.replica):
+    area = terms.area[rows.claim]
+    for key in (area, rows.submitted_us, rows.group, rows.replica):
         tied = _is_tied(tie)
         place, tie = place[tied], tie[tied]
         if len(place) == 0:
@@ -152,10 +157,13 @@ def _sorted(
 
 
 def _refined(
-    order: IntArray, tie: IntArray, key: IntArray
+    order: IntArray, tie: IntArray, key: IntArray | FloatArray
 ) -> tuple[IntArray, IntArray]:
     """Tied rows sorted by a further key, and the number of the tie each is in now."""
-    value = key[order] - key[order].min()
+    value = key[order]
+    if value.dtype.kind == "f":
+        value = np.unique(value, return_inverse=True)[1]
+    value = value - value.min()
     group = _tie_numbers(tie)
     if (int(group[-1]) + 1) * (int(value.max()) + 1) > _INT_MAX:
         value = np.unique(value, return_inverse=True)[1]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from dorabatch.daemon.whatif.line import Line
 from dorabatch.fairshare.decay import HALF_LIFE_SECONDS, decayed_usage
 from dorabatch.fairshare.decide import (
     Decision,
@@ -23,13 +24,14 @@ from dorabatch.fairshare.decide import (
     pausing_order,
     pausing_pass,
     trial_pass,
+    trial_room,
     under_share,
 )
 from dorabatch.fairshare.estimate import History
 from dorabatch.fairshare.factor import MILLION, credit_factor, fair_tree
 from dorabatch.fairshare.lane import LaneRule
 from dorabatch.fairshare.pool import Pool
-from dorabatch.fairshare.ranking import ClaimTerms, Formula, Rows, rank
+from dorabatch.fairshare.ranking import ClaimTerms, Formula, Rows, rank, worth
 from dorabatch.fairshare.shares import Account, AccountTree, build_tree
 from dorabatch.fairshare.usage import (
     CATCH_UP_SECONDS,
@@ -50,6 +52,7 @@ RATE = 1000.0
 """Use a GPU second counts, so that whole numbers of it compare finely."""
 
 END, TRIAL_OVER, SUBMIT, TICK = 0, 1, 2, 3
+NO_ROOM = (0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,12 +159,11 @@ class Simulation:
         self.stint_began = np.full(count, np.nan)
         self.attempt = np.zeros(count, dtype=np.int64)
         self.done = np.full(count, np.nan)
-        self.is_open = np.zeros(count, dtype=np.bool_)
-        self.order = np.zeros(0, dtype=np.int64)
-        self.joined: list[int] = []
+        self.line = Line(count)
         self.changes: list[tuple[float, float, float]] = []
         self.waiting: set[int] = set()
         self.fresh: dict[int, None] = {}
+        self.searched = NO_ROOM
         self.factor = np.zeros(len(self.tree))
         self.credit = np.full(self.users, 0.5)
         self.under = np.ones(self.users, dtype=np.bool_)
@@ -212,21 +214,21 @@ class Simulation:
                 self._do(self._normal())
             self._do(end_trials(over, self.pool))
             if self.rules.lane is not None and self.fresh:
-                fresh = np.fromiter(self.fresh, dtype=np.int64)
-                lane = self.rules.lane
-                self._do(trial_pass(fresh, self.work, self.pool, lane, now=self.now))
+                self._try(self.rules.lane)
         return ended
 
+    def _try(self, rule: LaneRule) -> None:
+        """Begin trials, unless nothing was found for as much room since it changed."""
+        room = trial_room(self.pool, rule)
+        if all(gpus <= left for gpus, left in zip(room, self.searched, strict=True)):
+            return
+        fresh = np.fromiter(self.fresh, dtype=np.int64)
+        self._do(trial_pass(fresh, self.work, self.pool, rule, now=self.now))
+        self.searched = trial_room(self.pool, rule)
+
     def _normal(self) -> list[Decision]:
-        order = self._ranked()
-        if self.rules.predicts:
-            # A prediction is trusted only of users at or under their share.
-            user = self.jobs.user[order]
-            self.work.planned[order] = np.where(
-                self.under[user], self.trusted[order], self.bounded[order]
-            )
         return normal_pass(
-            order,
+            self._ranked(),
             self.work,
             self.pool,
             now=self.now,
@@ -236,8 +238,9 @@ class Simulation:
     def _pausing(self, rule: PauseRule) -> None:
         if not self.waiting:
             return
-        self._refresh()
-        rows = np.flatnonzero(self.is_open)
+        if self._is_stale():
+            self._refresh()
+        rows = self.line.rows()
         began = self.stint_began[rows]
         size = self.jobs.size[rows]
         ran = np.where(np.isnan(began), 0.0, self.now - began) * size
@@ -260,7 +263,7 @@ class Simulation:
             if move in (Move.START, Move.TRY_LANE, Move.TRY_IDLE):
                 self._begun(row, move)
             elif move is Move.PROMOTE:
-                self.is_open[row] = False
+                self.line.is_open[row] = False
             else:
                 self._stopped(row, move)
 
@@ -275,7 +278,7 @@ class Simulation:
         self.stint_began[row] = self.now
         lane = self.rules.lane
         if move is Move.START or lane is None:
-            self.is_open[row] = self.rules.pause is not None
+            self.line.is_open[row] = self.rules.pause is not None
             return
         length = lane.trial_seconds
         if row in self.pool.long:
@@ -315,7 +318,7 @@ class Simulation:
         self._spend(row)
         self.stint_began[row] = np.nan
         self.attempt[row] += 1
-        self.is_open[row] = False
+        self.line.is_open[row] = False
         self.live[user] -= 1
         self.done[row] = self.now
         self.wasted += size * float(self.overhead[row])
@@ -342,10 +345,10 @@ class Simulation:
 
     def _waits(self, row: int) -> None:
         self.waiting.add(row)
-        self.joined.append(row)
-        self.is_open[row] = True
+        self.line.join(row)
         if self.rules.lane is not None and not self.work.tried[row]:
             self.fresh[row] = None
+            self.searched = NO_ROOM
 
     def _catch_up(self, user: int, seconds: float) -> None:
         self._forward()
@@ -416,9 +419,7 @@ class Simulation:
         self.credit = credit_factor(budgets.credit - spent, budgets.credit, left)
 
     def _refresh(self) -> None:
-        """Ranks and shares anew, at most every five minutes."""
-        if self.now - self.refreshed < REFRESH_SECONDS:
-            return
+        """Use, shares and credits as of now."""
         self.refreshed = self.now
         self._forward()
         whole = whole_usage(self.usage)
@@ -427,45 +428,61 @@ class Simulation:
         self.under = under_share(own, active)
         if self.budgets is not None:
             self._credits(self.budgets)
-        self.joined.append(-1)
+
+    def _is_stale(self) -> bool:
+        return self.now - self.refreshed >= REFRESH_SECONDS
 
     def _ranked(self) -> IntArray:
-        """What waits or is on trial, best first; ranked anew when something changed."""
-        if self.rules.is_fair:
-            self._refresh()
-        if not self.joined:
-            self.order = self.order[self.is_open[self.order]]
-            return self.order
-        self.joined.clear()
-        rows = np.flatnonzero(self.is_open)
-        if self.rules.is_fair:
-            rows = rows[self._rank(rows)]
-        self.order = rows
-        return rows
+        """What waits or is on trial, best first.
 
-    def _rank(self, rows: IntArray) -> IntArray:
-        jobs, count = self.jobs, len(rows)
-        user, size = jobs.user[rows], jobs.size[rows]
-        zero = np.zeros(count, dtype=np.int64)
-        area = self.predicted[rows] * size if self.rules.predicts else zero
-        large = self.rules.large_points * size // self.capacity
+        All are ranked anew at most every five minutes; who comes between is ranked as
+        of the last time.
+        """
+        line = self.line
+        if self.rules.is_fair and self._is_stale():
+            self._refresh()
+            rows = line.rows()
+            ranking = rank(*self._claims(rows), self.rules.formula, now_us=self._us())
+            line.behind[rows] = -ranking.priority
+            line.set_order(rows[ranking.order])
+            return rows[ranking.order]
+        rows = line.newcomers()
+        if self.rules.is_fair and len(rows):
+            claims = self._claims(rows)
+            line.behind[rows] = -worth(*claims, self.rules.formula, now_us=self._us())
+        return line.order()
+
+    def _us(self) -> int:
+        """The moment that ages count to."""
+        return int(self.refreshed * MILLION)
+
+    def _claims(self, rows: IntArray) -> tuple[Rows, ClaimTerms]:
+        """What ranks them, each row a claim of its own."""
+        user, size = self.jobs.user[rows], self.jobs.size[rows]
+        if self.rules.predicts:
+            self.line.area[rows] = self.predicted[rows] * size
+            # A prediction is trusted only of users at or under their share.
+            self.work.planned[rows] = np.where(
+                self.under[user], self.trusted[rows], self.bounded[rows]
+            )
+            self.searched = NO_ROOM
+        zero = np.zeros(len(rows), dtype=np.int64)
         terms = ClaimTerms(
             fair_share=self.factor[user],
             credit=self.credit[user],
             run_seconds=self.predicted[rows],
-            area=np.asarray(area, dtype=np.float64),
+            area=self.line.area[rows],
             points=zero,
-            nice=-large,
+            nice=-(self.rules.large_points * size // self.capacity),
             tier=zero,
         )
         waiting = Rows(
-            claim=np.arange(count),
-            submitted_us=(jobs.submit[rows] * MILLION).astype(np.int64),
+            claim=np.arange(len(rows)),
+            submitted_us=(self.jobs.submit[rows] * MILLION).astype(np.int64),
             group=rows,
             replica=zero,
         )
-        now_us = int(self.now * MILLION)
-        return rank(waiting, terms, self.rules.formula, now_us=now_us).order
+        return waiting, terms
 
 
 def equal_tree(users: int) -> AccountTree:
