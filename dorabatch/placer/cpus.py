@@ -23,7 +23,7 @@ def without_gpus(state: State, outlook: Outlook, of: IntArray) -> IntArray:
     kinds = np.flatnonzero(asked & (classes.memory_mib != SHARE))
     if len(kinds) == 0:
         return found
-    room, idle = _room(state, outlook)
+    room, idle = room_beside(state, outlook)
     sort = ground.sort[kinds]
     sorts = np.flatnonzero(np.bincount(sort))
     reach = ground.sorts[sorts].sum(axis=1)
@@ -37,7 +37,7 @@ def without_gpus(state: State, outlook: Outlook, of: IntArray) -> IntArray:
     return found
 
 
-def _room(state: State, outlook: Outlook) -> tuple[IntArray, IntArray]:
+def room_beside(state: State, outlook: Outlook) -> tuple[IntArray, IntArray]:
     """room[bin] in steps of CPUs beside what its GPUs will ask for, and GPUs free."""
     mean = (outlook.cpu_mean + outlook.cpu_spread)[outlook.shape]
     rests = np.maximum(state.rest, 0)

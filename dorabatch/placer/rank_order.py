@@ -19,12 +19,13 @@ from dorabatch.placer.arrays import (
 )
 from dorabatch.placer.booked import Booked, Lower
 from dorabatch.placer.choose import choose, draw_for
+from dorabatch.placer.cpus import room_beside
 from dorabatch.placer.engine import Engine
 from dorabatch.placer.exchange import exchange
 from dorabatch.placer.ground import Hold, State
 from dorabatch.placer.joint import place_jointly
 from dorabatch.placer.memo import PlanMemo
-from dorabatch.placer.outlook import look_ahead
+from dorabatch.placer.outlook import CPU_STEP, look_ahead
 from dorabatch.placer.planned import Planned
 from dorabatch.placer.policy import PlacementPolicy
 from dorabatch.placer.score import cost_for
@@ -146,12 +147,36 @@ class _Walk:
                 start = self._one_by_one(live)
 
     def _one_by_one(self, live: IntArray) -> int:
-        """Rows in rank order, up to the next that stands alone; return its row."""
+        """Rows in rank order, up to the next that stands alone; return its row.
+
+        Of many without GPUs those that surely find room are placed before, together.
+        """
+        alone = live[self.requests.gang[live]]
+        end = int(alone[0]) if len(alone) else len(self.requests)
+        live = live[live < end]
+        if self.plans:
+            of = self.state.classes.of[live]
+            plain = live[(self.state.classes.gpu_count[of] == 0) & ~self.special[live]]
+            count = self._cpu_segment(plain)
+            if count >= JOINT_MIN:
+                end = int(plain[count]) if count < len(plain) else end
+                self._place(plain[:count])
+                live = live[(self.booked.bin[live] < 0) & (live < end)]
+                self._settle(live.tolist(), end)
+                return end
         for row in live.tolist():
-            if self.requests.gang[row]:
-                return int(row)
             self._one(row)
-        return len(self.requests)
+        return end
+
+    def _cpu_segment(self, plain: IntArray) -> int:
+        """How many requests without GPUs surely find room beside what GPUs need."""
+        asked = self.state.classes.cpu_milli[self.state.classes.of[plain]]
+        room, _ = room_beside(self.state, self.outlook)
+        room = room[self.state.ground.primary] * CPU_STEP
+        # What is too little for most counts for nothing.
+        usual = max(float(asked.mean()), 1.0) if len(plain) else 1.0
+        free = float((room // usual).sum()) * usual
+        return int(np.searchsorted(np.cumsum(asked), free * FILL_PART))
 
     def _plan(self, live: IntArray) -> None:
         classes = self._classes()
@@ -179,13 +204,16 @@ class _Walk:
 
     def _jointly(self, live: IntArray, end: int) -> None:
         """Place rows together; then, in rank order, what found no room so."""
-        plain = live[~self.special[live]]
+        self._place(live[~self.special[live]])
+        self._settle(live[self.booked.bin[live] < 0].tolist(), end)
+
+    def _place(self, plain: IntArray) -> None:
+        """Place rows together, as far as they find room so."""
         joint = place_jointly(self.state, self.outlook, plain)
         done = joint.bin >= 0
         self.booked.put_many(plain[done], joint.bin[done], joint.slot[done])
         self.engine.forget()
         self.lower = None
-        self._settle(live[self.booked.bin[live] < 0].tolist(), end)
 
     def _settle(self, left: list[int], end: int) -> None:
         """Place rows one by one in rank order; those behind `end` are not placed."""
