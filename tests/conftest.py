@@ -4,6 +4,7 @@ A real part that is missing fails the test in one sentence; nothing is skipped.
 """
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -112,3 +113,8 @@ def remove_containers(cluster: Cluster) -> None:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--seed=N` repeats one simulation."""
     parser.addoption("--seed", type=int, default=None, help="one simulation's seed")
+
+
+def pytest_configure() -> None:
+    """A run started in the background ignores Ctrl-C, and so would all it starts."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
