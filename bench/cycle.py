@@ -94,10 +94,11 @@ def invent_nodes(services: Services, count: int) -> None:
                 scheduling_disabled=False,
             )
         )
-        services.fleet.seen(name, now, _facts(name, model))
+        services.fleet.seen(name, now, invent_facts(name, model))
 
 
-def _facts(name: str, model: str) -> NodeFacts:
+def invent_facts(name: str, model: str) -> NodeFacts:
+    """What an invented node of a model has."""
     count, gpu_mib, cores, memory_mib = MODELS[model]
     return NodeFacts(
         hostname=name,

@@ -256,3 +256,18 @@ def liens_without_run(
         for run, ucr in liens.items()
         if ucr < 0 or (ucr and run not in live)
     ]
+
+
+def different_starts(
+    real: Mapping[tuple[int, int], float],
+    played: Mapping[tuple[int, int], float],
+    seconds: float,
+) -> list[str]:
+    """Starts of (workload, replica) that a replay has not, or not as near as this."""
+    found = [
+        f"{key}: started at {at:g} s, played at {played[key]:g} s"
+        for key, at in sorted(real.items())
+        if key in played and not abs(played[key] - at) <= seconds
+    ]
+    found += [f"{key}: not played" for key in sorted(real.keys() - played.keys())]
+    return found + [f"{key}: never was" for key in sorted(played.keys() - real.keys())]

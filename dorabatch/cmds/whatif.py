@@ -30,10 +30,17 @@ _FIGURES = (("wait_h", "WAIT h"), ("slowdown", "SLOWDOWN"), ("credits", "CREDITS
         ("With a plot", "dshare whatif --set catch_up=6h --plot whatif.html"),
     ),
     notes=(
-        "The jobs are played with the settings in force (then) and with the others"
-        " (now), each several times with submissions shaken by up to 10 minutes."
-        " A difference that the shaking makes as well is inside the noise. GPUs are"
-        " counted as one pool; nodes, CPU jobs and what still runs are left out."
+        "What was submitted since then and is over is played on a fake clock through"
+        " the daemon's own scheduling cycle, on the nodes as they are now: accepted"
+        " models, CPUs, memory, node lists, shares, replicas, QOS, queues, nice, credit"
+        " and the lane count. It is played with the settings in force (then) and with"
+        " the others (now), each several times with submissions shaken by up to 10"
+        " minutes. A difference that the shaking makes as well is inside the noise. The"
+        " line 'as it was' says how near the waits of a replay under today's settings"
+        " are to those that really were. Not played: failures and changes of nodes,"
+        " cancellations in the queue, earlier attempts, image pulls, stops of running"
+        " work for want of credit, grants beside the weekly credit, and changes of"
+        " settings in the past."
     ),
 )
 @click.option("--since", default="21d", show_default=True, metavar="TIME")
@@ -48,7 +55,7 @@ _FIGURES = (("wait_h", "WAIT h"), ("slowdown", "SLOWDOWN"), ("credits", "CREDITS
 @click.option(
     "--shakes",
     type=click.IntRange(1, 50),
-    default=5,
+    default=3,
     show_default=True,
     metavar="N",
     help="How often each policy is played.",
@@ -81,8 +88,11 @@ def table_lines(result: dict[str, Any]) -> list[str]:
     """The answer as lines of a table."""
     changed = ", ".join(f"{k}: {a} -> {b}" for k, (a, b) in result["changed"].items())
     lines = [
-        f"{result['jobs']} jobs on {result['capacity']} GPUs, each policy played "
-        f"{result['shakes']} times; {changed or 'no setting differs'}",
+        f"{result['jobs']} jobs on {result['nodes']} nodes with {result['capacity']} "
+        f"GPUs, each policy played {result['shakes']} times; "
+        f"{changed or 'no setting differs'}",
+        *_beside(result),
+        _as_it_was(result["credibility"]),
         f"{'USER':<12} {'FIGURE':<9} {'THEN':>9} {'NOW':>9}  {'RANGE THEN':>17} "
         f"{'RANGE NOW':>17}  VERDICT",
     ]
@@ -104,6 +114,32 @@ def table_lines(result: dict[str, Any]) -> list[str]:
                 f"{row['user']:<12} {'USED UP':<9} {shown[0]:>9} {shown[1]:>9}"
             )
     return lines
+
+
+def _beside(result: dict[str, Any]) -> list[str]:
+    """What is not among the figures, where there is any."""
+    said = []
+    if result["beside"]:
+        said.append(
+            f"{result['beside']} more take their place and are not counted: they ran "
+            "when the history begins, or run still"
+        )
+    if result["left_out"]:
+        said.append(
+            f"{result['left_out']} are left out: they fit no node that is enabled now"
+        )
+    return said
+
+
+def _as_it_was(found: dict[str, Any]) -> str:
+    line = (
+        f"as it was: mean wait {found['real_wait_h']:.2f} h; replayed under today's "
+        f"settings {found['played_wait_h']:.2f} h; the waits of {found['near']:.0%} of "
+        "the jobs are within 10 minutes or half of theirs"
+    )
+    if found["never_started"]:
+        line += f"; {found['never_started']} never started"
+    return line
 
 
 def _bar(record: dict[str, Any]) -> str:

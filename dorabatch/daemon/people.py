@@ -3,7 +3,7 @@
 Filled at start and kept equal to the database after each commit; decides nothing.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from sqlalchemy import Connection
 
@@ -27,6 +27,12 @@ class People:
         """Read all users."""
         self.apply(list_objects(connection, KIND))
 
+    def declare(self, specs: Mapping[str, str]) -> None:
+        """Know users by their specs as JSON, and no others."""
+        self._specs = {
+            name: UserSpec.model_validate_json(spec) for name, spec in specs.items()
+        }
+
     def apply(self, changes: Iterable[object]) -> None:
         """Take over what a commit changed."""
         for change in changes:
@@ -34,6 +40,13 @@ class People:
                 self._specs[change.name] = UserSpec.model_validate_json(change.spec)
             elif isinstance(change, RemovedObject) and change.kind == KIND:
                 self._specs.pop(change.name, None)
+
+    def texts(self) -> dict[str, str]:
+        """What `declare` takes."""
+        return {
+            name: spec.model_dump_json(by_alias=True, exclude_none=True)
+            for name, spec in self._specs.items()
+        }
 
     def names(self) -> list[str]:
         """Every declared user."""

@@ -98,24 +98,37 @@ def first_starts(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRun:
-    """The last attempt of a container, with the moment of its submission."""
+    """The last attempt of a container, with the moment of its submission.
 
+    `ended_at` is None while it runs.
+    """
+
+    workload_id: int
+    replica: int
     user: str
+    workspace: str
     spec_json: str
     gpu_models: tuple[str, ...]
     submitted_at: datetime
     started_at: datetime
-    ended_at: datetime
+    ended_at: datetime | None
+    outcome: str
 
 
 def job_runs(connection: Connection, zone: str, since: datetime) -> Iterator[JobRun]:
-    """What was submitted since a moment, ran and is over, by submission."""
+    """What ran at a moment or was submitted since and ran, by submission."""
+    # The history's row gets the start only with the end.
+    started_at = func.coalesce(RUNS.c.started_at, CONTAINERS.c.started_at)
     statement = (
         select(
+            CONTAINERS.c.workload_id,
+            CONTAINERS.c.replica,
             RUNS.c.hold,
-            RUNS.c.started_at,
+            started_at.label("started_at"),
             RUNS.c.ended_at,
+            RUNS.c.outcome,
             WORKLOADS.c.user,
+            WORKLOADS.c.workspace,
             WORKLOADS.c.spec,
             WORKLOADS.c.submitted_at,
         )
@@ -127,18 +140,21 @@ def job_runs(connection: Connection, zone: str, since: datetime) -> Iterator[Job
         .join(WORKLOADS, WORKLOADS.c.id == CONTAINERS.c.workload_id)
         .where(
             WORKLOADS.c.zone == zone,
-            WORKLOADS.c.submitted_at >= since,
-            RUNS.c.started_at.is_not(None),
-            RUNS.c.ended_at.is_not(None),
+            started_at.is_not(None),
+            RUNS.c.ended_at.is_(None) | (RUNS.c.ended_at > since),
         )
         .order_by(WORKLOADS.c.submitted_at, CONTAINERS.c.id)
     )
     for row in connection.execute(statement).yield_per(_AT_ONCE):
         yield JobRun(
+            workload_id=row.workload_id,
+            replica=row.replica,
             user=row.user,
+            workspace=row.workspace,
             spec_json=row.spec,
             gpu_models=hold_from_json(row.hold).gpu_models,
             submitted_at=row.submitted_at,
             started_at=row.started_at,
             ended_at=row.ended_at,
+            outcome=row.outcome or "",
         )

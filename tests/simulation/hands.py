@@ -12,7 +12,7 @@ from tests.makers import V100, document
 from tests.simulation.world import World
 
 
-def submit(world: World, who: Submitter, gpus: int, **options: Any) -> WorkloadId:
+def submit(world: World, who: Submitter, gpus: int, /, **options: Any) -> WorkloadId:
     """One container with one core and 1 GiB; V100s unless the options say otherwise."""
     context = world.daemon.context
     name = f"w{len(world.services.board.workloads) + 1}"

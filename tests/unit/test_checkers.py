@@ -1,5 +1,6 @@
 """The laws accept what is right and reject each kind of wrong records."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -169,3 +170,16 @@ def test_wrong_charges_are_rejected(ucr: int, free: list[str], is_right: bool) -
     )
     found = checkers.wrong_charges({"1.1/1": run}, {"1.1/1": ucr}, free)
     assert (found == []) == is_right
+
+
+def test_starts_that_a_replay_has_not_are_found() -> None:
+    real = {(1, 1): 5.0, (2, 1): 40.0}
+    assert checkers.different_starts(real, {(1, 1): 5.0, (2, 1): 44.0}, 5.0) == []
+    late = checkers.different_starts(real, {(1, 1): 5.0, (2, 1): 46.0}, 5.0)
+    assert late == ["(2, 1): started at 40 s, played at 46 s"]
+    never = checkers.different_starts(real, {(1, 1): math.nan, (3, 1): 0.0}, 5.0)
+    assert never == [
+        "(1, 1): started at 5 s, played at nan s",
+        "(2, 1): not played",
+        "(3, 1): never was",
+    ]

@@ -80,22 +80,21 @@ class Billing:
 
     def admit(self, tx: Tx, placings: Sequence[Placing], now: datetime) -> Admission:
         """Who of these may start, in their order; posts nothing yet."""
-        admission = Admission()
-        if self._desk.is_idle or not placings:
-            return admission
-        at, book = microseconds_of(now), Book()
-        chains = {
-            one.workload.submitter.user: self._desk.chain_of(
-                one.workload.submitter.user
-            )
-            for one in placings
-        }
-        if self._desk.has_limits:
-            book = self._read(tx, chains.values(), (), at)
-        for one in placings:
-            self._admit_one(
-                admission, book, one, chains[one.workload.submitter.user], at
-            )
+        book = Book()
+        if self._desk.has_limits and placings:
+            users = {one.workload.submitter.user for one in placings}
+            chains = map(self._desk.chain_of, users)
+            book = self._read(tx, chains, (), microseconds_of(now))
+        return self.admit_on(book, placings, now)
+
+    def admit_on(
+        self, book: Book, placings: Sequence[Placing], now: datetime
+    ) -> Admission:
+        """The same by the balances of a book, in which the liens are taken."""
+        admission, at = Admission(), microseconds_of(now)
+        for one in placings if not self._desk.is_idle else ():
+            chain = self._desk.chain_of(one.workload.submitter.user)
+            self._admit_one(admission, book, one, chain, at)
         return admission
 
     def open(self, tx: Tx, admission: Admission, runs: set[str], now: datetime) -> None:
@@ -183,7 +182,7 @@ class Billing:
                 self.post(tx, self.charges(container, mine, end))
             self.post(tx, self._give_back(tx, container, mine, end, is_lost=is_lost))
         last = mine[-1]
-        self.post(tx, [_posting("release", f"release:{_key(run)}", last, at)])
+        self.post(tx, [release_of(last, at)])
         tx.note(RunClosed(run=run))
 
     def switch(
@@ -477,6 +476,11 @@ class Billing:
         book = ledger.load_book(tx.connection, asked)
         ledger.load_runs(tx.connection, book, runs)
         return book
+
+
+def release_of(last: Meter, at: int) -> Posting:
+    """Gives back what a run still holds; `last` is its last meter."""
+    return _posting("release", f"release:{_key(last.run)}", last, at)
 
 
 def _posting(kind: str, key: str, meter: Meter, at: int, **more: object) -> Posting:

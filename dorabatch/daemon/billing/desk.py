@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from dorabatch.config import CreditSettings
 from dorabatch.daemon.people import People
 from dorabatch.fairshare import accounts, ledger, terms
-from dorabatch.fairshare.book import Allocation, Book, Entry
+from dorabatch.fairshare.book import Allocation, Book, Entry, Posting
 from dorabatch.fairshare.meter import Meter
 from dorabatch.fairshare.period import Period, ResetRule, period_at
 from dorabatch.fairshare.price import Price, PriceBook
@@ -80,6 +80,14 @@ class CreditDesk:
                 self.book.runs.pop(change.run, None)
             elif isinstance(change, Price):
                 self._take_prices([change])
+
+    def play(self, postings: Iterable[Posting]) -> None:
+        """Book in memory only: where no ledger is kept."""
+        for posting in postings:
+            entry = self.book.post(posting).entry
+            if entry is not None:
+                self._count_credited(entry)
+        self.book.keys.clear()
 
     @property
     def is_idle(self) -> bool:
@@ -149,6 +157,9 @@ class CreditDesk:
         self.book.absorb(entry)
         # Keys are looked up in the database only.
         self.book.keys.clear()
+        self._count_credited(entry)
+
+    def _count_credited(self, entry: Entry) -> None:
         if entry.posting.kind in accounts.CREDITING:
             for leg in entry.legs:
                 if leg.allocation_id:

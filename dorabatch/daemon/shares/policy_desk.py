@@ -78,6 +78,16 @@ class PolicyDesk:
         self._take(after)
         self.fading = self._read_fading(connection)
 
+    def play(self, texts: Mapping[str, str], rows: Sequence[Account]) -> None:
+        """Let settings and a tree be in force in memory only, from the beginning."""
+        self._stored = {
+            key: StoredSetting(value=text, is_set=True) for key, text in texts.items()
+        }
+        self._take(self._stored)
+        self.rows = tuple(rows)
+        seconds = self.settings.half_life_seconds
+        self.fading = Fading([HalfLife(since=0.0, seconds=seconds)])
+
     def set(
         self,
         writer: Writer,

@@ -33,6 +33,8 @@ from dorabatch.units import CREDIT, microseconds_of
 _MICRO = 1_000_000
 _AT_ONCE = 1000
 _FAR = datetime.max.replace(tzinfo=UTC)
+_Stored = Callable[[str], UsageRow | None]
+"""Reads the row of a name."""
 _FORGOTTEN = 1.0
 """Thousandths of GPU-seconds below which an idle user is left out of the tree."""
 
@@ -131,26 +133,44 @@ class UsageBook:
 
     def count_end(self, tx: Tx, container: Container, now: datetime) -> None:
         """Add a run that is over to the cache, inside the transaction that ends it."""
-        run = self._past(container, now)
+        run = self.past_run(container, now)
         if run is None:
             return
         tx.note(run)
-        end, meters = run.ended_at.timestamp(), load_meters(tx.connection, [run.run])
-        parts = self._counted(run, end, meters)
-        if not any(one.rate for one in parts):
-            return
-        name = seat_name(run.user, self._accounts())
-        before = share_store.get_usage(tx.connection, self.zone, name)
-        row = before or UsageRow(name=name)
-        for one in parts:
-            row = self._grown(row, one, max(now.timestamp(), end))
-        self._save(tx, row)
+        meters = load_meters(tx.connection, [run.run])
+        row = self.with_run(run, meters, now, self._stored(tx))
+        if row is not None:
+            self._save(tx, row)
 
     def join(self, tx: Tx, now: datetime, capacity_rate: float) -> None:
         """Mark who is active, and raise the use of those who came back.
 
         `capacity_rate` is all GPUs of the zone in thousandths, weighted.
         """
+        raises, rows = self.joined(now, capacity_rate, self._stored(tx))
+        for one in raises:
+            share_store.add_raise(tx.connection, self.zone, one)
+        for row in rows:
+            self._save(tx, row)
+
+    def with_run(
+        self, run: PastRun, meters: Sequence[Meter], now: datetime, stored: _Stored
+    ) -> UsageRow | None:
+        """The row of a run's user once the run counts; None: it counts nothing."""
+        end = run.ended_at.timestamp()
+        parts = self._counted(run, end, meters)
+        if not any(one.rate for one in parts):
+            return None
+        name = seat_name(run.user, self._accounts())
+        row = stored(name) or UsageRow(name=name)
+        for one in parts:
+            row = self._grown(row, one, max(now.timestamp(), end))
+        return row
+
+    def joined(
+        self, now: datetime, capacity_rate: float, stored: _Stored
+    ) -> tuple[list[Raise], list[UsageRow]]:
+        """What `join` raises, and the rows that it changes."""
         standings, active = self.standings(now), self.active_users()
         names = {
             user: standings.tree.names[standings.node[user]]
@@ -161,16 +181,16 @@ class UsageBook:
         joining = sorted(set(names.values()) - was)
         left = sorted(was - set(names.values()))
         raised = self._raised(standings, joining, was, capacity_rate)
-        at_us = microseconds_of(now)
-        for name, amount in raised.items():
-            new = Raise(name=name, at=at_us, amount=amount)
-            share_store.add_raise(tx.connection, self.zone, new)
+        at_us, rows = microseconds_of(now), []
         for name in sorted({*raised, *joining, *left}):
-            row = share_store.get_usage(tx.connection, self.zone, name)
-            row = self._faded(row or UsageRow(name=name, at=at_us), at_us)
+            row = self._faded(stored(name) or UsageRow(name=name, at=at_us), at_us)
             is_active = (row.is_active or name in joining) and name not in left
             used = row.used + raised.get(name, 0.0)
-            self._save(tx, replace(row, used=used, is_active=is_active))
+            rows.append(replace(row, used=used, is_active=is_active))
+        raises = [
+            Raise(name=name, at=at_us, amount=amount) for name, amount in raised.items()
+        ]
+        return raises, rows
 
     def has_news(self) -> bool:
         """Whether somebody came or left since the cache was written."""
@@ -271,6 +291,9 @@ class UsageBook:
         left = float(self._policy.fading.kept(row.at / _MICRO, at_us / _MICRO))
         return replace(row, used=row.used * left, at=at_us)
 
+    def _stored(self, tx: Tx) -> _Stored:
+        return lambda name: share_store.get_usage(tx.connection, self.zone, name)
+
     def _save(self, tx: Tx, row: UsageRow) -> None:
         share_store.save_usage(tx.connection, self.zone, row)
         tx.note(row)
@@ -288,7 +311,7 @@ class UsageBook:
         if known is not None:
             self._runs.pop(known[0].run, None)
         # An end that is not known yet is replaced by "never".
-        run = self._past(container, _FAR)
+        run = self.past_run(container, _FAR)
         if run is not None:
             self._runs[run.run] = key
             self._live[key] = (run, self._parts(run))
@@ -305,7 +328,8 @@ class UsageBook:
         end = np.inf if run.ended_at == _FAR else run.ended_at.timestamp()
         return self._counted(run, end, self._meters.get(run.run, ()))
 
-    def _past(self, container: Container, now: datetime) -> PastRun | None:
+    def past_run(self, container: Container, now: datetime) -> PastRun | None:
+        """A container's present run, to its end or to a moment; None: none began."""
         hold, started = container.hold, container.started_at
         if hold is None or started is None:
             return None

@@ -1,87 +1,79 @@
-"""What would have been under other settings: a site's history played several times.
+"""What would have been under other settings: several plays of one history, compared.
 
-Values in, values out: plays the same jobs under two policies, with submissions shaken,
-and says which differences are larger than the shaking makes. Reads and starts nothing.
+Values in, values out: says which differences are larger than shaking the submissions
+makes, and how near the play is to what really was. Plays and starts nothing.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from dorabatch.daemon.whatif.simulate import Budgets, Jobs, Rules, Simulation
-from dorabatch.fairshare.ranking import Formula
-from dorabatch.fairshare.settings import policy_settings
-from dorabatch.fairshare.share_edit import seat_name, seated
-from dorabatch.fairshare.shares import Account, build_tree
+from dorabatch.daemon.whatif.site import FloatArray, Played, Question
 
-FloatArray = npt.NDArray[np.float64]
-
-SHAKE_SECONDS = 600.0
 FIGURES = ("wait_h", "slowdown", "credits")
 NOISE = "inside the noise"
+NEAR_SECONDS = 600.0
+"""A played wait is near a real one within so much, or half of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PastJob:
-    """One job of the history: seconds since the history's start, and GPUs."""
+class Plays:
+    """The plays of a question: shaken under both policies, and once as it was."""
 
-    user: str
-    submit: float
-    seconds: float
-    limit: float | None
-    gpus: int
-    may_try: bool
+    then: Sequence[Played]
+    now: Sequence[Played]
+    as_it_was: Played
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """What to play: jobs, the tree, settings by key, weekly credits, price an hour."""
-
-    jobs: tuple[PastJob, ...]
-    accounts: tuple[Account, ...]
-    then: Mapping[str, str]
-    now: Mapping[str, str]
-    credits: Mapping[str, float]
-    price: float
-    capacity: int
-    shakes: int
-
-
-def answer(
-    question: Question, on_progress: Callable[[float], None] | None = None
-) -> dict[str, Any]:
+def compared(question: Question, plays: Plays) -> dict[str, Any]:
     """Per user and over all: each figure then and now, its range and a verdict."""
-    users = sorted({job.user for job in question.jobs})
-    played: dict[str, list[dict[str, FloatArray]]] = {"then": [], "now": []}
-    total = 2 * question.shakes
-    for seed in range(1, question.shakes + 1):
-        for name, texts in (("then", question.then), ("now", question.now)):
-            done = sum(len(one) for one in played.values())
-
-            def progress(part: float, done: int = done) -> None:
-                if on_progress is not None:
-                    on_progress((done + part) / total)
-
-            played[name].append(_play(question, users, texts, seed, progress))
-    rows = [
-        {"user": user, **_figures(played, place)} for place, user in enumerate(users)
-    ]
+    users = question.users
+    figures = {
+        name: [_figures_of(question, users, one) for one in getattr(plays, name)]
+        for name in ("then", "now")
+    }
+    jobs = sum(job.is_counted for job in question.jobs)
     return {
-        "jobs": len(question.jobs),
-        "capacity": question.capacity,
+        "jobs": jobs,
+        "beside": len(question.jobs) - jobs,
+        "left_out": question.left_out,
+        "nodes": len(question.nodes),
+        "capacity": question.gpus,
         "shakes": question.shakes,
+        "cycles": plays.as_it_was.cycles,
         "changed": {
             key: [question.then.get(key, ""), text]
             for key, text in sorted(question.now.items())
             if question.then.get(key) != text
         },
-        "over_all": {"user": "all", **_figures(played, len(users))},
-        "users": rows,
+        "credibility": credibility(question, plays.as_it_was),
+        "over_all": {"user": "all", **_compared(figures, len(users))},
+        "users": [
+            {"user": user, **_compared(figures, place)}
+            for place, user in enumerate(users)
+        ],
+    }
+
+
+def credibility(question: Question, played: Played) -> dict[str, float]:
+    """How near the waits of a play that was not shaken are to those that really were.
+
+    Mean waits in hours, and the part of the jobs whose wait is near.
+    """
+    counts = np.array([job.is_counted for job in question.jobs])
+    real = np.array([job.waited_us / 1e6 for job in question.jobs])[counts]
+    wait = played.wait_s[counts]
+    came = np.isfinite(wait)
+    near = np.abs(wait[came] - real[came]) <= np.maximum(NEAR_SECONDS, real[came] / 2)
+    return {
+        "real_wait_h": float(real.mean()) / 3600,
+        "played_wait_h": float(wait[came].mean()) / 3600 if came.any() else 0.0,
+        "near": float(near.sum()) / len(real),
+        "never_started": int((~came).sum()),
     }
 
 
@@ -94,96 +86,39 @@ def verdict(then: Sequence[float], now: Sequence[float]) -> str:
     return NOISE
 
 
-def _play(
-    question: Question,
-    users: list[str],
-    texts: Mapping[str, str],
-    seed: int,
-    on_progress: Callable[[float], None],
+def _figures_of(
+    question: Question, users: Sequence[str], played: Played
 ) -> dict[str, FloatArray]:
-    """Each figure by user, and over all at the end."""
-    tree = build_tree(seated(question.accounts, users))
-    names = {row.name for row in question.accounts if not row.is_user}
-    node = [tree.index[seat_name(user, names)] for user in users]
-    jobs, who = _shaken(question, dict(zip(users, node, strict=True)), seed)
-    budgets = None
-    if question.credits and question.price > 0:
-        credit = np.full(int(jobs.user.max()) + 1, math.inf)
-        for user, seat in zip(users, node, strict=True):
-            credit[seat] = question.credits.get(user, 0.0)
-        budgets = Budgets(credit=credit, price=question.price)
-    outcome = Simulation(
-        jobs,
-        question.capacity,
-        rules_of(texts),
-        tree=tree,
-        budgets=budgets,
-        on_progress=on_progress,
-    ).run()
-    wait = outcome.done - jobs.submit - jobs.duration
-    slow = np.maximum(1.0, (wait + jobs.duration) / np.maximum(jobs.duration, 10.0))
-    start, close = outcome.done - jobs.duration, float(jobs.submit.max())
-    ran = np.clip(np.minimum(outcome.done, close) - start, 0, None) * jobs.size
-    place = np.array([users.index(user) for user in who])
+    """Each figure by user, and over all at the end; what never started is left out."""
+    number = {user: place for place, user in enumerate(users)}
+    rows = [
+        row
+        for row, job in enumerate(question.jobs)
+        if job.is_counted and math.isfinite(played.wait_s[row])
+    ]
+    jobs = [question.jobs[row] for row in rows]
+    who = np.array([number[job.user] for job in jobs], dtype=np.int64)
+    run = np.array([job.run_us / 1e6 for job in jobs], dtype=np.float64)
+    wait = played.wait_s[rows]
+    slow = np.maximum(1.0, (wait + run) / np.maximum(run, 10.0))
+    cost = played.cost[rows]
+    sums = np.bincount(who, weights=cost, minlength=len(users))
+    short = [played.short_s.get(user, math.nan) for user in users]
     return {
-        "wait_h": _by_user(wait / 3600, place, len(users)),
-        "slowdown": _by_user(slow, place, len(users)),
-        "credits": _by_user(
-            ran * question.price / 3600, place, len(users), is_sum=True
-        ),
-        "exhausted": np.append(outcome.exhausted[node], np.nan),
+        "wait_h": _means(wait / 3600, who, len(users)),
+        "slowdown": _means(slow, who, len(users)),
+        "credits": np.append(sums, cost.sum()),
+        "exhausted": np.array([*short, math.nan]),
     }
 
 
-def rules_of(texts: Mapping[str, str]) -> Rules:
-    """The replay's rules under settings, as the daemon reads them."""
-    settings = policy_settings(texts)
-    formula = Formula(
-        weights=settings.weights, age_full_seconds=settings.age_full_seconds
-    )
-    return Rules(
-        formula=formula,
-        half_life_seconds=settings.half_life_seconds,
-        catch_up_seconds=settings.catch_up_seconds,
-        lane=settings.lane if settings.lane.part_ppm else None,
-    )
+def _means(values: FloatArray, who: np.ndarray, users: int) -> FloatArray:
+    sums = np.bincount(who, weights=values, minlength=users)
+    count = np.maximum(1, np.bincount(who, minlength=users))
+    return np.append(sums / count, values.sum() / max(1, len(values)))
 
 
-def _shaken(
-    question: Question, node: Mapping[str, int], seed: int
-) -> tuple[Jobs, list[str]]:
-    rng = np.random.default_rng(seed)
-    shift = rng.uniform(-SHAKE_SECONDS, SHAKE_SECONDS, len(question.jobs))
-    submit = np.array([job.submit for job in question.jobs]) + shift
-    submit = np.maximum(0.0, submit).round()
-    order = np.argsort(submit, kind="stable")
-    jobs = [question.jobs[place] for place in order]
-    limits = [math.inf if job.limit is None else job.limit for job in jobs]
-    shaken = Jobs(
-        submit=submit[order],
-        duration=np.array([max(1.0, job.seconds) for job in jobs]),
-        limit=np.array(limits),
-        size=np.array([job.gpus for job in jobs], dtype=np.int64),
-        user=np.array([node[job.user] for job in jobs], dtype=np.int64),
-        may_try=np.array([job.may_try for job in jobs]),
-    )
-    return shaken, [job.user for job in jobs]
-
-
-def _by_user(
-    values: FloatArray,
-    place: npt.NDArray[np.int64],
-    users: int,
-    *,
-    is_sum: bool = False,
-) -> FloatArray:
-    sums = np.bincount(place, weights=values, minlength=users)
-    if is_sum:
-        return np.append(sums, values.sum())
-    return np.append(sums / np.bincount(place, minlength=users), values.mean())
-
-
-def _figures(
+def _compared(
     played: Mapping[str, list[dict[str, FloatArray]]], place: int
 ) -> dict[str, Any]:
     found: dict[str, Any] = {}

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import pytest
 
 from dorabatch.daemon.capture import take_snapshot
-from dorabatch.daemon.commit import Committed, PlanCommitter, amounts
+from dorabatch.daemon.commit import Committed, PlanCommitter
+from dorabatch.daemon.holding import amounts
 from dorabatch.daemon.settle import end_containers
 from dorabatch.daemon.snapshot import Snapshot
 from dorabatch.placer.arrays import SHARE, Placement, Plan

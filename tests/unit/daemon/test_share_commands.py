@@ -14,7 +14,7 @@ import pytest
 from dorabatch.config import Settings
 from dorabatch.daemon.api.app import make_app
 from dorabatch.daemon.server import ApiServer, submitter_of
-from tests.makers import BOB
+from tests.makers import BOB, facts, node_settings
 from tests.unit.daemon.conftest import Parts
 from tests.unit.daemon.test_shares import DAY, end, start
 
@@ -216,6 +216,7 @@ def test_dstat_shows_the_turn(shell: Shell) -> None:
 def test_whatif_plays_the_history_and_writes_a_plot(
     shell: Shell, parts: Parts, tmp_path: Path
 ) -> None:
+    parts.services.fleet.put(node_settings(), facts())
     for number in range(3):
         one = start(parts, f"old{number}", gpus=("g0",))
         parts.clock.advance(3600)
@@ -223,7 +224,8 @@ def test_whatif_plays_the_history_and_writes_a_plot(
     plot = tmp_path / "plot.html"
     words = ("--set", "half_life=1d", "--since", "2d", "--shakes", "2")
     text = shell.run("dshare", "whatif", *words, "--plot", str(plot))
-    assert "3 jobs on 1 GPUs" in text.splitlines()[0]
+    assert "3 jobs on 1 nodes with 4 GPUs" in text.splitlines()[0]
+    assert "as it was: mean wait 0.00 h; replayed" in text.splitlines()[1]
     assert "half_life: 7d -> 1d" in text
     assert "inside the noise" in text
     assert "<svg" in plot.read_text()
@@ -251,6 +253,7 @@ def test_whatif_refuses_in_a_sentence(
 
 
 def test_an_unwritable_plot_is_said(shell: Shell, parts: Parts) -> None:
+    parts.services.fleet.put(node_settings(), facts())
     one = start(parts, "old", gpus=("g0",))
     parts.clock.advance(3600)
     end(parts, one)
