@@ -156,14 +156,14 @@ def _sorts(
 def cpu_needed(classes: Classes, index: int, cluster: ClusterArrays) -> IntArray:
     """CPUs the class takes on each node, in thousandths."""
     if classes.cpu_milli[index] != SHARE:
-        return np.broadcast_to(classes.cpu_milli[index], (len(cluster),))
+        return np.full(len(cluster), classes.cpu_milli[index])
     return _slices(classes, index, cluster.gpu_slice[0])
 
 
 def memory_needed(classes: Classes, index: int, cluster: ClusterArrays) -> IntArray:
     """Memory the class takes on each node, in MiB."""
     if classes.memory_mib[index] != SHARE:
-        return np.broadcast_to(classes.memory_mib[index], (len(cluster),))
+        return np.full(len(cluster), classes.memory_mib[index])
     if classes.gpu_count[index] > 0:
         return _slices(classes, index, cluster.gpu_slice[1])
     asked = cpu_needed(classes, index, cluster)

@@ -43,5 +43,6 @@ class LossTable:
         per, scatter = self._mean[:, None, None], self._spread[:, None, None]
         scale = np.maximum(scatter * np.sqrt(count) * SPREAD, 0.02 * per)
         short = (count * per - levels[None, None, :]) / scale
-        lost = scale * np.logaddexp(0.0, short) / per
+        lost = np.maximum(short, 0.0) + np.log1p(np.exp(-np.abs(short)))
+        lost *= scale / per
         return np.asarray(np.where(count > 0, np.minimum(lost, count), 0.0))

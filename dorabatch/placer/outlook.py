@@ -153,8 +153,7 @@ def _need(shapes: Shapes, gpu: FloatArray) -> FloatArray:
 def _tables(state: State, shapes: Shapes, plan: FloatArray, gpu: FloatArray) -> Tables:
     """What GPUs to come will ask for, and what is lost where less is left."""
     expected = _expectations(shapes, plan, gpu)
-    most, cpus, memory = state.ground.total.max(axis=0).tolist()
-    gpus = most + state.rest.shape[1]
+    gpus, cpus, memory = state.ground.total.max(axis=0).tolist()
     return Tables(
         expected=expected,
         by_cpu=LossTable(

@@ -18,12 +18,13 @@ from dorabatch.placer.arrays import (
     RequestArrays,
 )
 from dorabatch.placer.booked import Booked
-from dorabatch.placer.classes import Classes, classes_of
+from dorabatch.placer.classes import classes_of
 from dorabatch.placer.feasible import room_free
 from dorabatch.placer.ground import Ground, State, lay_ground
 from dorabatch.placer.memo import PlanMemo
 from dorabatch.placer.policy import PlacementPolicy
 from dorabatch.placer.rank_order import in_rank_order
+from dorabatch.placer.shapes import Shapes, shapes_of
 from dorabatch.placer.verdict import refuse_bad_amounts
 from dorabatch.placer.waiting import Waiting
 from dorabatch.placer.whynot import explain_gang, explain_waiting
@@ -56,9 +57,9 @@ def place(
     classes = classes_of(requests if recent is None else joined(requests, recent))
     ground = lay_ground(classes, cluster)
     state = State(ground, classes, cluster)
-    booked = in_rank_order(requests, state, cluster, policy, memo)
-    after = cluster_after(cluster, state)
-    waiting, explanations = _explain(requests, classes, booked, after)
+    shapes = shapes_of(ground, classes)
+    booked = in_rank_order(requests, (state, shapes), cluster, policy, memo)
+    waiting, explanations = _explain(requests, shapes, booked, cluster)
     return Plan(
         placements=_placements(requests, ground, booked, cluster),
         waiting=waiting,
@@ -137,13 +138,18 @@ def _by_model(model: int, count: int, models: int) -> tuple[int, ...]:
 
 def _explain(
     requests: RequestArrays,
-    classes: Classes,
+    shapes: Shapes,
     booked: Booked,
     cluster: ClusterArrays,
 ) -> tuple[Waiting, tuple[Explanation, ...]]:
     """One explanation per class that waits, and one per gang size of it."""
     rows = np.flatnonzero(booked.bin < 0)
-    room = room_free(cluster)
+    if len(rows) == 0:
+        return Waiting(rows, rows), ()
+    classes = booked.state.classes
+    after = cluster_after(cluster, booked.state)
+    room = room_free(after)
+    possible = shapes.usable.any(axis=1).tolist()
     of = classes.of[rows]
     gang = requests.gang[rows]
     members = np.zeros(len(rows), dtype=np.int64)
@@ -156,7 +162,7 @@ def _explain(
         requests.key[rows],
         of,
         members,
-        lambda c: explain_waiting(classes, c, cluster, room),
+        lambda c: explain_waiting(classes, c, after, room, possible=possible[c]),
     )
 
 

@@ -29,7 +29,7 @@ from dorabatch.placer.outlook import CPU_STEP, look_ahead
 from dorabatch.placer.planned import Planned
 from dorabatch.placer.policy import PlacementPolicy
 from dorabatch.placer.score import cost_for
-from dorabatch.placer.shapes import shapes_of
+from dorabatch.placer.shapes import Shapes
 
 REPLANS_MAX = 3
 
@@ -43,13 +43,13 @@ FILL_PART_SHARES = 0.92
 
 def in_rank_order(
     requests: RequestArrays,
-    state: State,
+    grounds: tuple[State, Shapes],
     cluster: ClusterArrays,
     policy: PlacementPolicy,
     memo: PlanMemo | None = None,
 ) -> Booked:
-    """Book every request that finds room in `state`; return what was booked."""
-    walk = _Walk(requests, state, cluster, policy)
+    """Book every request that finds room in the state; return what was booked."""
+    walk = _Walk(requests, grounds, cluster, policy)
     walk.memo = memo
     walk.all()
     return walk.booked
@@ -61,10 +61,11 @@ class _Walk:
     def __init__(
         self,
         requests: RequestArrays,
-        state: State,
+        grounds: tuple[State, Shapes],
         cluster: ClusterArrays,
         policy: PlacementPolicy,
     ) -> None:
+        state, self.shapes = grounds
         self.requests = requests
         self.policy = policy
         self.memo: PlanMemo | None = None
@@ -72,7 +73,6 @@ class _Walk:
         self.of = state.classes.of.tolist()
         self.engine = Engine(state, cost_for(policy.name))
         self.plans = policy.name == "default" and len(state.free) > 0
-        self.shapes = shapes_of(state.ground, state.classes)
         self.booked = Booked(state, len(requests))
         self.lower: Lower | None = None
         self.dead: set[int] = set()

@@ -40,10 +40,18 @@ _PASSING = (NODE_NOT_READY, SCHEDULING_DISABLED, RESERVED)
 
 
 def explain_waiting(
-    classes: Classes, index: int, cluster: ClusterArrays, room: Room
+    classes: Classes,
+    index: int,
+    cluster: ClusterArrays,
+    room: Room,
+    *,
+    possible: bool = False,
 ) -> Explanation:
-    """Why class `index` is not placed on `cluster`, of which `room` is free now."""
-    never = explain_never(classes, index, cluster)
+    """Why class `index` is not placed on `cluster`, of which `room` is free now.
+
+    `possible` says that some node would do if it were empty; else that is looked at.
+    """
+    never = None if possible else explain_never(classes, index, cluster)
     found = refusals(classes, index, cluster, room)
     counts, left = _first_reasons(found, len(cluster))
     if never is not None:
@@ -100,10 +108,11 @@ def _first_reasons(
     left = np.ones(nodes, dtype=bool)
     counts: dict[str, int] = {}
     for reason, refused in found:
-        hit = int(np.count_nonzero(left & refused))
-        if hit:
-            counts[reason] = counts.get(reason, 0) + hit
-        left &= ~refused
+        hit = left & refused
+        many = int(np.count_nonzero(hit))
+        if many:
+            counts[reason] = counts.get(reason, 0) + many
+            left ^= hit
     return counts, left
 
 
