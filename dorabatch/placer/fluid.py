@@ -203,11 +203,10 @@ def _reach(value: FloatArray, change: FloatArray) -> float:
 def split(plan: FloatArray, of: IntArray) -> IntArray:
     """shape[row] for rows of classes of[row], in the parts of plan[class, shape]."""
     order = np.argsort(of, kind="stable")
-    classes, counts = np.unique(of[order], return_counts=True)
-    starts = np.cumsum(counts) - counts
-    rank = np.arange(len(of)) - np.repeat(starts, counts)
-    offset = np.repeat((np.arange(1, len(classes) + 1) * GOLDEN) % 1.0, counts)
-    point = (rank + offset) / np.repeat(counts, counts)
+    counts = np.bincount(of, minlength=len(plan))
+    rank = np.arange(len(of)) - np.repeat(np.cumsum(counts) - counts, counts)
+    offset = (np.cumsum(counts > 0) * GOLDEN) % 1.0
+    point = (rank + np.repeat(offset, counts)) / np.repeat(counts, counts)
     ladder = np.cumsum(plan, axis=1)
     ladder /= np.maximum(ladder[:, -1:], 1e-12)
     # One ascending list: class c's ladder lies in c..c+1.

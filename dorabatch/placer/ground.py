@@ -1,7 +1,6 @@
-"""Nodes as bins: one bin per node and GPU model, with what is free in it.
+"""What each class may use and takes on each bin, and what is free there.
 
-A node with one model (or no GPU) is one bin; a mixed node is several that share
-CPUs and memory. Books what is taken and gives it back; it never chooses a bin.
+Books what is taken and gives it back; it never chooses a bin.
 """
 
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from dorabatch.placer.arrays import (
     IntArray,
 )
 from dorabatch.placer.classes import Classes, distinct_rows, words_of
+from dorabatch.placer.layout import Layout, layout_of
 
 Needed = Callable[[Classes, int, ClusterArrays], IntArray]
 
@@ -28,26 +28,43 @@ Needed = Callable[[Classes, int, ClusterArrays], IntArray]
 class Ground:
     """What does not change while a plan is made, per bin.
 
-    node[bin], model[bin] (-1: the node has no GPU), primary[bin]: first of its node
+    layout                the nodes as bins
     allowed[class, bin]   usable for the class at all: node, mask and model
     sort[class], sorts[sort, bin]   the same, one row for each sort of class
     cpu_need[class], memory_need[class]   [bin] rows (one number where all are equal)
-    sisters               bin -> the other bins of a mixed node
-    total                 [bin, (GPUs, milli-CPUs, MiB)] of an empty node
-    gpu_slice             [bin] rows: milli-CPUs and MiB that belong to one GPU
     """
 
-    node: IntArray
-    model: IntArray
-    primary: BoolArray
+    layout: Layout
     allowed: BoolArray
     sort: IntArray
     sorts: BoolArray
     cpu_need: tuple[IntArray, ...]
     memory_need: tuple[IntArray, ...]
-    sisters: dict[int, tuple[int, ...]]
-    total: IntArray
-    gpu_slice: tuple[IntArray, IntArray]
+
+    @property
+    def node(self) -> IntArray:
+        """node[bin]."""
+        return self.layout.node
+
+    @property
+    def model(self) -> IntArray:
+        """model[bin]; -1 where the node has no GPU."""
+        return self.layout.model
+
+    @property
+    def primary(self) -> BoolArray:
+        """primary[bin]: the first of its node."""
+        return self.layout.primary
+
+    @property
+    def sisters(self) -> dict[int, tuple[int, ...]]:
+        """The other bins of a mixed node, by bin."""
+        return self.layout.sisters
+
+    @property
+    def total(self) -> IntArray:
+        """total[bin, (GPUs, milli-CPUs, MiB)] of an empty node."""
+        return self.layout.total
 
 
 class Hold(NamedTuple):
@@ -61,61 +78,21 @@ class Hold(NamedTuple):
     memory: int
 
 
-def lay_ground(classes: Classes, cluster: ClusterArrays) -> Ground:
+def lay_ground(
+    classes: Classes, cluster: ClusterArrays, layout: Layout | None = None
+) -> Ground:
     """Turn nodes into bins and say which classes may use which."""
-    node, model, primary = _bins(cluster)
-    sisters = _sisters(primary)
-    cpu_need, memory_need = _needs(classes, cluster, node)
-    sort, sorts = _sorts(classes, cluster, (node, model, primary))
+    layout = layout or layout_of(cluster)
+    cpu_need, memory_need = _needs(classes, cluster, layout.node)
+    sort, sorts = _sorts(classes, cluster, layout)
     return Ground(
-        node=node,
-        model=model,
-        primary=primary,
+        layout=layout,
         allowed=sorts[sort],
         sort=sort,
         sorts=sorts,
         cpu_need=cpu_need,
         memory_need=memory_need,
-        sisters=sisters,
-        total=_totals(cluster, node, model),
-        gpu_slice=(cluster.gpu_slice[0][node], cluster.gpu_slice[1][node]),
     )
-
-
-def _bins(cluster: ClusterArrays) -> tuple[IntArray, IntArray, BoolArray]:
-    has = cluster.gpus_total > 0
-    node, model = np.nonzero(has)
-    bare = np.flatnonzero(~has.any(axis=1)) if has.size else np.arange(len(cluster))
-    node = np.concatenate([node, bare]).astype(np.int64)
-    model = np.concatenate([model, np.full(len(bare), -1)]).astype(np.int64)
-    # Of one node there are either models, in order, or none.
-    order = np.argsort(node, kind="stable")
-    node, model = node[order], model[order]
-    primary = np.ones(len(node), dtype=bool)
-    primary[1:] = node[1:] != node[:-1]
-    return node, model, primary
-
-
-def _totals(cluster: ClusterArrays, node: IntArray, model: IntArray) -> IntArray:
-    totals = np.zeros((len(node), 3), dtype=np.int64)
-    owned = model >= 0
-    totals[owned, 0] = cluster.gpus_total[node[owned], model[owned]]
-    totals[:, 1] = cluster.cpu_total_milli[node]
-    totals[:, 2] = cluster.memory_total_mib[node]
-    return totals
-
-
-def _sisters(primary: BoolArray) -> dict[int, tuple[int, ...]]:
-    starts = np.flatnonzero(primary)
-    counts = np.diff(starts, append=len(primary))
-    several = counts > 1
-    found: dict[int, tuple[int, ...]] = {}
-    for start, count in zip(
-        starts[several].tolist(), counts[several].tolist(), strict=True
-    ):
-        bins = range(start, start + count)
-        found.update({b: tuple(o for o in bins if o != b) for b in bins})
-    return found
 
 
 def node_allowed(classes: Classes, cluster: ClusterArrays) -> BoolArray:
@@ -134,22 +111,21 @@ def node_allowed(classes: Classes, cluster: ClusterArrays) -> BoolArray:
 def _sorts(
     classes: Classes,
     cluster: ClusterArrays,
-    bins: tuple[IntArray, IntArray, BoolArray],
+    layout: Layout,
 ) -> tuple[IntArray, BoolArray]:
     """sort[class] and allowed[sort, bin]: many classes may use the same bins."""
-    node, model, primary = bins
     has_gpus = classes.gpu_count > 0
     accepts = classes.accepts & has_gpus[:, None]
     kinds = has_gpus, classes.mask, *words_of(accepts).T
     first, sort = distinct_rows(kinds, len(classes))
     sorts = classes.take(first)
     with_gpus = sorts.gpu_count > 0
-    allowed = node_allowed(sorts, cluster)[:, node]
-    allowed[~with_gpus] &= primary
+    allowed = node_allowed(sorts, cluster)[:, layout.node]
+    allowed[~with_gpus] &= layout.primary
     padded = np.concatenate(
         [sorts.accepts, np.zeros((len(sorts), 1), dtype=bool)], axis=1
     )
-    allowed[with_gpus] &= padded[with_gpus][:, model]
+    allowed[with_gpus] &= padded[with_gpus][:, layout.model]
     return sort, allowed
 
 
@@ -183,11 +159,11 @@ def needs_at(
     """cpu[i], memory[i] that class of[i] takes on bins[i]; as `cpu_needed`."""
     cpu, memory = classes.cpu_milli[of], classes.memory_mib[of]
     sliced = np.flatnonzero(cpu == SHARE)
-    cpu[sliced] = _slices(classes, of[sliced], ground.gpu_slice[0][bins[sliced]])
+    cpu[sliced] = _slices(classes, of[sliced], ground.layout.gpu_slice[0][bins[sliced]])
     sliced = np.flatnonzero(memory == SHARE)
     bins, total = bins[sliced], ground.total[bins[sliced]]
     beside_cpus = total[:, 2] * cpu[sliced] // np.maximum(total[:, 1], 1)
-    beside_gpus = _slices(classes, of[sliced], ground.gpu_slice[1][bins])
+    beside_gpus = _slices(classes, of[sliced], ground.layout.gpu_slice[1][bins])
     has_gpus = classes.gpu_count[of[sliced]] > 0
     memory[sliced] = np.where(has_gpus, beside_gpus, beside_cpus)
     return cpu, memory
@@ -230,11 +206,10 @@ class State:
             self.rest = np.zeros((len(ground.node), 0), dtype=np.int64)
         else:
             self.free = np.where(bare, 0, cluster.gpus_free[ground.node, model])
-            slots = int(cluster.gpus_total.max(initial=0))
             known = cluster.gpu_rest_milli[ground.node, model]
-            slots = max(slots, known.shape[1])
-            self.rest = np.zeros((len(ground.node), slots), dtype=np.int64)
-            self.rest[:, : known.shape[1]] = np.where(bare[:, None], 0, known)
+            known[bare] = 0
+            more = int(cluster.gpus_total.max(initial=0)) - known.shape[1]
+            self.rest = np.pad(known, ((0, 0), (0, more))) if more > 0 else known
         self.cpu = cluster.cpu_free_milli[ground.node]
         self.memory = cluster.memory_free_mib[ground.node]
 

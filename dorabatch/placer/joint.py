@@ -134,6 +134,8 @@ def _left_to(state: State, outlook: Outlook) -> tuple[IntArray, IntArray]:
 def _new_slots(state: State, opened: IntArray, used: IntArray) -> IntArray:
     """A free slot for each new shared GPU on bins opened[gpu]; books its rest."""
     slot = np.full(len(opened), -1, dtype=np.int64)
+    if len(opened) == 0:
+        return slot
     order = np.argsort(opened, kind="stable")
     order = order[opened[order] >= 0]
     bins = opened[order]

@@ -8,15 +8,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dorabatch.placer.arrays import BoolArray, FloatArray, IntArray
+from dorabatch.placer.arrays import BoolArray, ClusterArrays, FloatArray, IntArray
 from dorabatch.placer.ground import State
+from dorabatch.placer.layout import Layout, layout_of
 from dorabatch.placer.losses import LossTable
 from dorabatch.placer.shapes import Shapes
 
 ROOM_DRIFT = 0.07
 """Part of a resource's room that may lie on other shapes than when planned."""
 
-ROOM_LEFT = 0.8
+ROOM_LEFT = 0.6
 """Part of the room planned for that must still be there; and the reverse."""
 
 MIX_DRIFT = 0.15
@@ -44,12 +45,23 @@ class _Kept(NamedTuple):
 
 
 class PlanMemo:
-    """The last plan, or nothing yet."""
+    """The last plan and the layout of the nodes, or nothing yet."""
 
-    __slots__ = ("_kept",)
+    __slots__ = ("_hardware", "_kept", "_layout")
 
     def __init__(self) -> None:
         self._kept: _Kept | None = None
+        self._layout: Layout | None = None
+        self._hardware: tuple[IntArray, ...] = ()
+
+    def layout(self, cluster: ClusterArrays) -> Layout:
+        """The nodes as bins: laid out anew only where the hardware is another."""
+        now = cluster.gpus_total, cluster.cpu_total_milli, cluster.memory_total_mib
+        same = len(self._hardware) > 0 and all(map(np.array_equal, self._hardware, now))
+        if self._layout is None or not same:
+            self._layout = layout_of(cluster)
+            self._hardware = tuple(column.copy() for column in now)
+        return self._layout
 
     def recall(
         self, asked: "Asked", amounts: FloatArray, room: FloatArray

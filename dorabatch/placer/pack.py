@@ -55,7 +55,8 @@ def place(
         left = tuple(requests.key[policy.requests_max :].tolist())
         requests = requests.take(np.arange(policy.requests_max))
     classes = classes_of(requests if recent is None else joined(requests, recent))
-    ground = lay_ground(classes, cluster)
+    layout = memo.layout(cluster) if memo is not None else None
+    ground = lay_ground(classes, cluster, layout)
     state = State(ground, classes, cluster)
     shapes = shapes_of(ground, classes)
     booked = in_rank_order(requests, (state, shapes), cluster, policy, memo)
@@ -149,7 +150,7 @@ def _explain(
     classes = booked.state.classes
     after = cluster_after(cluster, booked.state)
     room = room_free(after)
-    possible = shapes.usable.any(axis=1).tolist()
+    possible: list[bool] = [bool(row.any()) for row in shapes.usable]
     of = classes.of[rows]
     gang = requests.gang[rows]
     members = np.zeros(len(rows), dtype=np.int64)

@@ -48,8 +48,8 @@ class Planned:
         )
         self.cpu_only = state.classes.gpu_count == 0
         self._credit = np.zeros_like(outlook.share)
-        shapes = outlook.share.shape[1]
-        self._bins = [np.flatnonzero(outlook.shape == s) for s in range(shapes)]
+        shapes = outlook.shapes
+        self._bins = np.split(shapes.order, shapes.start[1:])
 
     def pick(self, index: int, row: FloatArray) -> int:
         """The bin for one more request of class `index`, or -1."""

@@ -8,15 +8,14 @@ from typing import NamedTuple
 import numpy as np
 
 from dorabatch.placer.arrays import BoolArray, FloatArray, IntArray
-from dorabatch.placer.classes import Classes, distinct_rows
+from dorabatch.placer.classes import Classes
 from dorabatch.placer.ground import Ground, needs_at
 
 
 class Shapes(NamedTuple):
-    """Bins of one model with the same totals are of one shape.
+    """Shapes of a layout, and the classes there.
 
-    shape[bin], first[shape]: a bin of each
-    order[i], start[shape]: bins shape by shape, and where each shape begins
+    shape[bin], first[shape], order[i], start[shape]: as in Layout
     cpu[class, shape], memory[class, shape]: what a request takes there
     usable[class, shape]: on some bin, if it is empty
     """
@@ -43,26 +42,18 @@ class Shapes(NamedTuple):
 
 
 def shapes_of(ground: Ground, classes: Classes) -> Shapes:
-    """Sort bins by what an empty one has, and see which classes fit where."""
-    first, shape = _alike(np.column_stack([ground.model, ground.total]))
-    order = np.argsort(shape, kind="stable")
-    start = np.searchsorted(shape[order], np.arange(len(first)))
+    """See which classes fit where, and what they take."""
+    layout = ground.layout
+    first, order = layout.first, layout.order
     size = (len(classes), len(first))
     of = np.repeat(np.arange(len(classes)), len(first))
     cpu, memory = needs_at(classes, ground, of, np.tile(first, len(classes)))
     cpu, memory = cpu.reshape(size), memory.reshape(size)
     usable = np.zeros(size, dtype=bool)
     if len(order):
-        some = np.logical_or.reduceat(ground.sorts[:, order], start, axis=1)
+        some = np.logical_or.reduceat(ground.sorts[:, order], layout.start, axis=1)
         usable = some[ground.sort]
     most = ground.total[first]
     usable &= most[:, 0] >= classes.gpu_count[:, None]
     usable &= (most[:, 1] >= cpu) & (most[:, 2] >= memory)
-    return Shapes(shape, first, order, start, cpu, memory, usable)
-
-
-def _alike(rows: IntArray) -> tuple[IntArray, IntArray]:
-    """first[kind] and kind[row] of equal rows, kinds in ascending order."""
-    first, kind = distinct_rows(list(rows.T), len(rows))
-    order = np.lexsort(rows[first].T[::-1])
-    return first[order], np.argsort(order)[kind]
+    return Shapes(layout.shape, first, order, layout.start, cpu, memory, usable)

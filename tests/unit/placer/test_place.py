@@ -197,3 +197,13 @@ def test_a_plan_is_reused_only_while_it_holds():
     # The scarce model is now another; an old plan would give it away.
     other = [{}] * 4 + [{"accepts": ("T4",)}] * 4
     assert len(place(make_requests(other), cluster, policy, None, memo).placements) == 8
+
+
+def test_a_memo_notices_other_hardware():
+    memo, rows = PlanMemo(), [{"cpu": 4000}] * 6
+    for nodes in (V100S, V100S[:2], [(4000, 16384, (4, 0, 0))] * 3, V100S):
+        requests, cluster = make_requests(rows), make_cluster(nodes)
+        kept = memo.layout(cluster)
+        assert kept is memo.layout(make_cluster(nodes))
+        plan = place(requests, cluster, PlacementPolicy(), None, memo)
+        assert _nodes(plan) == _nodes(place(requests, cluster))
