@@ -160,16 +160,24 @@ def _refined(
     order: IntArray, tie: IntArray, key: IntArray | FloatArray
 ) -> tuple[IntArray, IntArray]:
     """Tied rows sorted by a further key, and the number of the tie each is in now."""
-    value = key[order]
-    if value.dtype.kind == "f":
-        value = np.unique(value, return_inverse=True)[1]
-    value = value - value.min()
+    value = _numbers(key[order])
     group = _tie_numbers(tie)
     if (int(group[-1]) + 1) * (int(value.max()) + 1) > _INT_MAX:
-        value = np.unique(value, return_inverse=True)[1]
+        value = _dense(value)
     code = group * (int(value.max()) + 1) + value
     again = np.argsort(code)
     return order[again], _tie_numbers(code[again])
+
+
+def _numbers(value: IntArray | FloatArray) -> IntArray:
+    """Whole numbers from 0 in the order of the values."""
+    is_whole = value.dtype.kind == "i"
+    return (value - value.min()).astype(np.int64) if is_whole else _dense(value)
+
+
+def _dense(value: IntArray | FloatArray) -> IntArray:
+    """As `_numbers`, without gaps."""
+    return np.unique(value, return_inverse=True)[1].astype(np.int64)
 
 
 def _tie_numbers(ordered: IntArray) -> IntArray:
