@@ -24,7 +24,6 @@ from dorabatch.fairshare.ranking import Formula
 
 DAY = 86_400
 SHAKE_SECONDS = 600
-LIMIT_MAX = 7 * DAY
 COLUMNS = ("submit_s", "duration_s")
 SIZES = ("gpus", "cpus")
 OWNERS = ("user", "group")

@@ -69,12 +69,6 @@ class ConflictError(DorabatchError):
     code = "Conflict"
 
 
-class StalePlan(ConflictError):
-    """A placement no longer matches the record it was made for."""
-
-    code = "StalePlan"
-
-
 class LeaseLost(ConflictError):
     """Another worker owns this record now."""
 

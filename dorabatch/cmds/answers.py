@@ -35,14 +35,6 @@ def read_record(answer: Answer) -> Record:
     return record
 
 
-def read_records(answer: Answer) -> list[Record]:
-    """The JSON objects in an answer that is a list of them."""
-    records = _read_json(answer)
-    if not isinstance(records, list) or not all(isinstance(r, dict) for r in records):
-        raise DaemonUnavailable("the daemon did not answer with a list of objects")
-    return records
-
-
 def _read_json(answer: Answer) -> object:
     text = answer.read()
     try:

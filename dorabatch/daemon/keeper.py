@@ -87,10 +87,6 @@ class NodeKeeper:
         for thread in self._threads:
             thread.join(seconds)
 
-    def wake(self) -> None:
-        """Look now rather than at the next turn."""
-        self._wake.set()
-
     def probe_again(self) -> None:
         """Read the node's facts afresh at the next look, which is now."""
         self._probed_at = None

@@ -37,7 +37,6 @@ JOINT_MIN = 24
 """Fewer requests than this are placed one by one."""
 
 FILL_PART = 0.92
-FILL_PART_SHARES = 0.92
 """Of the free GPUs, what is filled jointly; the rest goes one by one."""
 
 

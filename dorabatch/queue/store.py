@@ -17,7 +17,6 @@ from sqlalchemy import (
     Select,
     Update,
     bindparam,
-    func,
     insert,
     select,
     update,
@@ -348,14 +347,6 @@ def load_ended(connection: Connection, zone: str, limit: int) -> Iterator[object
         .limit(limit)
     )
     yield from _with_containers(connection, ended)
-
-
-def count_workloads(connection: Connection, zone: str) -> int:
-    """How many workloads the zone has ever had."""
-    statement = (
-        select(func.count()).select_from(WORKLOADS).where(WORKLOADS.c.zone == zone)
-    )
-    return int(connection.execute(statement).scalar_one())
 
 
 def find_ended(

@@ -29,21 +29,6 @@ KINDS: dict[str, type[Document]] = {
         Workload,
     )
 }
-ZONED = frozenset(
-    {
-        "Storage",
-        "Node",
-        "Resourcecredit",
-        "Usercredit",
-        "Workload",
-        "Container",
-        "Volume",
-        "CPU",
-        "GPU",
-    }
-)
-WORKSPACED = frozenset({"Workload", "Container", "Volume"})
-
 _NEVER_APPLIED = {
     "Container": "containers are made from a Workload; apply the Workload instead",
     "CPU": "CPUs are found on the nodes; apply a Node instead",

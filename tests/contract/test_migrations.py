@@ -155,7 +155,7 @@ def test_going_up_twice_changes_nothing(url: str) -> None:
     migrate(url)
     engine = open_engine(url)
     with engine.connect() as connection:
-        assert store.count_workloads(connection, ZONE) == 2
+        assert len(connection.execute(select(WORKLOADS)).all()) == 2
     engine.dispose()
 
 
