@@ -196,13 +196,6 @@ class Billing:
             key = f"release:{_key(meter.run)}:{meter.number}"
             self.post(tx, [_posting("release", key, meter, meter.at)])
 
-    def take_lien(
-        self, tx: Tx, container: Container, meter: Meter, amount: int
-    ) -> None:
-        """Hold credit for a run beside what it holds."""
-        key = f"lien:{_key(meter.run)}:{meter.number}"
-        self.post(tx, [_posting("lien", key, meter, meter.at, amount=amount)])
-
     def post(self, tx: Tx, postings: Sequence[Posting]) -> list[Outcome]:
         """Book in order; what was booked is noted for the desk."""
         if not postings:
@@ -476,6 +469,12 @@ class Billing:
         book = ledger.load_book(tx.connection, asked)
         ledger.load_runs(tx.connection, book, runs)
         return book
+
+
+def lien_of(meter: Meter, amount: int) -> Posting:
+    """Holds credit for a run from this meter on, beside what it holds."""
+    key = f"lien:{_key(meter.run)}:{meter.number}"
+    return _posting("lien", key, meter, meter.at, amount=amount)
 
 
 def release_of(last: Meter, at: int) -> Posting:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from dorabatch.daemon.billing.charging import LOST_GPU, OUT_OF_CREDIT
+from dorabatch.daemon.billing.charging import LOST_GPU, OUT_OF_CREDIT, lien_of
 from dorabatch.daemon.billing.scene import Billed, RunOut, Scene, present_scene
 from dorabatch.daemon.billing.week import (
     boundaries,
@@ -186,7 +186,7 @@ class CreditBeat:
             meter = one.last.next(at, CREDIT_IS_BACK, is_billed=True)
             self._billing.switch(tx, one.container, one.meters, meter)
             amount = self._billing.full_price(meter, at)
-            self._billing.take_lien(tx, one.container, meter, amount)
+            self._billing.post(tx, [lien_of(meter, amount)])
             store.insert_events(tx, [_event(one.container, at, CREDIT_IS_BACK)])
 
     def _changed_meter(self, one: Billed, now: datetime) -> Meter | None:

@@ -125,18 +125,20 @@ class Play:
     def _looked(self, at: int) -> bool:
         """Run a cycle if it could do anything; whether one ran."""
         stage, new = self._stage, None if self._is_changed else self._new
-        is_due = stage.waits or stage.is_busy
-        if is_due and not self._pace.whole:
-            is_due = stage.may_change(moment_of(at), new)
         self._is_changed, self._new = False, set()
+        is_due = stage.has_work
+        if is_due:
+            now = moment_of(at)
+            snapshot = stage.glance(now)
+            is_due = self._pace.whole or stage.may_change(snapshot, new)
         if is_due:
             self._cycles += 1
-            moves = stage.cycle(moment_of(at))
+            moves = stage.cycle(snapshot, now)
             self._take(moves, at)
             if moves.stopped or moves.going_on:
                 self._push(at + round(self._pace.again * _SECOND), _AGAIN)
         self._looks += 1
-        if stage.waits and stage.is_busy:
+        if stage.has_work and stage.is_busy:
             self._push(at + round(self._pace.look * _SECOND), _LOOK, mark=self._looks)
         return is_due
 

@@ -7,10 +7,11 @@ What runs already is never stopped for credit here.
 from collections.abc import Sequence
 from datetime import datetime
 
-from dorabatch.daemon.billing.charging import Admission, Placing, release_of
+from dorabatch.daemon.billing.charging import Admission, Placing, lien_of, release_of
 from dorabatch.daemon.billing.desk import RunClosed, run_name
 from dorabatch.daemon.billing.week import missing_weeks
 from dorabatch.daemon.books import Books
+from dorabatch.daemon.credit.beat import CREDIT_IS_BACK
 from dorabatch.daemon.lane.ground import Scene
 from dorabatch.fairshare.book import Allocation
 from dorabatch.fairshare.week import WeeklyCredit, open_week
@@ -52,6 +53,20 @@ class Purse:
         self._desk.apply(admission.meters)
         self._books.usage.apply(admission.meters)
         return admission
+
+    def restore(self, now: datetime) -> None:
+        """Charge again what runs free once credit covers it."""
+        desk, at = self._desk, microseconds_of(now)
+        for mine in list(desk.meters.values()) if desk.has_scavengers() else ():
+            last = mine[-1]
+            need = self._billing.full_price(last, at)
+            standings = [desk.standing_in(desk.book, name, at) for name in last.chain]
+            if last.is_billed or not all(one.covers(need) for one in standings):
+                continue
+            meter = last.next(at, CREDIT_IS_BACK, is_billed=True)
+            desk.play([lien_of(meter, need)])
+            desk.apply([meter])
+            self._books.usage.apply([meter])
 
     def settle(self, ended: Container) -> float:
         """Charge a run that is over; what it cost up to the close, in credits."""

@@ -42,46 +42,51 @@ class Stage:
         self.books = books
         self.purse = purse
         self._open: dict[WorkloadId, int] = {}
+        self._on_trial: set[ContainerId] = set()
 
     @property
-    def waits(self) -> bool:
-        """Whether anything waits."""
-        return len(self.books.board.pending) > 0
+    def has_work(self) -> bool:
+        """Whether anything waits or is on trial."""
+        return len(self.books.board.pending) > 0 or bool(self._on_trial)
 
     @property
     def is_busy(self) -> bool:
         """Whether anything runs."""
         return len(self.books.board.held) > 0
 
-    def may_change(self, now: datetime, new: set[int] | None) -> bool:
+    def submit(self, workload: Workload, containers: list[Container]) -> None:
+        """Something new waits."""
+        self._open[workload.workload_id] = len(containers)
+        self._apply([workload, *containers])
+
+    def glance(self, now: datetime) -> Snapshot:
+        """The books as arrays, whoever came back noticed."""
+        self.purse.restore(now)
+        usage = self.books.usage
+        if usage.has_news():
+            rate = capacity_rate(self.books, now)
+            usage.apply(usage.joined(now, rate, usage.rows.get)[1])
+        return snapshot_of(self.books)
+
+    def may_change(self, snapshot: Snapshot, new: set[int] | None) -> bool:
         """Whether a cycle could do anything at all.
 
         It cannot where nothing that waits fits a node, no trial runs, and nothing runs
         free that could give way. Where only `new` containers came since the last cycle
         (None: other things happened too), whatever else waits stays as it was left.
         """
-        self._notice_returns(now)
-        snapshot = snapshot_of(self.books)
         if self.books.credits.has_scavengers():
             return True
-        is_tried = bool((snapshot.held.trial_us > 0).any())
-        if is_tried and (new is None or self._asks_for_lane(snapshot, new)):
+        if self._on_trial and (new is None or self._asks_for_lane(snapshot, new)):
             return True
         rows = np.arange(len(snapshot.pending))
         if new is not None:
             rows = rows[np.isin(snapshot.pending.key, list(new))]
         return _has_room(snapshot, rows)
 
-    def submit(self, workload: Workload, containers: list[Container]) -> None:
-        """Something new waits."""
-        self._open[workload.workload_id] = len(containers)
-        self._apply([workload, *containers])
-
-    def cycle(self, now: datetime) -> Moves:
+    def cycle(self, snapshot: Snapshot, now: datetime) -> Moves:
         """One pass of the daemon over the queue."""
         books = self.books
-        snapshot = snapshot_of(books)
-        self._notice_returns(now)
         scene = look(books, snapshot, now)
         self.purse.note_short(scene)
         decision = decide(scene, placement_policy(books), books.plan_memory)
@@ -91,6 +96,11 @@ class Stage:
             snapshot=scene.snapshot,
             cycles=books.last_plan.cycles + 1,
         )
+        for one in (*moves.stopped, *moves.going_on):
+            self._on_trial.discard(one.container_id)
+        for one in moves.started:
+            if one.trial_seconds is not None:
+                self._on_trial.add(one.container_id)
         return moves
 
     def finish(self, key: ContainerId, outcome: Outcome, now: datetime) -> float:
@@ -104,6 +114,7 @@ class Stage:
         meters = books.credits.meters_of(ended)
         row = books.usage.with_run(run, meters, now, books.usage.rows.get)
         cost = self.purse.settle(ended)
+        self._on_trial.discard(key)
         changes: list[object] = [run, to.finished(ended, now)]
         changes += [row] if row is not None else []
         self._open[one.workload_id] -= 1
@@ -165,12 +176,6 @@ class Stage:
         waiting = to.requeued(stopping, now)
         self._apply([waiting])
         return waiting
-
-    def _notice_returns(self, now: datetime) -> None:
-        usage = self.books.usage
-        if usage.has_news():
-            rate = capacity_rate(self.books, now)
-            usage.apply(usage.joined(now, rate, usage.rows.get)[1])
 
     def _apply(self, changes: list[object] | list[Container]) -> None:
         books = self.books

@@ -1,8 +1,8 @@
 """A process of its own that answers a what-if: JSON in, lines of JSON out.
 
 Runs at low priority beside the daemon, which ends it when the asker goes away, and
-plays in as many processes as there are processors, but one. Touches no database and no
-node.
+plays in as many processes as there are processors but one, and at least two. Touches no
+database and no node.
 """
 
 import json
@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from typing import Any, TextIO
 
 from dorabatch.daemon.whatif.compare import Plays, compared, plot_html
 from dorabatch.daemon.whatif.play import Play
@@ -58,10 +58,29 @@ def main() -> int:
     """Read one question, tell the progress, write the answer."""
     os.nice(NICE)
     question = question_of(json.load(sys.stdin))
-    processes = max(1, (os.cpu_count() or 1) - 1)
-    result = answer(question, _tell, processes=processes)
-    _write({"result": result, "plot": plot_html(result)})
+    processes = max(2, (os.cpu_count() or 1) - 1)
+    with _own_output() as output:
+
+        def write(record: dict[str, Any]) -> None:
+            output.write(json.dumps(record) + "\n")
+            output.flush()
+
+        def tell(part: float) -> None:
+            write({"progress": round(part, 3)})
+
+        result = answer(question, tell, processes=processes)
+        write({"result": result, "plot": plot_html(result)})
     return 0
+
+
+def _own_output() -> TextIO:
+    """The standard output, held by this process alone: those that play beside it must
+    not keep the answer open when it ends."""
+    output = os.fdopen(os.dup(1), "w")
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+    os.close(nothing)
+    return output
 
 
 def _played(
@@ -111,9 +130,12 @@ def _played_beside(
 def _play_some(
     question: Question, mine: list[tuple[int, _Task]], end: Connection
 ) -> None:
-    for place, task in mine:
-        tell = _Told(end, place)
-        end.send((place, _played(question, task, tell)))
+    try:
+        for place, task in mine:
+            end.send((place, _played(question, task, _Told(end, place))))
+    except BrokenPipeError:
+        # Nobody waits for it any more: the asker went away.
+        return
 
 
 class _Told:
@@ -125,15 +147,6 @@ class _Told:
 
     def __call__(self, part: float) -> None:
         self._end.send((self._place, part))
-
-
-def _tell(part: float) -> None:
-    _write({"progress": round(part, 3)})
-
-
-def _write(record: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(record) + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":
