@@ -3,6 +3,7 @@
 Whatever comes from users is escaped. Reads nothing but the report.
 """
 
+from collections.abc import Iterable
 from datetime import tzinfo
 from html import escape
 
@@ -41,18 +42,30 @@ _LINE_LETTERS_MAX = 40
 
 def render_page(report: Report, zone: tzinfo) -> str:
     """The whole page."""
-    title = escape(report.title)
     parts = [
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{title}</title><style>{_STYLE}</style></head><body>",
-        f'<h1>{title}</h1><p class="period">{escape(period_text(report, zone))}</p>',
         *(_chart(chart) for chart in report.charts),
         *(_sheet(sheet, zone) for sheet in report.sheets),
-        *(f'<p class="note">{escape(note)}</p>' for note in report.notes),
+        *(note_html(note) for note in report.notes),
+    ]
+    return page_html(report.title, period_text(report, zone), parts)
+
+
+def page_html(title: str, below: str, parts: Iterable[str]) -> str:
+    """A page of parts that are HTML already; title and the line below it are not."""
+    lines = [
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>",
+        f'<h1>{escape(title)}</h1><p class="period">{escape(below)}</p>',
+        *parts,
         "</body></html>\n",
     ]
-    return "\n".join(parts)
+    return "\n".join(lines)
+
+
+def note_html(text: str) -> str:
+    """A remark in a frame."""
+    return f'<p class="note">{escape(text)}</p>'
 
 
 def _sheet(sheet: Sheet, zone: tzinfo) -> str:

@@ -7,7 +7,6 @@ makes, and how near the play is to what really was. Plays and starts nothing.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -139,44 +138,3 @@ def _compared(
         is_used_up = len(known) * 2 > len(moments)
         found[f"exhausted_{name}_s"] = float(np.median(known)) if is_used_up else None
     return found
-
-
-def plot_html(result: Mapping[str, Any]) -> str:
-    """A page with bars of each user's mean wait, then and now, with its range."""
-    rows = [result["over_all"], *result["users"]]
-    most = max(
-        [0.001, *(row["wait_h"][f"{n}_range"][1] for row in rows for n in _SIDES)]
-    )
-    height = 30 + 44 * len(rows)
-    parts = [
-        '<!doctype html><html lang="en"><meta charset="utf-8">'
-        "<title>What if: mean wait</title><body><h1>Mean wait in hours</h1>"
-        f"<p>{escape(_changed_text(result))}. Grey: then, blue: now; the line is the "
-        f"range of {result['shakes']} shaken replays.</p>"
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="760" height="{height}" '
-        'font-family="sans-serif" font-size="13">'
-    ]
-    for place, row in enumerate(rows):
-        top = 20 + 44 * place
-        parts.append(f'<text x="0" y="{top + 18}">{escape(str(row["user"]))}</text>')
-        for side, (name, colour) in enumerate(_SIDES.items()):
-            figure = row["wait_h"]
-            low, high = (500 * at / most for at in figure[f"{name}_range"])
-            y = top + 16 * side
-            parts.append(
-                f'<rect x="160" y="{y}" width="{500 * figure[name] / most:.1f}" '
-                f'height="13" fill="{colour}"/>'
-                f'<path d="M{160 + low:.1f} {y + 6}H{160 + high:.1f}" stroke="black"/>'
-                f'<text x="{168 + high:.1f}" y="{y + 11}">{figure[name]:.2f}</text>'
-            )
-    return "".join([*parts, "</svg></body></html>\n"])
-
-
-_SIDES = {"then": "#999", "now": "#36c"}
-
-
-def _changed_text(result: Mapping[str, Any]) -> str:
-    pairs = result["changed"].items()
-    return (
-        ", ".join(f"{key}: {old} -> {new}" for key, (old, new) in pairs) or "no change"
-    )

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from typing import Any, TextIO
 
-from dorabatch.daemon.whatif.compare import Plays, compared, plot_html
+from dorabatch.daemon.whatif.compare import Plays, compared
 from dorabatch.daemon.whatif.play import Play
+from dorabatch.daemon.whatif.plot import plot_html
 from dorabatch.daemon.whatif.site import Played, Question, question_of
 
 NICE = 10

@@ -12,9 +12,10 @@ from dorabatch.config import Settings
 from dorabatch.daemon.facts_json import facts_to_json
 from dorabatch.daemon.settle import settle_gone
 from dorabatch.daemon.whatif.ask import ask
-from dorabatch.daemon.whatif.compare import NOISE, credibility, plot_html, verdict
+from dorabatch.daemon.whatif.compare import NOISE, credibility, verdict
 from dorabatch.daemon.whatif.library import playable
 from dorabatch.daemon.whatif.play import Pace, Play
+from dorabatch.daemon.whatif.plot import plot_html
 from dorabatch.daemon.whatif.site import (
     EarlierRun,
     PastJob,
@@ -301,7 +302,9 @@ def test_a_difference_larger_than_the_shaking_is_named() -> None:
     for text in ("ann", "bob", "all"):
         assert text in lines
         assert text in page
-    assert page.count("<rect") == 6
+    # Two bars a figure for each of the three rows.
+    assert page.count("<rect") == 12
+    assert "weights.age: 0 -&gt; 1" in page and "(higher)" in page
     assert "as it was: mean wait 0.00 h; replayed under today's settings" in lines
 
 
