@@ -31,6 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--policy", nargs="+", default=["default", "preemptive"])
     parser.add_argument("--shakes", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=1)
     options = parser.parse_args(argv)
     if not LOGS.is_dir():
         print(f"{LOGS}: the job logs are not there", file=sys.stderr)
@@ -40,10 +41,11 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         print(f"replay_compare: {error.message}", file=sys.stderr)
         return 2
+    first = options.first_seed
     found: dict[str, dict[str, list[np.ndarray]]] = {name: {} for name in policies}
     for log, capacity, window in SETTINGS:
         shaken: dict[str, list[list[float]]] = {name: [] for name in policies}
-        for seed in range(1, options.shakes + 1):
+        for seed in range(first, first + options.shakes):
             jobs = read_log(
                 LOGS / log, capacity=capacity, window=parse_window(window), seed=seed
             )

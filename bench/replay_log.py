@@ -36,7 +36,7 @@ POLICIES = {
     "fifo-easy": Rules(is_fair=False, predicts=False),
     "slurm-like": Rules(
         predicts=False,
-        formula=Formula(weights=SLURM_WEIGHTS),
+        formula=Formula(weights=SLURM_WEIGHTS, age_step_seconds=0.0),
         large_points=90_909,
         catch_up_seconds=None,
     ),

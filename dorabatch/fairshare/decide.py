@@ -38,6 +38,8 @@ class Move(StrEnum):
 
 Decision = tuple[Move, int]
 
+_TRIES = {Where.LANE: Move.TRY_LANE, Where.IDLE: Move.TRY_IDLE}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PauseRule:
@@ -107,9 +109,13 @@ def end_trials(over: Iterable[int], pool: Pool) -> list[Decision]:
 
 
 def trial_room(pool: Pool, rule: LaneRule) -> tuple[int, int, int]:
-    """GPUs for trials now: long ones in the lane, short ones in it, others beside."""
+    """GPUs that a trial may take now: a long one in the lane, a short one, one beside.
+
+    The first of the long ones may be larger than their part of the lane.
+    """
     lane = max(0, pool.lane_room)
-    return min(lane, pool.long_free), lane, pool.free if rule.on_idle else 0
+    long = min(lane, pool.long_free) if pool.long else lane
+    return long, lane, pool.free if rule.on_idle else 0
 
 
 def trial_pass(
@@ -117,35 +123,42 @@ def trial_pass(
 ) -> list[Decision]:
     """Trials for rows that had none: long ones and short ones in the lane, then idle.
 
-    Among users the one with the fewest GPUs on trial comes first.
+    Among users the one with the fewest GPUs on trial comes first. A long one that is
+    larger than the part of the long ones has what the others leave of the lane, alone.
     """
     made: list[Decision] = []
     fits = work.size[fresh] <= max(trial_room(pool, rule))
     fresh = fresh[fits & work.may_try[fresh]]
     if len(fresh) == 0:
         return made
-    is_long = rule.is_long(work.planned[fresh])
-    is_new = ~work.tried[fresh]
 
-    def begin(able: BoolArray, free: int, move: Move, where: Where) -> list[int]:
+    def begin(
+        able: BoolArray,
+        free: int,
+        where: Where,
+        *,
+        is_long: bool = False,
+        most: int | None = None,
+    ) -> None:
         if free <= 0:
-            return []
+            return
         rows = fresh[able & (work.size[fresh] <= free)]
-        chosen = _chosen_trials(rows, work, pool, free)
-        for row in chosen:
+        for row in _chosen_trials(rows, work, pool, free)[:most]:
             pool.start(row, int(work.size[row]), now=now, end=0.0, where=where)
-            made.append((move, row))
-        return chosen
+            if is_long:
+                pool.mark_long(row)
+            made.append((_TRIES[where], row))
 
-    for row in begin(
-        is_new & is_long, trial_room(pool, rule)[0], Move.TRY_LANE, Where.LANE
-    ):
-        pool.mark_long(row)
-    begin(is_new & ~is_long, pool.lane_room, Move.TRY_LANE, Where.LANE)
+    is_new = ~work.tried[fresh]
+    is_long = is_new & rule.is_long(work.planned[fresh])
+    begin(is_long, min(pool.lane_room, pool.long_free), Where.LANE, is_long=True)
+    begin(is_new & ~is_long, pool.lane_room, Where.LANE)
+    if not pool.long:
+        begin(is_long, pool.lane_room, Where.LANE, is_long=True, most=1)
     if rule.on_idle:
         waits = ~np.isin(fresh, [row for _, row in made])
         may_idle = waits & (work.stops[fresh] < rule.stops_max)
-        begin(may_idle, pool.free, Move.TRY_IDLE, Where.IDLE)
+        begin(may_idle, pool.free, Where.IDLE)
     return made
 
 

@@ -21,6 +21,7 @@ IntArray = npt.NDArray[np.int64]
 MILLION = 1_000_000
 CREDIT_PACE_MAX = 4.0
 AGE_FULL_SECONDS = 7 * 86_400.0
+AGE_STEP_SECONDS = 6 * 3600.0
 SHORT_RUN_SECONDS = 600.0
 # Two ratios closer than this are compared as integers; float division errs by less.
 _NEAR = 1e-12
@@ -153,6 +154,18 @@ def age_factor(
 ) -> FloatArray:
     """min(1, wait / a week)."""
     return np.asarray(np.clip(wait_seconds / full_seconds, 0.0, 1.0), dtype=np.float64)
+
+
+def age_from(submitted_us: IntArray, *, step_seconds: float) -> IntArray:
+    """When ages begin to count: the end of the step that each was submitted in.
+
+    Steps begin at multiples of their length, in microseconds. Who came in the same
+    step stays equally old, so that ties are decided by the area; a step of 0 has none.
+    """
+    step = round(step_seconds * MILLION)
+    if step == 0:
+        return submitted_us
+    return np.asarray(-(-submitted_us // step) * step, dtype=np.int64)
 
 
 def slow_down_factor(wait_seconds: FloatArray, run_seconds: FloatArray) -> FloatArray:

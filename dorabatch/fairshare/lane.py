@@ -23,7 +23,8 @@ class LaneRule:
     """`part_ppm` of the GPUs, trials of so many seconds; a part of 0 turns it off.
 
     Who is expected to need longer, but not longer than `express_seconds_max`, gets a
-    trial of 1.5 times that; those take two thirds of the lane at most. With `on_idle`
+    trial of 1.5 times that; those take two thirds of the lane at most, or one of them
+    more, when it is the only one and nobody else is tried there instead. With `on_idle`
     others are tried on GPUs that nobody else uses now.
     """
 

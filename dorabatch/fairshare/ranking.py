@@ -11,10 +11,12 @@ import numpy.typing as npt
 
 from dorabatch.fairshare.factor import (
     AGE_FULL_SECONDS,
+    AGE_STEP_SECONDS,
     MILLION,
     Factors,
     Weights,
     age_factor,
+    age_from,
     priorities,
     slow_down_factor,
 )
@@ -31,8 +33,9 @@ class ClaimTerms:
     """What is the same for all rows of a claim (a user's alike workloads).
 
     fair_share[claim] and credit[claim] are factors from 0 to 1; run_seconds[claim] is
-    the predicted run and area[claim] that times its GPUs; points[claim] counts
-    millions (QOS and queue); nice[claim] is taken off; tier[claim] 0 comes first.
+    the predicted run and area[claim] that times its GPUs, compared in whole seconds;
+    points[claim] counts millions (QOS and queue); nice[claim] is taken off;
+    tier[claim] 0 comes first.
     """
 
     fair_share: FloatArray
@@ -56,10 +59,11 @@ class Rows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Formula:
-    """Weights, and the wait that counts in full."""
+    """Weights, the wait that counts in full, and the steps in which ages begin."""
 
     weights: Weights = field(default_factory=Weights)
     age_full_seconds: float = AGE_FULL_SECONDS
+    age_step_seconds: float = AGE_STEP_SECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,13 +126,15 @@ def row_factors(
 
 def _factors(rows: Rows, terms: ClaimTerms, formula: Formula, now_us: int) -> Factors:
     wait = np.maximum(now_us - rows.submitted_us, 0) / 1e6
+    since = age_from(rows.submitted_us, step_seconds=formula.age_step_seconds)
+    age = np.maximum(now_us - since, 0) / 1e6
     slow_down = np.zeros_like(wait)
     if formula.weights.slow_down:
         slow_down = slow_down_factor(wait, terms.run_seconds[rows.claim])
     return Factors(
         fair_share=terms.fair_share[rows.claim],
         credit=terms.credit[rows.claim],
-        age=age_factor(wait, full_seconds=formula.age_full_seconds),
+        age=age_factor(age, full_seconds=formula.age_full_seconds),
         slow_down=slow_down,
     )
 
@@ -146,7 +152,8 @@ def _sorted(
     place, tie = np.arange(len(order)), _tie_numbers(code[order])
     if len(tie) == int(tie[-1]) + 1:
         return order
-    area = terms.area[rows.claim]
+    # Finer differences of predictions are rounding.
+    area = np.rint(np.minimum(terms.area, _INT_MAX)).astype(np.int64)[rows.claim]
     for key in (area, rows.submitted_us, rows.group, rows.replica):
         tied = _is_tied(tie)
         place, tie = place[tied], tie[tied]
@@ -157,27 +164,16 @@ def _sorted(
 
 
 def _refined(
-    order: IntArray, tie: IntArray, key: IntArray | FloatArray
+    order: IntArray, tie: IntArray, key: IntArray
 ) -> tuple[IntArray, IntArray]:
     """Tied rows sorted by a further key, and the number of the tie each is in now."""
-    value = _numbers(key[order])
+    value = key[order] - key[order].min()
     group = _tie_numbers(tie)
     if (int(group[-1]) + 1) * (int(value.max()) + 1) > _INT_MAX:
-        value = _dense(value)
+        value = np.unique(value, return_inverse=True)[1].astype(np.int64)
     code = group * (int(value.max()) + 1) + value
     again = np.argsort(code)
     return order[again], _tie_numbers(code[again])
-
-
-def _numbers(value: IntArray | FloatArray) -> IntArray:
-    """Whole numbers from 0 in the order of the values."""
-    is_whole = value.dtype.kind == "i"
-    return (value - value.min()).astype(np.int64) if is_whole else _dense(value)
-
-
-def _dense(value: IntArray | FloatArray) -> IntArray:
-    """As `_numbers`, without gaps."""
-    return np.unique(value, return_inverse=True)[1].astype(np.int64)
 
 
 def _tie_numbers(ordered: IntArray) -> IntArray:

@@ -49,6 +49,7 @@ class PolicySettings:
     catch_up_seconds: float
     weights: Weights
     age_full_seconds: float
+    age_step_seconds: float
     nice_max: int
     qos: Mapping[str, int]
     queues: Mapping[str, int]
@@ -145,6 +146,11 @@ SETTINGS: dict[str, Setting] = {
     "age_full": Setting(
         default="7d", read=read_positive_duration, about="a wait that counts in full"
     ),
+    "age_step": Setting(
+        default="6h",
+        read=read_duration,
+        about="who came in the same so many hours is equally old; 0s: nobody",
+    ),
     "nice_max": Setting(
         default="1000000",
         read=_whole(0, 1_000_000_000),
@@ -223,6 +229,7 @@ def policy_settings(*layers: Mapping[str, str]) -> PolicySettings:
             {name: Decimal(texts[f"weights.{name}"]) for name in _WEIGHTS}
         ),
         age_full_seconds=_float(values["age_full"]),
+        age_step_seconds=_float(values["age_step"]),
         nice_max=_int(values["nice_max"]),
         qos=_family("qos", values),
         queues=_family("queues", values),

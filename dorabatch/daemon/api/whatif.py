@@ -46,8 +46,8 @@ async def whatif(context: Context, request: Request) -> Response:
     if "nice_max" in changes:
         raise UserError(
             "nice_max cannot be tried: it says what may be submitted, and a replay "
-            "plays what was submitted; try half_life, catch_up, age_full, weights, "
-            "lane, qos, queues"
+            "plays what was submitted; try half_life, catch_up, age_full, age_step, "
+            "weights, lane, qos, queues"
         )
     start = services.clock.now() - span
     question = await run_in_threadpool(ask, services, changes, start, shakes)

@@ -4,6 +4,7 @@ Who comes first is `fairshare.lane`'s, where the placer's. Writes nothing.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -65,9 +66,15 @@ def begin_trials(scene: Scene, picks: Picks, policy: PlacementPolicy) -> NewTria
     is_long = rule.is_long(planned)
     long_room = rule.long_size(lane.capacity) - filling.long_gpus
     most = min(room, long_room)
-    found = filling.fill(rows[is_long], most, rule.express_seconds_max)
-    room -= sum(sum(one.gpus) for one in found)
-    found += filling.fill(rows[~is_long], room, rule.trial_seconds)
+    longest = rule.express_seconds_max
+    found = filling.fill(rows[is_long], most, longest)
+    has_long = filling.long_gpus > 0 or len(found) > 0
+    room -= _gpus_of(found)
+    short = filling.fill(rows[~is_long], room, rule.trial_seconds)
+    found += short
+    if not has_long:
+        # One larger than the part of the long ones has what is left, alone.
+        found += filling.fill(rows[is_long], room - _gpus_of(short), longest, most=1)
     keys = scene.requests.key[rows].tolist()
     lengths = dict(zip(keys, planned.tolist(), strict=True))
     return NewTrials(
@@ -76,6 +83,11 @@ def begin_trials(scene: Scene, picks: Picks, policy: PlacementPolicy) -> NewTria
             one.key: math.ceil(rule.trial_length(lengths[one.key])) for one in found
         },
     )
+
+
+def _gpus_of(placements: Sequence[Placement]) -> int:
+    """GPUs that placements take, over all."""
+    return sum(sum(one.gpus) for one in placements)
 
 
 def _may_try(scene: Scene, plan: Plan, room: int) -> IntArray:
@@ -117,8 +129,13 @@ class _Filling:
                 )
                 self.long_gpus += one.gpus * is_long
 
-    def fill(self, rows: IntArray, free: int, seconds: float) -> tuple[Placement, ...]:
-        """Places for the next of these rows, on `free` GPUs for so many seconds."""
+    def fill(
+        self, rows: IntArray, free: int, seconds: float, *, most: int | None = None
+    ) -> tuple[Placement, ...]:
+        """Places for the next of these rows, on `free` GPUs for so many seconds.
+
+        No more than `most` of them, where that is given.
+        """
         if free <= 0 or len(rows) == 0:
             return ()
         requests = self.scene.requests
@@ -135,6 +152,7 @@ class _Filling:
             for row in rows.tolist()
         ]
         chosen = next_trials(trials, free=free, in_lane=self.load, behind=behind)
+        chosen = chosen[:most]
         if not chosen:
             return ()
         some = requests.take(np.array(chosen, dtype=np.int64))

@@ -97,7 +97,11 @@ def _rows(
 
 def formula_of(settings: PolicySettings) -> Formula:
     """The weights in force."""
-    return Formula(weights=settings.weights, age_full_seconds=settings.age_full_seconds)
+    return Formula(
+        weights=settings.weights,
+        age_full_seconds=settings.age_full_seconds,
+        age_step_seconds=settings.age_step_seconds,
+    )
 
 
 def claim_terms(

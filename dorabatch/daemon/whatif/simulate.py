@@ -460,7 +460,7 @@ class Simulation:
         """What ranks them, each row a claim of its own."""
         user, size = self.jobs.user[rows], self.jobs.size[rows]
         if self.rules.predicts:
-            self.line.area[rows] = self.predicted[rows] * size
+            self.line.area[rows] = np.rint(self.predicted[rows] * size)
             # A prediction is trusted only of users at or under their share.
             self.work.planned[rows] = np.where(
                 self.under[user], self.trusted[rows], self.bounded[rows]

@@ -462,6 +462,19 @@ def test_who_usually_takes_longer_is_tried_for_longer(world: World) -> None:
     assert one(world, other).trial_seconds == 30
 
 
+def test_a_long_trial_has_what_short_ones_leave_of_the_lane_alone(
+    world: World,
+) -> None:
+    fill(world)
+    key = tried(world, gpus=2)
+    later(world, 25)
+    end(world, key)
+    # Two GPUs are more than such trials share, one at a time has them all the same.
+    again = tried(world, gpus=2)
+    assert one(world, again).trial_seconds in (38, 39, 40, 41)
+    assert world.broken() == []
+
+
 def test_scavengers_get_none_of_the_lane(world: World) -> None:
     fill(world)
     free = submit(world, BOB, 2)

@@ -12,6 +12,7 @@ from dorabatch.fairshare.decide import (
     pausing_order,
     pausing_pass,
     trial_pass,
+    trial_room,
     under_share,
 )
 from dorabatch.fairshare.lane import LaneRule, Trial, next_trials
@@ -140,6 +141,25 @@ def test_long_trials_have_a_part_of_the_lane():
     assert pool.long == {0}
     pool.leave(0)
     assert pool.long_free == 2
+
+
+def test_a_long_trial_may_be_larger_than_the_part_of_them_alone():
+    rule = LaneRule(part_ppm=200_000)
+    work = make_work([3, 2, 1, 3], [1000, 1000, 60, 1000], users=[0, 1, 2, 3])
+    pool = Pool(capacity=20, lane_size=4, long_size=2)
+    pool.start(9, 16, now=0.0, end=9e9)
+    # What fits their part goes first, then short ones.
+    made = trial_pass(np.array([0, 1, 2, 3]), work, pool, rule, now=0.0)
+    assert made == [(Move.TRY_LANE, 1), (Move.TRY_LANE, 2)]
+    assert trial_pass(np.array([0, 3]), work, pool, rule, now=1.0) == []
+    pool.leave(1)
+    assert trial_room(pool, rule) == (3, 3, 0)
+    made = trial_pass(np.array([0, 3]), work, pool, rule, now=2.0)
+    assert made == [(Move.TRY_LANE, 0)]
+    assert (pool.lane_free, pool.long_free, pool.long) == (0, -1, {0})
+    assert trial_room(pool, rule) == (-1, 0, 0)
+    pool.leave(0)
+    assert (pool.lane_free, pool.long_free) == (3, 2)
 
 
 def test_runs_are_paused_for_better_ones_once_they_are_old_enough():

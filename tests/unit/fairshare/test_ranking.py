@@ -87,7 +87,7 @@ def test_the_order_is_that_of_a_plain_sort(queue, claims) -> None:
 def test_a_known_sum() -> None:
     terms = terms_of(1, fair_share=[0.5], credit=[0.5], points=[2], nice=[7])
     rows = rows_of([0], [3.5 * 86_400], [1])
-    formula = Formula()
+    formula = Formula(age_step_seconds=0)
     assert rank(rows, terms, formula, now_us=NOW).priority.tolist() == [2_499_993]
     parts = priority_parts(rows, terms, formula, now_us=NOW)
     assert {name: part.tolist() for name, part in parts.items()} == {
@@ -98,6 +98,18 @@ def test_a_known_sum() -> None:
         "points": [2_000_000],
         "nice": [7],
     }
+
+
+def test_who_came_in_the_same_step_is_equally_old() -> None:
+    # One came in this step, two in the one before; NOW is 6400 s after it ended.
+    hour = 3600.0
+    assert NOW % (6 * 3600 * 10**6) == 6400 * 10**6
+    terms = terms_of(3, area=[1.0, 9.0, 4.0])
+    rows = rows_of([0, 1, 2], [60, 5 * hour, 4 * hour], [1, 2, 3])
+    found = rank(rows, terms, Formula(), now_us=NOW)
+    assert found.order.tolist() == [2, 1, 0]
+    age = priority_parts(rows, terms, Formula(), now_us=NOW)["age"]
+    assert age.tolist() == [0, 1058, 1058]
 
 
 def test_a_scavenger_is_last_whatever_its_priority() -> None:
