@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.cluster import Cluster
 from tests.dorad_process import Dorad
@@ -116,5 +117,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure() -> None:
-    """A run started in the background ignores Ctrl-C, and so would all it starts."""
+    """No test is judged by the clock, nor by where it was started from."""
+    too_slow = [HealthCheck.too_slow]
+    settings.register_profile("house", deadline=None, suppress_health_check=too_slow)
+    settings.load_profile("house")
+    # What a shell starts in the background ignores Ctrl-C, and so would all it starts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
