@@ -15,13 +15,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from bench.counted import TICK, Jobs, Rules, Simulation
 from bench.replay import parse_window
 from bench.replay_log import read_log
 from dorabatch.daemon.order.forecasts import EVERY_SECONDS, ROWS_MAX, moments_of
-from dorabatch.daemon.whatif.simulate import TICK, Jobs, Rules, Simulation
 from dorabatch.errors import UserError
 from dorabatch.fairshare.decide import Decision, Move
 from dorabatch.fairshare.starts import (
@@ -173,7 +174,7 @@ def rated(
     }
 
 
-def measured(jobs: Jobs, capacity: int, sample: int) -> dict[str, object]:
+def measured(jobs: Jobs, capacity: int, sample: int) -> dict[str, Any]:
     """The figures of a replay; about `sample` jobs, evenly spread, are asked about."""
     if sample < 1:
         raise UserError(f"--sample {sample}: give 1 or more jobs")

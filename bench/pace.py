@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.counted import Jobs
 from bench.replay_log import DAY, Window, read_log
-from dorabatch.daemon.whatif.simulate import Jobs
 from dorabatch.errors import UserError
 from dorabatch.fairshare.forecast import DAYS, forecast
 

@@ -15,7 +15,7 @@ from typing import IO
 
 import numpy as np
 
-from dorabatch.daemon.whatif.simulate import Jobs, Rules, Simulation
+from bench.counted import Jobs, Rules, Simulation
 from dorabatch.errors import UserError
 from dorabatch.fairshare.decide import PauseRule
 from dorabatch.fairshare.factor import Weights

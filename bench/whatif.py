@@ -21,8 +21,8 @@ from dorabatch.config import Settings
 from dorabatch.daemon.facts_json import facts_to_json
 from dorabatch.daemon.node_view import NodeSettings
 from dorabatch.daemon.whatif.library import playable
-from dorabatch.daemon.whatif.play import Play, Played
-from dorabatch.daemon.whatif.site import PastJob, PastNode, Question
+from dorabatch.daemon.whatif.play import Play
+from dorabatch.daemon.whatif.site import PastJob, PastNode, Played, Question
 from dorabatch.resources.submission import workload_from_options
 from dorabatch.resources.workload import canonical_json
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dorabatch.daemon.whatif.line import Line
+from bench.counted_line import Line
 
 MOVES = st.lists(
     st.tuples(

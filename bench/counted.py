@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from dorabatch.daemon.whatif.line import Line
+from bench.counted_line import Line
 from dorabatch.fairshare.decay import HALF_LIFE_SECONDS, decayed_usage
 from dorabatch.fairshare.decide import (
     Decision,
@@ -28,7 +28,7 @@ from dorabatch.fairshare.decide import (
     under_share,
 )
 from dorabatch.fairshare.estimate import History
-from dorabatch.fairshare.factor import MILLION, credit_factor, fair_tree
+from dorabatch.fairshare.factor import MILLION, fair_tree
 from dorabatch.fairshare.lane import LaneRule
 from dorabatch.fairshare.pool import Pool
 from dorabatch.fairshare.ranking import ClaimTerms, Formula, Rows, rank, worth
@@ -86,23 +86,10 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Budgets:
-    """credit[user] in credits for each period, and what a GPU hour costs."""
-
-    credit: FloatArray
-    price: float
-    period_seconds: float = WEEK
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """done[row] in seconds; what trials and pauses cost.
-
-    exhausted[user]: when a period's credit was used up first; nan: never.
-    """
+    """done[row] in seconds; what trials and pauses cost."""
 
     done: FloatArray
-    exhausted: FloatArray
     restarts: int
     pauses: int
     wasted_gpu_seconds: float
@@ -118,14 +105,13 @@ class Simulation:
         rules: Rules,
         *,
         tree: AccountTree | None = None,
-        budgets: Budgets | None = None,
         on_progress: Callable[[float], None] | None = None,
     ) -> None:
         count = len(jobs.submit)
         self.jobs, self.rules, self.capacity = jobs, rules, capacity
         self.users = int(jobs.user.max(initial=-1)) + 1
         self.tree = tree or equal_tree(self.users)
-        self.budgets, self.on_progress = budgets, on_progress
+        self.on_progress = on_progress
         self.now = 0.0
         lane = rules.lane
         self.pool = Pool(
@@ -134,9 +120,6 @@ class Simulation:
             long_size=lane.long_size(capacity) if lane else 0,
         )
         self.usage = no_usage(self.tree, at_seconds=0.0)
-        self.spent = np.zeros(self.users)
-        self.period_began = 0.0
-        self.exhausted = np.full(self.users, np.nan)
         self.live = np.zeros(len(self.tree), dtype=np.int64)
         self.history = History()
         bounded = np.minimum(jobs.limit, WEEK)
@@ -165,6 +148,7 @@ class Simulation:
         self.fresh: dict[int, None] = {}
         self.searched = NO_ROOM
         self.factor = np.zeros(len(self.tree))
+        # Nobody has credit: all are on pace.
         self.credit = np.full(self.users, 0.5)
         self.under = np.ones(self.users, dtype=np.bool_)
         self.refreshed = -math.inf
@@ -185,7 +169,6 @@ class Simulation:
                 self.on_progress(float(np.isfinite(self.done).mean()))
         return Outcome(
             done=self.done,
-            exhausted=self.exhausted,
             restarts=self.restarts,
             pauses=self.pauses,
             wasted_gpu_seconds=self.wasted,
@@ -291,7 +274,6 @@ class Simulation:
         self._rate(row, -size)
         self.attempt[row] += 1
         if move is Move.PAUSE:
-            self._spend(row)
             assert self.rules.pause is not None
             self.pauses += 1
             self.left[row] -= max(0.0, ran - float(self.overhead[row]))
@@ -315,7 +297,6 @@ class Simulation:
         self.pool.leave(row)
         size, user = int(self.jobs.size[row]), int(self.jobs.user[row])
         self._rate(row, -size)
-        self._spend(row)
         self.stint_began[row] = np.nan
         self.attempt[row] += 1
         self.line.is_open[row] = False
@@ -385,39 +366,6 @@ class Simulation:
         user = int(self.jobs.user[row])
         self.usage.own[user] -= gpu_seconds * RATE
 
-    def _spend(self, row: int) -> None:
-        """Charge a stint that is over, its part in the present period."""
-        if self.budgets is None:
-            return
-        self._open_period()
-        since = max(float(self.stint_began[row]), self.period_began)
-        cost = (self.now - since) * int(self.jobs.size[row]) * self.budgets.price
-        self.spent[int(self.jobs.user[row])] += cost / 3600
-
-    def _open_period(self) -> None:
-        assert self.budgets is not None
-        began = self.now - self.now % self.budgets.period_seconds
-        if began > self.period_began:
-            self.period_began = began
-            self.spent[:] = 0.0
-
-    def _credits(self, budgets: Budgets) -> None:
-        """Credit factors now, and who has spent all of a period for the first time."""
-        self._open_period()
-        runs = np.flatnonzero(~np.isnan(self.stint_began))
-        ran = self.now - np.maximum(self.stint_began[runs], self.period_began)
-        spent = self.spent + np.bincount(
-            self.jobs.user[runs],
-            weights=ran * self.jobs.size[runs] * budgets.price / 3600,
-            minlength=self.users,
-        )
-        has_credit = budgets.credit > 0
-        over = has_credit & (spent >= budgets.credit) & np.isnan(self.exhausted)
-        self.exhausted[over] = self.now
-        part = (self.now - self.period_began) / budgets.period_seconds
-        left = np.full(self.users, 1.0 - part)
-        self.credit = credit_factor(budgets.credit - spent, budgets.credit, left)
-
     def _refresh(self) -> None:
         """Use, shares and credits as of now."""
         self.refreshed = self.now
@@ -426,8 +374,6 @@ class Simulation:
         self.factor = fair_tree(self.tree, whole).factor
         own, active = self.usage.own[: self.users], self.live[: self.users] > 0
         self.under = under_share(own, active)
-        if self.budgets is not None:
-            self._credits(self.budgets)
 
     def _is_stale(self) -> bool:
         return self.now - self.refreshed >= REFRESH_SECONDS

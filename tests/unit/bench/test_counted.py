@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dorabatch.daemon.whatif.simulate import Budgets, Jobs, Rules, Simulation
+from bench.counted import Jobs, Rules, Simulation
 from dorabatch.fairshare.decide import PauseRule
 from dorabatch.fairshare.factor import Weights
 from dorabatch.fairshare.lane import LaneRule
@@ -122,15 +122,3 @@ def hours_to_balance(catch_up_seconds):
 def test_who_returns_has_their_share_within_the_catch_up_cap():
     assert hours_to_balance(12 * HOUR) <= 12
     assert hours_to_balance(None) >= 96
-
-
-def test_credit_counts_and_says_when_it_is_used_up():
-    rows = [(0.0, 10 * HOUR, 1, 0), (0.0, HOUR, 1, 1)]
-    budgets = Budgets(credit=np.array([5.0, 5.0]), price=1.0)
-    outcome = Simulation(make_jobs(rows), 2, Rules(), budgets=budgets).run()
-    assert np.isnan(outcome.exhausted).all() or outcome.exhausted[0] >= 5 * HOUR
-    many = make_jobs([(float(hour), HOUR, 1, 0) for hour in range(20)])
-    spent = Simulation(
-        many, 1, Rules(), budgets=Budgets(credit=np.array([5.0]), price=1.0)
-    ).run()
-    assert 5 * HOUR <= spent.exhausted[0] <= 6 * HOUR
