@@ -106,7 +106,8 @@ def statement(
     account: str | None, start: str | None, until: str | None, as_json: bool
 ) -> None:
     """Print the daemon's statement."""
-    _show("statement", as_json, account=account, start=start, until=until)
+    period = {"from": start, "until": until}
+    _show("statement", as_json, account=account, **period)
 
 
 @dcredit.command(
@@ -230,13 +231,19 @@ def expire(account: str, allocation: str | None, **common: Unpack[Common]) -> No
 
 
 def _show(what: str, as_json: bool, **asked: str | None) -> None:
-    query: Query = [
-        ("from" if name == "start" else name, value)
-        for name, value in asked.items()
-        if value
-    ]
+    query: Query = [*_said(**asked).items()]
     query.append(("render", "json" if as_json else "text"))
     stream_out(send("GET", f"{CREDITS}/{what}", query).body())
+
+
+def _said(**given: str | None) -> dict[str, str]:
+    """What was given; an empty text (an unset variable of a script) is refused."""
+    said = {name: value for name, value in given.items() if value is not None}
+    for name, value in said.items():
+        if not value.strip():
+            word = name.replace("_", "-")
+            raise UserError(f"{word} is empty; give a value, or leave it out")
+    return said
 
 
 def _read_so_far(record: dict[str, int]) -> str:
@@ -246,10 +253,8 @@ def _read_so_far(record: dict[str, int]) -> str:
 def _order(verb: str, common: Common, **given: str | None) -> None:
     if not common["reason"].strip():
         raise UserError("--reason is empty; say why: the ledger keeps it")
-    request: dict[str, Json] = {k: v for k, v in given.items() if v is not None}
-    request["reason"] = common["reason"]
-    if common["key"] is not None:
-        request["key"] = common["key"]
+    said = _said(**given, key=common["key"])
+    request: dict[str, Json] = {**said, "reason": common["reason"]}
     path = f"{CREDITS}/{quote(verb)}"
     record = read_record(send("POST", path, body=encode_json(request)))
     say(render_json(record) if common["as_json"] else str(record["message"]))

@@ -50,7 +50,7 @@ async def order(context: Context, request: Request) -> Response:
         verb=request.path_params["verb"],
         account=text_field(body, "account"),
         reason=text_field(body, "reason"),
-        amount=0 if amount is None else parse_credits(amount, what="amount"),
+        amount=None if amount is None else parse_credits(amount, what="amount"),
         target=text_field(body, "target"),
         allocation=text_field(body, "allocation"),
         on_exhaust=text_field(body, "on_exhaust"),

@@ -28,13 +28,14 @@ from dorabatch.units import microseconds_of, render_credits
 class Order:
     """One order; `key` is the caller's own name for it, empty makes a new one.
 
-    `amount` is in micro-credits. For a refund `account` is the run, such as 12.1/1.
+    `amount` is in micro-credits; None is all that is left to refund. For a refund
+    `account` is the run, such as 12.1/1.
     """
 
     verb: str
     account: str
     reason: str
-    amount: int = 0
+    amount: int | None = None
     target: str = ""
     allocation: str = ""
     on_exhaust: str = ""
@@ -115,8 +116,7 @@ class CreditOrders:
             raise Refused(
                 f"--until {order.valid_to.isoformat()}: is past; give a later moment"
             )
-        if order.amount <= 0:
-            raise Refused("amount 0: nothing to grant; give more than 0")
+        amount = _given(order)
         mode = order.on_exhaust or self._services.settings.credits.on_exhaust
         if mode not in ON_EXHAUST:
             raise Refused(f"--on-exhaust {mode!r} (allowed: {', '.join(ON_EXHAUST)})")
@@ -129,14 +129,12 @@ class CreditOrders:
             on_exhaust=mode,
         )
         self._services.billing.open_allocations(act.tx, [row])
-        posting = self._posting(
-            act, "deposit", amount=order.amount, allocation_id=row.id
-        )
+        posting = self._posting(act, "deposit", amount=amount, allocation_id=row.id)
         self._services.billing.post(act.tx, [posting])
         until = f" until {order.valid_to.isoformat()}" if order.valid_to else ""
         return Done(
-            moved=order.amount,
-            message=f"{render_credits(order.amount)} granted to {order.account}{until}",
+            moved=amount,
+            message=f"{render_credits(amount)} granted to {order.account}{until}",
         )
 
     def _transfer(self, act: _Act) -> Done:
@@ -145,20 +143,19 @@ class CreditOrders:
             self.check_account(act.tx.connection, account)
         if order.account == order.target:
             raise Refused(f"transfer from {order.account!r} to itself moves nothing")
-        if order.amount <= 0:
-            raise Refused("amount 0: nothing to transfer; give more than 0")
+        amount = _given(order)
         at = act.at
         asked = self._posting(act, "read")
         book = ledger.load_book(act.tx.connection, [asked])
         have = book.available(self._zone, order.account, at)
-        if have is None or have < order.amount:
+        if have is None or have < amount:
             raise Refused(
                 f"account {order.account!r} has {render_credits(have or 0)} available, "
-                f"{render_credits(order.amount)} are to be transferred; give less"
+                f"{render_credits(amount)} are to be transferred; give less"
             )
         rows: list[Allocation] = []
         postings: list[Posting] = []
-        legs = book.draw(self._zone, order.account, order.amount, at)
+        legs = book.draw(self._zone, order.account, amount, at)
         for number, leg in enumerate(one for one in legs if one.ucr):
             source = book.allocations[leg.allocation_id]
             # What is moved keeps its end: a transfer makes no credit last longer.
@@ -183,8 +180,8 @@ class CreditOrders:
             )
         self._services.billing.open_allocations(act.tx, rows)
         self._services.billing.post(act.tx, postings)
-        text = f"{render_credits(order.amount)} moved from {order.account} to "
-        return Done(moved=order.amount, message=text + order.target)
+        text = f"{render_credits(amount)} moved from {order.account} to "
+        return Done(moved=amount, message=text + order.target)
 
     def _refund(self, act: _Act) -> Done:
         order, run = act.order, act.order.account
@@ -198,15 +195,15 @@ class CreditOrders:
                 "such as 12.1/1 (see dcredit statement)"
             )
         left = charged - back
-        if order.amount > left:
+        if left <= 0:
+            raise Refused(f"run {run}: all that it was charged is refunded already")
+        amount = left if order.amount is None else _given(order)
+        if amount > left:
             raise Refused(
-                f"run {run}: {render_credits(order.amount)} are more than the "
+                f"run {run}: {render_credits(amount)} are more than the "
                 f"{render_credits(left)} that it was charged and not refunded; give "
                 "less"
             )
-        amount = order.amount or left
-        if amount <= 0:
-            raise Refused(f"run {run}: all that it was charged is refunded already")
         posting = self._posting(
             act, "refund", amount=amount, run=run, chain=meters[-1].chain
         )
@@ -268,3 +265,10 @@ class CreditOrders:
         above = {name for user in users for name in desk.chain_of(user)}
         given = connection.execute(granted.distinct()).scalars()
         return {*users, *above, *given, *desk.people.names()}
+
+
+def _given(order: Order) -> int:
+    """The amount of an order that needs one above 0; raises Refused."""
+    if not order.amount or order.amount < 0:
+        raise Refused(f"amount 0: nothing to {order.verb}; give more than 0")
+    return order.amount

@@ -107,3 +107,20 @@ def test_kinds_and_their_names():
 def test_only_near_words_are_suggested():
     assert near("--gpu", ["--gpus", "--name"]) == " (did you mean --gpus?)"
     assert near("--qqq", ["--gpus", "--name"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["expire", "ana", "--reason", "x", "--allocation", ""], "allocation"),
+        (["grant", "ana", "5", "--reason", "x", "--until", " "], "until"),
+        (["refund", "1.1/1", "--reason", "x", "--key", ""], "key"),
+        (["balance", ""], "account"),
+    ],
+)
+def test_an_unset_variable_does_not_widen_an_order_on_credit(words, name):
+    code = "from dorabatch.cmds import front; import sys; sys.exit(front.dcredit())"
+    argv = [sys.executable, "-c", code, *words]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert f"{name} is empty; give a value, or leave it out" in done.stderr

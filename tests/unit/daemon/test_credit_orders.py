@@ -34,12 +34,14 @@ def site(parts: Parts) -> Site:
     return made
 
 
-def do(site: Site, verb: str, account: str, credits: float = 0, **more: Any) -> Done:
+def do(
+    site: Site, verb: str, account: str, credits: float | None = None, **more: Any
+) -> Done:
     """Carry out an order as an admin."""
     order = Order(
         verb=verb,
         account=account,
-        amount=int(credits * CREDIT),
+        amount=None if credits is None else int(credits * CREDIT),
         **{"reason": "because", **more},
     )
     return CreditOrders(site.parts.services).carry_out(ADMIN, order)
@@ -90,6 +92,8 @@ def test_a_refund_is_at_most_the_charge(site: Site) -> None:
     run = f"{key}.1/1"
     with pytest.raises(Refused, match=r"6 are more than the 5 that it was charged"):
         do(site, "refund", run, 6)
+    with pytest.raises(Refused, match="amount 0: nothing to refund"):
+        do(site, "refund", run, 0)
     do(site, "refund", run, 2)
     assert site.standing().available == 97 * CREDIT
     do(site, "refund", run)
