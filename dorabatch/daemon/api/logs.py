@@ -40,12 +40,12 @@ async def log(context: Context, request: Request) -> Response:
     )
 
 
-def _number(query: Mapping[str, str], name: str) -> int | None:
+def _number(query: Mapping[str, str], name: str, least: int = 0) -> int | None:
     text = query.get(name, "")
     if not text:
         return None
-    if not (text.isdecimal() and len(text) < 19):
-        raise UserError(f"{name}: {text!r} (allowed: a whole number)")
+    if not (text.isdecimal() and len(text) < 19 and int(text) >= least):
+        raise UserError(f"{name}: {text!r} (allowed: a whole number from {least})")
     return int(text)
 
 
@@ -57,8 +57,8 @@ class Reading:
     ) -> None:
         self._context = context
         self._workload = workload
-        self._replica = _number(query, "replica") or 1
-        self.attempt = _number(query, "attempt") or 0
+        self._replica = _number(query, "replica", 1) or 1
+        self.attempt = _number(query, "attempt", 1) or 0
         self._tail = _number(query, "tail")
         self._offset = _number(query, "offset") or 0
         self._follows = query.get("follow") == "1"
@@ -68,14 +68,17 @@ class Reading:
         """Find the container; wait for its start when the reader follows."""
         container = self._container()
         clock = self._context.services.clock
-        is_fixed = self.attempt > 0
         while self._follows and not self._has_begun(container):
             if container.state is State.FINISHED:
-                return
+                break
             clock.wait(self._never, _POLL_SECONDS)
             container = self._container()
-        if not is_fixed:
-            self.attempt = container.attempt
+        if self.attempt > container.attempt:
+            raise NotFound(
+                f"no attempt {self.attempt} of container {self._replica} (it had: "
+                f"{container.attempt})"
+            )
+        self.attempt = self.attempt or container.attempt
 
     def pieces(self) -> Iterator[bytes]:
         """The log's bytes from the offset on."""
@@ -149,8 +152,6 @@ class Reading:
         found = containers_of(self._context.services, self._workload)
         for container in found:
             if container.replica == wanted:
-                if not self.attempt and not self._follows:
-                    self.attempt = container.attempt
                 return container
         numbers = ", ".join(str(c.replica) for c in found) or "none"
         raise NotFound(f"no container {wanted} (there are: {numbers})")

@@ -1,0 +1,48 @@
+"""What a reader of a log gets, by the state of the container."""
+
+import pytest
+
+from dorabatch.daemon.api.logs import Reading
+from dorabatch.errors import NotFound, UserError
+from dorabatch.queue import transitions as to
+from dorabatch.queue.states import Outcome
+from tests.unit.daemon.conftest import Parts
+
+
+@pytest.fixture
+def ended(parts: Parts) -> Parts:
+    """Workload 1 ran once and is done; its log is on disk."""
+    parts.submit("a")
+    one, now = parts.run(parts.container(1)), parts.clock.now()
+    path = parts.services.log_path(1, 1, 1)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"one\ntwo\n")
+    stopped = parts.change(one, lambda c: to.told_to_end(c, Outcome.DONE, "", now))
+    parts.change(stopped, lambda c: to.finished(c, now))
+    return parts
+
+
+def read(parts: Parts, **query: str) -> bytes:
+    """All that a reader gets."""
+    workload = parts.services.board.workloads[1]
+    reading = Reading(parts.context, workload, query)
+    reading.begin()
+    return b"".join(reading.pieces())
+
+
+def test_the_log_of_what_has_ended_is_read_whole(ended: Parts) -> None:
+    assert read(ended) == b"one\ntwo\n"
+    assert read(ended, follow="1") == b"one\ntwo\n"
+    assert read(ended, follow="1", tail="1") == b"two\n"
+
+
+@pytest.mark.parametrize("follow", ["", "1"])
+def test_an_attempt_that_never_was_is_named(ended: Parts, follow: str) -> None:
+    with pytest.raises(NotFound, match=r"no attempt 2 of container 1 \(it had: 1\)"):
+        read(ended, attempt="2", follow=follow)
+
+
+@pytest.mark.parametrize("name", ["replica", "attempt"])
+def test_there_is_no_number_0(ended: Parts, name: str) -> None:
+    with pytest.raises(UserError, match=f"{name}: '0' .*a whole number from 1"):
+        read(ended, **{name: "0"})
