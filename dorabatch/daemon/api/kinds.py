@@ -4,6 +4,7 @@ One table says what each kind can do; the rules are in the modules it names,
 none is here.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -87,36 +88,27 @@ async def delete_documents(context: Context, request: Request) -> Response:
 
 
 async def list_kind(context: Context, request: Request) -> Response:
-    """GET /v1/kinds/{kind}."""
-    kind = _kind(request)
-    check_kind(context.caller(request), Verb.GET, kind)
-    if kind in ("Workload", "Container"):
-        query = dict(request.query_params)
+    """GET /v1/kinds/{kind}: all of them, or the one of a name."""
+    kind, query = _kind(request), dict(request.query_params)
+    caller = context.caller(request)
+    check_kind(caller, Verb.GET, kind)
+    check_zone(context, query)
+    name = query.get("name")
+    if kind == "Workload" or (kind == "Container" and name is None):
         query["view"] = "containers" if kind == "Container" else ""
-        question = parse_question(query, [], context.caller(request).user)
+        question = parse_question(query, [name] if name else [], caller.user)
         media, body = await run_in_threadpool(
             answer, context.services, context.kept_rows, question
         )
         return Response(body, media_type=media)
-    is_json = request.query_params.get("render") == "json"
-    if kind == "Node":
-        views = context.services.fleet.views()
-        found = [rows.node_row(context.services, view) for view in views]
-        if is_json:
-            return json_answer(found)
-        return text_answer(rows.render_table(found, rows.NODE_CELLS, rows.NODE_COLUMNS))
-    plain, credits = (
-        PlainKinds(context.services, context.intake),
-        CreditKinds(context.services),
-    )
-    if kind in CREDIT_KINDS:
-        caller = context.caller(request)
-        found = await run_in_threadpool(credits.records, caller, kind)
-        table = credits.table
+    if name is None:
+        found = await run_in_threadpool(_records, context, caller, kind)
     else:
-        found = await run_in_threadpool(plain.records, kind)
-        table = plain.table
-    return json_answer(found) if is_json else text_answer(table(kind, found))
+        place = query.get("workspace") or context.home(caller)
+        found = [await run_in_threadpool(_record, context, caller, kind, name, place)]
+    if query.get("render") == "json":
+        return json_answer(found)
+    return text_answer(_table(context, kind, found))
 
 
 async def describe(context: Context, request: Request) -> Response:
@@ -124,13 +116,10 @@ async def describe(context: Context, request: Request) -> Response:
     kind, name = _kind(request), request.path_params["name"]
     caller = context.caller(request)
     check_kind(caller, Verb.GET, kind)
+    check_zone(context, request.query_params)
     is_json = request.query_params.get("render") == "json"
     place = request.query_params.get("workspace") or context.home(caller)
-    if kind in CREDIT_KINDS:
-        credits = CreditKinds(context.services)
-        record = await run_in_threadpool(credits.record, caller, kind, name)
-    else:
-        record = await run_in_threadpool(_record, context, kind, name, place)
+    record = await run_in_threadpool(_record, context, caller, kind, name, place)
     if kind in ("Workload", "Container"):
         check_owner(caller, record["user"], f"{kind.lower()} {name}")
     if is_json:
@@ -144,6 +133,7 @@ async def delete_one(context: Context, request: Request) -> Response:
     """DELETE /v1/kinds/{kind}/{name}."""
     kind, name = _kind(request), request.path_params["name"]
     caller = context.caller(request)
+    check_zone(context, request.query_params)
     place = request.query_params.get("workspace") or context.home(caller)
     result, message = await run_in_threadpool(
         _delete, context, caller, kind, name, place
@@ -220,8 +210,41 @@ class _Application:
         )
 
 
-def _record(context: Context, kind: str, name: str, place: str) -> dict[str, Any]:
+def check_zone(context: Context, query: Mapping[str, str]) -> None:
+    """Raise UserError when a query names a zone that is not served here."""
+    served = context.services.settings.zone
+    if query.get("zone", served) != served:
+        raise UserError(
+            f"zone: {query['zone']!r} is not served here (served: {served})"
+        )
+
+
+def _records(context: Context, caller: Caller, kind: str) -> list[rows.Row]:
     services = context.services
+    if kind == "Node":
+        return [rows.node_row(services, view) for view in services.fleet.views()]
+    if kind in CREDIT_KINDS:
+        return CreditKinds(services).records(caller, kind)
+    return PlainKinds(services, context.intake).records(kind)
+
+
+def _table(context: Context, kind: str, found: list[rows.Row]) -> str:
+    services = context.services
+    if kind == "Node":
+        return rows.render_table(found, rows.NODE_CELLS, rows.NODE_COLUMNS)
+    if kind == "Container":
+        return rows.render_table(found, rows.CONTAINER_CELLS, rows.CONTAINER_COLUMNS)
+    if kind in CREDIT_KINDS:
+        return CreditKinds(services).table(kind, found)
+    return PlainKinds(services, context.intake).table(kind, found)
+
+
+def _record(
+    context: Context, caller: Caller, kind: str, name: str, place: str
+) -> rows.Row:
+    services = context.services
+    if kind in CREDIT_KINDS:
+        return CreditKinds(services).record(caller, kind, name)
     if kind == "Workload":
         return workload_record(services, find_workload(services, name, place))
     if kind == "Container":

@@ -16,7 +16,7 @@ from dorabatch.config import Settings
 from dorabatch.daemon.api.app import ROUTES, Route, make_app, openapi_document
 from dorabatch.daemon.api.context import BodyTooLarge, error_answer
 from dorabatch.daemon.server import ApiServer, submitter_of
-from tests.makers import BOB
+from tests.makers import BOB, ZONE, node_settings
 from tests.unit.daemon.conftest import SECONDS, Parts
 
 LIMIT = 20_000
@@ -285,3 +285,25 @@ def test_the_socket_is_gone_after_the_end(parts: Parts) -> None:
     connection.close()
     server.stop()
     assert not settings.socket.exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("Workload", "alice/b"), ("Container", "alice/b.1"), ("Node", "n2")],
+)
+def test_a_list_by_name_holds_the_one(api: Api, kind: str, name: str) -> None:
+    for one in ("a", "b"):
+        api.parts.submit(one)
+    for one in ("n1", "n2"):
+        api.parts.services.fleet.put(node_settings(one))
+    path = f"/v1/kinds/{kind}"
+    whole, one = (
+        api.ask("GET", at)[1].splitlines() for at in (path, f"{path}?name={name}")
+    )
+    assert len(whole) == 3
+    assert [one[0].split(), one[1].split()] == [whole[0].split(), whole[2].split()]
+    assert len(one) == 2
+    assert api.error("GET", f"{path}?name=nosuch.1")[0] == 404
+    status, message = api.error("GET", f"{path}?zone=mars")
+    assert status == 400
+    assert message == f"zone: 'mars' is not served here (served: {ZONE})"
