@@ -9,6 +9,7 @@ from dorabatch.cmds.client import Query, send
 from dorabatch.cmds.dora import json_option
 from dorabatch.cmds.helptext import Documented
 from dorabatch.cmds.terminal import stream_out
+from dorabatch.errors import UserError
 
 
 @click.command(
@@ -31,6 +32,8 @@ from dorabatch.cmds.terminal import stream_out
 @json_option
 def dprio(refs: tuple[str, ...], as_json: bool) -> int:
     """Print the daemon's table."""
+    if "" in refs:
+        raise UserError("a USER or REF is empty; name one, or leave it out")
     query: Query = [("refs", ",".join(refs))] if refs else []
     query.append(("render", "json" if as_json else "table"))
     stream_out(send("GET", "/v1/priorities", query).body())

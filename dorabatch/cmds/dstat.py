@@ -32,8 +32,7 @@ def build(values: Values) -> tuple[str, Query]:
     if values.flag("placement"):
         raise UserError("--placement goes with --why REF")
     query = [(key, ",".join(values.many(key))) for key in LISTS if values.many(key)]
-    if values.operands:
-        query.append(("refs", ",".join(values.operands)))
+    query += _refs(values)
     if values.flag("me"):
         query.append(("me", "1"))
     if values.flag("all"):
@@ -49,6 +48,12 @@ def build(values: Values) -> tuple[str, Query]:
         query.append(("view", "containers"))
     query += _rendering(values)
     return "/v1/workloads", query
+
+
+def _refs(values: Values) -> Query:
+    if "" in values.operands:
+        raise UserError("a REF is empty; name a workload, or leave it out")
+    return [("refs", ",".join(values.operands))] if values.operands else []
 
 
 def _why(ref: str, values: Values) -> tuple[str, Query]:

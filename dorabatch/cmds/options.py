@@ -201,7 +201,7 @@ DSTAT = Command(
         Option(
             "-s --state",
             MANY,
-            "In this state: queued, running, ... or PD, R, CG, CD, F, CA, TO, OC.",
+            "In this state: queued, running, ... or PD, R, CG, CD, F, CA, TO, NF.",
             metavar="STATE",
             scope=COMMAND,
         ),

@@ -29,15 +29,17 @@ class Question:
     """What to list; empty filters let everything pass."""
 
     refs: tuple[str, ...] = ()
-    user: str = ""
-    workspace: str = ""
-    node: str = ""
+    users: frozenset[str] = frozenset()
+    workspaces: frozenset[str] = frozenset()
+    zones: frozenset[str] = frozenset()
+    nodes: frozenset[str] = frozenset()
     codes: frozenset[str] = frozenset()
     shows_ended: bool = False
     limit: int | None = None
     by_container: bool = False
     render: str = "table"
     columns: tuple[str, ...] = ()
+    sort: str = ""
     caller: str = ""
 
 
@@ -57,17 +59,23 @@ def parse_question(query: Mapping[str, str], refs: list[str], caller: str) -> Qu
     ended = {"CD", "F", "CA", "TO", "NF"}
     return Question(
         refs=tuple(refs),
-        user=query.get("user", ""),
-        workspace=query.get("workspace", ""),
-        node=query.get("node", ""),
+        users=_words(query, "user"),
+        workspaces=_words(query, "workspace"),
+        zones=_words(query, "zone"),
+        nodes=_words(query, "node"),
         codes=codes,
         shows_ended=query.get("all", "") in ("1", "true") or bool(codes & ended),
         limit=int(text) if text else None,
         by_container=query.get("view", "") == "containers",
         render=render,
         columns=tuple(c for c in query.get("columns", "").split(",") if c),
+        sort=query.get("sort", ""),
         caller=caller,
     )
+
+
+def _words(query: Mapping[str, str], name: str) -> frozenset[str]:
+    return frozenset(word for word in query.get(name, "").split(",") if word)
 
 
 def answer(services: Services, kept: KeptRows, question: Question) -> tuple[str, bytes]:
@@ -75,11 +83,17 @@ def answer(services: Services, kept: KeptRows, question: Question) -> tuple[str,
     found = list(_matching(services, kept, question))
     columns, cells = _columns(question)
     rows.check_columns(cells, columns)
+    by = question.sort.removeprefix("-")
+    rows.check_columns(cells, (by,) if by else (), option="--sort")
     is_usual = not question.by_container and columns == rows.WORKLOAD_COLUMNS
-    if question.render != "json" and is_usual:
+    if question.render != "json" and is_usual and not by:
         lines = [one.cells for one in found]
     else:
         listed = _rows(services, question, found)
+        if by:
+            is_falling = question.sort.startswith("-")
+            listed = rows.sort_rows(listed, by, cells, is_falling=is_falling)
+        listed = listed[: question.limit]
         if question.render == "json":
             body = orjson.dumps(listed, option=orjson.OPT_APPEND_NEWLINE)
             return "application/json", body
@@ -117,7 +131,9 @@ def _with_turns(
     services: Services, question: Question, found: list[Listed]
 ) -> list[rows.Row]:
     """The rows; with place and priority of what waits where somebody looks at them."""
-    shown = TURN_FIELDS.intersection(question.columns)
+    shown = TURN_FIELDS.intersection(
+        (*question.columns, question.sort.removeprefix("-"))
+    )
     if not shown and question.render not in ("json", "wide"):
         return [one.row for one in found]
     turns = take_turns(services, services.clock.now())
@@ -149,8 +165,8 @@ def _matching(
         if not _passes(question, workload):
             continue
         containers = containers_of(services, workload)
-        if question.node and not any(
-            c.hold is not None and c.hold.node == question.node for c in containers
+        if question.nodes and not any(
+            c.hold is not None and c.hold.node in question.nodes for c in containers
         ):
             continue
         listed = kept.listed(last, workload, containers, now)
@@ -158,14 +174,14 @@ def _matching(
             continue
         yield listed
         count += 1
-        if question.limit is not None and count >= question.limit:
+        if question.limit is not None and count >= question.limit and not question.sort:
             return
 
 
 def _candidates(services: Services, question: Question) -> list[Workload]:
     if question.refs:
         home = services.people.default_workspace(question.caller)
-        place = question.workspace or home
+        place = next(iter(sorted(question.workspaces)), home)
         return [find_workload(services, ref, place) for ref in question.refs]
     known = list(services.board.workloads.values())
     if not question.shows_ended:
@@ -174,8 +190,10 @@ def _candidates(services: Services, question: Question) -> list[Workload]:
 
 
 def _passes(question: Question, workload: Workload) -> bool:
-    if question.user and workload.submitter.user != question.user:
+    if question.users and workload.submitter.user not in question.users:
         return False
-    if question.refs:
+    if question.zones and workload.zone not in question.zones:
+        return False
+    if question.refs or not question.workspaces:
         return True
-    return not question.workspace or workload.workspace == question.workspace
+    return workload.workspace in question.workspaces

@@ -271,7 +271,7 @@ CONTAINER_CELLS: dict[str, tuple[str, Cell]] = {
     "user": ("USER", _text("user")),
     "st": ("ST", _text("code")),
     "state": ("STATE", _text("state")),
-    "attempt": ("TRY", _text("attempt")),
+    "try": ("TRY", _text("attempt")),
     "node": ("NODE", _text("node")),
     "gpus": ("GPUS", _list("gpu_models")),
     "uuids": ("GPU_UUIDS", _list("gpu_uuids")),
@@ -287,7 +287,12 @@ CONTAINER_COLUMNS = (
     "id", "workspace", "name", "user", "st", "try", "node", "gpus", "time", "exit",
     "reason",
 )  # fmt: skip
-CONTAINER_CELLS["try"] = CONTAINER_CELLS["attempt"]
+_FIELD_OF = {
+    "st": "code", "time": "seconds", "exit": "exit_code", "submitted": "submitted_at",
+    "started": "started_at", "ended": "ended_at", "prio": "priority",
+    "until": "paid_until", "try": "attempt", "memory": "memory_mib",
+}  # fmt: skip
+"""The field of a column, where its name is another."""
 NODE_CELLS: dict[str, tuple[str, Cell]] = {
     "name": ("NODE", _text("name")),
     "zone": ("ZONE", _text("zone")),
@@ -347,12 +352,36 @@ def render_table(
     return lay_out(lines, heads if has_header else None)
 
 
-def check_columns(cells: dict[str, tuple[str, Cell]], columns: Sequence[str]) -> None:
+def check_columns(
+    cells: dict[str, tuple[str, Cell]],
+    columns: Sequence[str],
+    *,
+    option: str = "--format",
+) -> None:
     """Raise UserError for a column that does not exist."""
     for name in columns:
         if name not in cells:
             known = ", ".join(cells)
-            raise UserError(f"--format: unknown column {name!r} (allowed: {known})")
+            raise UserError(f"{option}: unknown column {name!r} (allowed: {known})")
+
+
+def sort_rows(
+    listed: list[Row],
+    column: str,
+    cells: dict[str, tuple[str, Cell]],
+    *,
+    is_falling: bool = False,
+) -> list[Row]:
+    """Rows by one column, ties in their order; those without a value come last."""
+    field, cell = _FIELD_OF.get(column, column), cells[column][1]
+
+    def value(row: Row) -> Any:
+        found = row.get(field)
+        return found if isinstance(found, int | float) else cell(row)
+
+    has = [row for row in listed if row.get(field, "") is not None]
+    lacks = [row for row in listed if row.get(field, "") is None]
+    return [*sorted(has, key=value, reverse=is_falling), *lacks]
 
 
 def cells_of(

@@ -55,7 +55,14 @@ def table(parts: Parts, query: Mapping[str, str]) -> list[list[str]]:
         ({"state": "running"}, ["b"]),
         ({"state": "pending,R", "user": "alice"}, ["a", "b", "d"]),
         ({"limit": "2"}, ["a", "b"]),
-        ({"view": "containers", "user": "alice", "limit": "2"}, ["a.1", "b.1", "b.2"]),
+        ({"view": "containers", "user": "alice", "limit": "2"}, ["a.1", "b.1"]),
+        ({"user": "bob,alice", "workspace": "team,bob"}, ["c", "d"]),
+        ({"node": "n1,n2"}, ["b"]),
+        ({"zone": "mars"}, []),
+        ({"sort": "-name"}, ["e", "d", "c", "b", "a"]),
+        ({"sort": "user", "limit": "3"}, ["a", "b", "d"]),
+        ({"sort": "rank", "user": "alice"}, ["b", "d", "a", "e"]),
+        ({"view": "containers", "sort": "-try", "limit": "1"}, ["b.1"]),
     ],
 )
 def test_filters(full: Parts, query: dict[str, str], expected: list[str]) -> None:
@@ -86,6 +93,8 @@ def test_the_table(full: Parts) -> None:
     assert lines[2][8] == "n1"
     assert table(full, {"render": "noheader"}) == lines[1:]
     assert len(table(full, {"render": "wide"})[0]) > len(lines[0])
+    heads = table(full, {"render": "wide", "view": "containers"})[0]
+    assert len(heads) == len(set(heads))
     only = table(full, {"columns": "name,st", "user": "bob"})
     assert only == [["NAME", "ST"], ["c", "PD"]]
 
@@ -98,7 +107,8 @@ def test_the_table(full: Parts) -> None:
         ({"limit": "0"}, "--limit: '0'"),
         ({"limit": "-1"}, "--limit"),
         ({"limit": "²"}, "--limit"),
-        ({"columns": "nosuch"}, "unknown column 'nosuch'"),
+        ({"columns": "nosuch"}, "--format: unknown column 'nosuch'"),
+        ({"sort": "-nosuch"}, "--sort: unknown column 'nosuch'"),
     ],
 )
 def test_what_a_query_cannot_mean(
