@@ -42,14 +42,6 @@ def decayed_usage(
     return np.asarray(np.asarray(usage) * (1.0 - lost) + grown, dtype=np.float64)
 
 
-def lockout_seconds(alone_seconds: float, *, half_life_seconds: float) -> float:
-    """How long a returning user outranks one who ran alone, two equal shares.
-
-    H log2(2 - 2^(-T/H)): what the catch-up cap exists to bound.
-    """
-    return half_life_seconds * math.log2(2 - 2 ** (-alone_seconds / half_life_seconds))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HalfLife:
     """A half-life and the moment from which it counts, in seconds."""

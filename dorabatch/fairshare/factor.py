@@ -4,9 +4,7 @@ Decides an order from arrays; the fair tree compares shares and usage exactly, s
 rounding error never breaks a tie. Never decays usage, reads a clock or touches money.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 
 import numpy as np
@@ -67,27 +65,6 @@ class FairTree:
     user: IntArray
     rank: IntArray
     factor: FloatArray
-
-
-def parse_weights(written: Mapping[str, object]) -> Weights:
-    """Weights from settings such as {fair_share: 0.7, credit: 0.2, age: 0.1}."""
-    known = ("fair_share", "credit", "age", "slow_down")
-    parts: dict[str, int] = dict.fromkeys(known, 0)
-    for name, value in written.items():
-        if name not in known:
-            raise UserError(f"weight {name!r} is unknown (known: {', '.join(known)})")
-        try:
-            scaled = Decimal(str(value)) * MILLION
-        except InvalidOperation as error:
-            raise UserError(
-                f"weight {name!r}: {value!r} is not a number; write one such as 0.7"
-            ) from error
-        if not scaled.is_finite() or scaled != scaled.to_integral_value():
-            raise UserError(
-                f"weight {name!r}: {value!r} is finer than a millionth; round it"
-            )
-        parts[name] = int(scaled)
-    return Weights(**parts)
 
 
 def fair_tree(tree: AccountTree, usage: IntArray) -> FairTree:
@@ -191,13 +168,6 @@ def priorities(
     # 0.7 x 1/2 may come out a hair below the whole number that it is.
     whole = np.floor(points + 1e-6).astype(np.int64)
     return np.asarray(whole + np.int64(MILLION) * qos - nice, dtype=np.int64)
-
-
-def rank_order(
-    *, tier: IntArray, priority: IntArray, area: FloatArray, submitted: IntArray
-) -> IntArray:
-    """Rows best first: tier, priority falling, predicted area, submission, row."""
-    return np.lexsort((submitted, area, -priority, tier)).astype(np.int64)
 
 
 def _totals(tree: AccountTree, usage: IntArray) -> IntArray:

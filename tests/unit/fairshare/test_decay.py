@@ -15,7 +15,6 @@ from dorabatch.fairshare.decay import (
     Fading,
     HalfLife,
     decayed_usage,
-    lockout_seconds,
 )
 from dorabatch.fairshare.shares import Account, build_tree
 from dorabatch.fairshare.usage import (
@@ -56,8 +55,15 @@ def test_one_busy_gpu():
 
 def test_lock_out_of_the_uncapped_form():
     row = DECAY[4]
-    found = lockout_seconds(row["T_h"] * HOUR, half_life_seconds=row["H_h"] * HOUR)
-    assert found / HOUR == pytest.approx(row["hours"], rel=1e-12)
+    half_life = row["H_h"] * HOUR
+
+    def use(before: float, rate: float, hours: float) -> float:
+        elapsed = {"elapsed_seconds": hours * HOUR, "half_life_seconds": half_life}
+        return float(decayed_usage(before, rate, **elapsed))
+
+    # Who returns outranks who ran alone until both have used the same.
+    alone = use(use(0.0, 1.0, row["T_h"]), 0.0, row["hours"])
+    assert use(0.0, 1.0, row["hours"]) == pytest.approx(alone, rel=1e-12)
 
 
 def test_step_length_changes_nothing():
