@@ -81,20 +81,23 @@ def invent_nodes(services: Services, count: int) -> None:
     models = sorted(MODELS)
     for number in range(count):
         name, model = f"n{number:04}", models[number % len(models)]
-        services.fleet.put(
-            NodeSettings(
-                name=name,
-                host=name,
-                port=22,
-                user="root",
-                fingerprint=None,
-                docker_socket="/var/run/docker.sock",
-                allows_gpu=True,
-                allows_cpu=True,
-                scheduling_disabled=False,
-            )
-        )
+        services.fleet.put(invent_settings(name))
         services.fleet.seen(name, now, invent_facts(name, model))
+
+
+def invent_settings(name: str) -> NodeSettings:
+    """An invented node as if an admin had added it."""
+    return NodeSettings(
+        name=name,
+        host=name,
+        port=22,
+        user="root",
+        fingerprint=None,
+        docker_socket="/var/run/docker.sock",
+        allows_gpu=True,
+        allows_cpu=True,
+        scheduling_disabled=False,
+    )
 
 
 def invent_facts(name: str, model: str) -> NodeFacts:

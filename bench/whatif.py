@@ -16,10 +16,9 @@ import sys
 import time
 from typing import Any
 
-from bench.cycle import MODELS, SEED, invent_facts
+from bench.cycle import MODELS, SEED, invent_facts, invent_settings
 from dorabatch.config import Settings
 from dorabatch.daemon.facts_json import facts_to_json
-from dorabatch.daemon.node_view import NodeSettings
 from dorabatch.daemon.whatif.library import playable
 from dorabatch.daemon.whatif.play import Play
 from dorabatch.daemon.whatif.site import PastJob, PastNode, Played, Question
@@ -100,18 +99,8 @@ def _job(number: int, at: float, user: str, spec: int, seconds: float) -> PastJo
 
 
 def _node(name: str, model: str) -> PastNode:
-    settings = NodeSettings(
-        name=name,
-        host=name,
-        port=22,
-        user="root",
-        fingerprint=None,
-        docker_socket="/var/run/docker.sock",
-        allows_gpu=True,
-        allows_cpu=True,
-        scheduling_disabled=False,
-    )
-    return PastNode(settings=settings, facts=facts_to_json(invent_facts(name, model)))
+    facts = facts_to_json(invent_facts(name, model))
+    return PastNode(settings=invent_settings(name), facts=facts)
 
 
 def measure(question: Question) -> dict[str, Any]:
