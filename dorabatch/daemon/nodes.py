@@ -69,6 +69,7 @@ class Nodes:
         self, caller: Caller, name: str, spec: NodeSpec
     ) -> tuple[SavedNode, HostKey | None]:
         """Create or change a node; also the key it presents when none is pinned."""
+        self._check_place(self._settings(name, spec))
         before = self._stored(name)
         pinned = load_node_spec(before.spec).host_key if before else None
         presented, note = None, ""
@@ -144,9 +145,26 @@ class Nodes:
     def probe(self, name: str) -> None:
         """Read the node's facts afresh."""
         keeper = self._keepers.get(name)
-        if keeper is None:
+        if keeper is not None:
+            return keeper.probe_again()
+        if self._stored(name) is None:
             raise self._unknown(name)
-        keeper.probe_again()
+        raise ConflictError(
+            f"node {name} is not looked at: no SSH host key is pinned; see it and pin "
+            f"it with dnode rekey {name}"
+        )
+
+    def _check_place(self, wanted: NodeSettings) -> None:
+        """Raise ConflictError for a machine that is a node under another name."""
+        place = (wanted.host, wanted.port)
+        for view in self._services.fleet.views():
+            known = view.settings
+            if view.name != wanted.name and (known.host, known.port) == place:
+                raise ConflictError(
+                    f"node {wanted.name}: {wanted.host}:{wanted.port} is node "
+                    f"{view.name} already, and its GPUs would count twice; give "
+                    f"another address, or remove {view.name} first"
+                )
 
     def _presented(self, spec: NodeSpec) -> tuple[HostKey | None, str]:
         try:

@@ -74,7 +74,8 @@ Handler = Callable[[Context, Request], Awaitable[Response]]
 
 def json_answer(value: object, status: int = 200) -> Response:
     """A JSON response."""
-    return Response(orjson.dumps(value), status, media_type="application/json")
+    body = orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
+    return Response(body, status, media_type="application/json")
 
 
 def text_answer(text: str, warnings: list[str] | None = None) -> Response:
@@ -139,6 +140,13 @@ async def read_body(context: Context, request: Request) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError("the request must be a JSON object")
     return value
+
+
+def check_zone(context: Context, zone: str | None) -> None:
+    """Raise UserError for a zone that is not served here; None is the one that is."""
+    served = context.services.settings.zone
+    if zone not in (None, served):
+        raise UserError(f"zone: {zone!r} is not served here (served: {served})")
 
 
 def known_keys(body: dict[str, Any], allowed: frozenset[str]) -> None:

@@ -4,7 +4,6 @@ One table says what each kind can do; the rules are in the modules it names,
 none is here.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -14,6 +13,7 @@ from starlette.responses import Response
 from dorabatch.daemon import rows
 from dorabatch.daemon.api.context import (
     Context,
+    check_zone,
     json_answer,
     known_keys,
     read_body,
@@ -92,7 +92,7 @@ async def list_kind(context: Context, request: Request) -> Response:
     kind, query = _kind(request), dict(request.query_params)
     caller = context.caller(request)
     check_kind(caller, Verb.GET, kind)
-    check_zone(context, query)
+    check_zone(context, query.get("zone"))
     name = query.get("name")
     if kind == "Workload" or (kind == "Container" and name is None):
         query["view"] = "containers" if kind == "Container" else ""
@@ -116,7 +116,7 @@ async def describe(context: Context, request: Request) -> Response:
     kind, name = _kind(request), request.path_params["name"]
     caller = context.caller(request)
     check_kind(caller, Verb.GET, kind)
-    check_zone(context, request.query_params)
+    check_zone(context, request.query_params.get("zone"))
     is_json = request.query_params.get("render") == "json"
     place = request.query_params.get("workspace") or context.home(caller)
     record = await run_in_threadpool(_record, context, caller, kind, name, place)
@@ -133,7 +133,7 @@ async def delete_one(context: Context, request: Request) -> Response:
     """DELETE /v1/kinds/{kind}/{name}."""
     kind, name = _kind(request), request.path_params["name"]
     caller = context.caller(request)
-    check_zone(context, request.query_params)
+    check_zone(context, request.query_params.get("zone"))
     place = request.query_params.get("workspace") or context.home(caller)
     result, message = await run_in_threadpool(
         _delete, context, caller, kind, name, place
@@ -207,15 +207,6 @@ class _Application:
             )
         return Applied(
             kind="Node", name=saved.name, result=saved.result, message=saved.message
-        )
-
-
-def check_zone(context: Context, query: Mapping[str, str]) -> None:
-    """Raise UserError when a query names a zone that is not served here."""
-    served = context.services.settings.zone
-    if query.get("zone", served) != served:
-        raise UserError(
-            f"zone: {query['zone']!r} is not served here (served: {served})"
         )
 
 

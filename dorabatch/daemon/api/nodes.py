@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from dorabatch.daemon.api.context import (
     Context,
+    check_zone,
     json_answer,
     known_keys,
     read_body,
@@ -54,6 +55,7 @@ async def add(context: Context, request: Request) -> Response:
     check_admin(caller, "adding a node")
     body = await read_body(context, request)
     known_keys(body, _ADD_KEYS)
+    check_zone(context, text_field(body, "zone") or None)
     host, port = _host(body), _port(body)
     name = text_field(body, "name") or host
     user = text_field(body, "user") or context.services.settings.ssh.user

@@ -303,6 +303,7 @@ def test_a_list_by_name_holds_the_one(api: Api, kind: str, name: str) -> None:
     assert len(whole) == 3
     assert [one[0].split(), one[1].split()] == [whole[0].split(), whole[2].split()]
     assert len(one) == 2
+    assert api.ask("GET", f"{path}?render=json")[1].endswith(b"]\n")
     assert api.error("GET", f"{path}?name=nosuch.1")[0] == 404
     status, message = api.error("GET", f"{path}?zone=mars")
     assert status == 400

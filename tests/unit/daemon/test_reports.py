@@ -19,7 +19,7 @@ from dorabatch.daemon.report.gather import MAKERS, Asked, Reports
 from dorabatch.daemon.report.mail import mail_report
 from dorabatch.daemon.report.period import Wanted
 from dorabatch.daemon.report.render import MEDIA, render
-from dorabatch.errors import NotAllowed, NotFound, UserError
+from dorabatch.errors import ConflictError, NotAllowed, NotFound, UserError
 from dorabatch.fairshare import ledger
 from dorabatch.fairshare.ledger_check import check_ledger
 from dorabatch.fairshare.report_credit import (
@@ -260,6 +260,17 @@ def test_the_audit_names_who_and_what(site: Site) -> None:
     assert any(what == "price" and subject == V100 for _, what, subject in done)
     mine = sheets(site, "audit", caller(BOB))["audit"].rows
     assert mine and {row[3] for row in mine} == {"bob"}
+
+
+def test_a_machine_is_one_node(site: Site) -> None:
+    """Its GPUs would count twice under a second name."""
+    nodes = site.parts.context.nodes
+    nodes.save(ROOT, "n2", NodeSpec(endpoint="ssh://127.0.0.1:1", hostKey=KEY))
+    with pytest.raises(ConflictError, match=r"127\.0\.0\.1:1 is node n2 already"):
+        nodes.save(ROOT, "n3", NodeSpec(endpoint="ssh://127.0.0.1:1", hostKey=KEY))
+    nodes.save(ROOT, "n3", NodeSpec(endpoint="ssh://127.0.0.1:2"))
+    with pytest.raises(ConflictError, match="pin it with dnode rekey n3"):
+        nodes.probe("n3")
 
 
 def test_the_audit_has_the_history_of_documents(site: Site) -> None:
