@@ -118,7 +118,11 @@ def dreport(
 def _period(said: dict[str, str | bool | None]) -> Query:
     named = {**said, "from": said["from_"]}
     keys = (*PERIOD, "account")
-    return [(key, str(named[key])) for key in keys if named[key] is not None]
+    given = [(key, str(named[key])) for key in keys if named[key] is not None]
+    for key, text in given:
+        if not text.strip():
+            raise UserError(f"--{key} is empty; give a value, or leave it out")
+    return given
 
 
 def _mail(name: str, period: Query, to_mail: str, *, is_quiet: bool) -> int:
@@ -132,6 +136,8 @@ def _mail(name: str, period: Query, to_mail: str, *, is_quiet: bool) -> int:
 
 def write_whole(path: Path, data: bytes) -> None:
     """Replace a file at once, or leave it as it was."""
+    if not path.name:
+        raise UserError("--out is empty or a folder; give the name of a file")
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         beside.write_bytes(data)

@@ -173,6 +173,8 @@ def user(
     """Send the change to the daemon."""
     if not remove and account is None and shares is None:
         raise click.UsageError("give --account, --shares or --remove")
+    if remove and (account is not None or shares is not None):
+        raise click.UsageError("--remove goes with neither --account nor --shares")
     action = "remove" if remove else "set"
     row = {"action": action, "name": name, "parent": account, "shares": shares}
     return _change("/v1/shares/user", {**row, "reason": reason}, as_json)

@@ -66,7 +66,7 @@ def describe_mistake(name: str, error: click.ClickException) -> str:
         known = _subcommands(error.ctx)
         wrong = error.message.split("'")[1]
         return f"no command {wrong}{near(wrong, known)}; see {where} --help"
-    message = error.format_message().rstrip(".")
+    message = " ".join(error.format_message().split()).rstrip(".")
     if message[:1].isupper() and message[1:2].islower():
         message = message[0].lower() + message[1:]
     return f"{message}; see {where} --help"

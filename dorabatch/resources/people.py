@@ -18,7 +18,11 @@ from dorabatch.resources.names import (
     show,
 )
 from dorabatch.resources.nearest import did_you_mean
-from dorabatch.resources.quantity import read_microcredits, write_microcredits
+from dorabatch.resources.quantity import (
+    read_microcredits,
+    read_part,
+    write_microcredits,
+)
 
 ENTRIES_MAX = 1_000
 _EVERY_KIND = ("Apply", "Delete", "Get", "GetOne", "Describe")
@@ -152,7 +156,7 @@ class WeeklyCredits(Part):
     on_exhaust: Annotated[
         Literal["demote", "hold", "stop"] | None, Field(alias="onExhaust")
     ] = None
-    rollover: Annotated[float | None, Field(ge=0, le=1, strict=False)] = None
+    rollover: Annotated[float, PlainValidator(read_part)] | None = None
 
 
 def _check_zones(limits: tuple[WeeklyCredits, ...]) -> tuple[WeeklyCredits, ...]:

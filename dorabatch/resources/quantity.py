@@ -153,6 +153,15 @@ def write_share_milli(milli: int | None) -> str | None:
     return None if milli is None else f"0.{milli:03d}"
 
 
+def read_part(value: object) -> float:
+    """A part of a whole, 0 to 1."""
+    if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+        part = float(value)
+        if 0 <= part <= 1:
+            return part
+    raise ValueError(f"must be a number from 0 to 1, not {show(value)}")
+
+
 def read_microcredits(value: object) -> int:
     """An amount of credits, exact to a millionth, in micro-credits."""
     credits = read_decimal(value)

@@ -29,7 +29,12 @@ from dorabatch.fairshare.share_edit import (
     without,
 )
 from dorabatch.fairshare.share_store import StoredSetting
-from dorabatch.fairshare.shares import Account, AccountTree, build_tree
+from dorabatch.fairshare.shares import (
+    SHARES_OF_PARENT,
+    Account,
+    AccountTree,
+    build_tree,
+)
 
 FILE_ACTOR = "dorad"
 FILE_REASON = "settings file"
@@ -285,4 +290,5 @@ def row_text(row: Account | None) -> str:
     """A row of the tree in the history; empty: there was none."""
     if row is None:
         return ""
-    return f"parent={row.parent or '-'} shares={row.shares}"
+    shares = "parent" if row.shares == SHARES_OF_PARENT else row.shares
+    return f"parent={row.parent or '-'} shares={shares}"

@@ -119,8 +119,34 @@ def test_only_near_words_are_suggested():
     ],
 )
 def test_an_unset_variable_does_not_widen_an_order_on_credit(words, name):
-    code = "from dorabatch.cmds import front; import sys; sys.exit(front.dcredit())"
+    assert f"{name} is empty; give a value, or leave it out" in refused(
+        "dcredit", words
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "said"),
+    [
+        ("dstat", [""], "a REF is empty"),
+        ("dprio", [""], "a USER or REF is empty"),
+        ("dreport", ["usage", "--account", ""], "--account is empty; give a value"),
+        ("dreport", [], "missing argument 'REPORT'. Choose from: statement, "),
+    ],
+)
+def test_what_is_missing_is_one_sentence(name, words, said):
+    assert said in refused(name, words)
+
+
+def test_a_report_needs_the_name_of_a_file(serve):
+    serve([TEXT])
+    assert "--out is empty or a folder" in refused("dreport", ["usage", "--out", ""])
+
+
+def refused(name, words):
+    """What a command says of a command line that it refuses."""
+    code = f"from dorabatch.cmds import front; import sys; sys.exit(front.{name}())"
     argv = [sys.executable, "-c", code, *words]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert f"{name} is empty; give a value, or leave it out" in done.stderr
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("\n") == 1
+    return done.stderr

@@ -146,6 +146,7 @@ def test_settings_are_set_audited_and_taken_back(shell: Shell) -> None:
         (("account", "remove", "x"), "there is no account 'x'"),
         (("user", "ana", "--account", "y"), "its parent 'y' does not exist"),
         (("user", "ana"), "give --account, --shares or --remove"),
+        (("user", "ana", "--remove", "--shares=2"), "--remove goes with neither"),
         (("tree", "nobody"), "'nobody' is no account"),
         (("log", "--limit", "0"), "0 is not in the range"),
     ],
@@ -164,6 +165,9 @@ def test_a_loop_in_the_tree_is_refused(shell: Shell) -> None:
     assert "its parents form a loop (a -> b -> a)" in said
     assert shell.run("dshare", "account", "set", "b", "--parent", "/") == (
         "account.b: parent=a shares=1 -> parent=- shares=1\n"
+    )
+    assert shell.run("dshare", "account", "set", "a", "--shares", "parent") == (
+        "account.a: parent=- shares=1 -> parent=- shares=parent\n"
     )
 
 

@@ -23,8 +23,11 @@ GOOD = [
     (q.read_microcredits, Decimal("2.5"), 2_500_000),
     (q.read_microcredits, "0.000001", 1),
     (q.read_microcredits, 0, 0),
+    (q.read_part, Decimal("0.5"), 0.5),
+    (q.read_part, 1, 1.0),
 ]
 BAD = [
+    *[(q.read_part, bad) for bad in (2, -1, True, "0.5", None, Decimal("1.01"))],
     *[(q.whole_number(1, 5), bad) for bad in (0, 6, "1", True, 1.0, None, Decimal(1))],
     *[(q.read_bytes, bad) for bad in (0, -1, "", "1", "1g", "1.5G", "G", "-1G", True)],
     *[(q.read_bytes, bad) for bad in (None, [], Decimal("1.5"), 2**50 + 1, "2000Ti")],
