@@ -5,11 +5,13 @@ a request that takes many CPUs there changes places with one that takes few here
 stay placed, so no rank is touched. What runs already is never moved.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from dorabatch.placer.arrays import FloatArray, IntArray
 from dorabatch.placer.booked import Booked
-from dorabatch.placer.ground import State
+from dorabatch.placer.ground import State, needs_at
 from dorabatch.placer.outlook import Outlook
 
 CPU, MEMORY = 0, 1
@@ -55,6 +57,54 @@ def spare(state: State, outlook: Outlook) -> FloatArray:
     )
     found[:, list(state.ground.sisters)] = 0.0
     return found
+
+
+def revived(booked: Booked, bins: IntArray) -> IntArray:
+    """Classes of which the first row that waits may fit on one of these bins, if need
+    be with what rows of lower rank hold there."""
+    state = booked.state
+    classes, ground = state.classes, state.ground
+    waits = np.flatnonzero(booked.bin < 0)
+    kinds, first = np.unique(classes.of[waits], return_index=True)
+    if len(kinds) == 0:
+        return kinds
+    given = _given_back(booked, bins, waits[first])
+    good = ground.allowed[np.ix_(kinds, bins)]
+    gpus = classes.gpu_count[kinds, None] <= state.free[bins] + given.gpus
+    rest = state.rest[bins].max(axis=1, initial=0)
+    good &= gpus | (classes.gpu_milli[kinds, None] <= rest)
+    for needs, left in (
+        (ground.cpu_need, state.cpu[bins] + given.cpu),
+        (ground.memory_need, state.memory[bins] + given.memory),
+    ):
+        good &= np.stack([needs[kind][bins] for kind in kinds.tolist()]) <= left
+    return kinds[good.any(axis=1)]
+
+
+class _Given(NamedTuple):
+    """What rows would give back, by row that waits and bin; a share counts as a GPU."""
+
+    gpus: IntArray
+    cpu: IntArray
+    memory: IntArray
+
+
+def _given_back(booked: Booked, bins: IntArray, waiting: IntArray) -> _Given:
+    """What the rows behind waiting[i] hold on each bin."""
+    classes, count = booked.state.classes, len(booked.bin)
+    number = np.full(len(booked.state.free), -1, dtype=np.int64)
+    number[bins] = np.arange(len(bins))
+    rows = np.flatnonzero((booked.bin >= 0) & (number[booked.bin] >= 0))
+    rows = rows[np.argsort(number[booked.bin[rows]], kind="stable")]
+    of, place = classes.of[rows], number[booked.bin[rows]]
+    held = needs_at(classes, booked.state.ground, of, booked.bin[rows])
+    # Rows stand bin by bin and by rank: what is behind one is an end of its bin.
+    key, each = place * count + rows, np.arange(len(bins)) * count
+    after = np.searchsorted(key, each + waiting[:, None], side="right")
+    end = np.searchsorted(key, each + count)
+    sums = [np.append(0, np.cumsum(one)) for one in (classes.gpu_count[of], *held)]
+    gpus, cpu, memory = (one[end] - one[after] for one in sums)
+    return _Given(gpus, cpu, memory)
 
 
 class _Exchange:

@@ -21,7 +21,7 @@ from dorabatch.placer.booked import Booked, Lower
 from dorabatch.placer.choose import choose, draw_for
 from dorabatch.placer.cpus import room_beside
 from dorabatch.placer.engine import Engine
-from dorabatch.placer.exchange import exchange
+from dorabatch.placer.exchange import exchange, revived
 from dorabatch.placer.ground import Hold, State
 from dorabatch.placer.joint import place_jointly
 from dorabatch.placer.memo import PlanMemo
@@ -107,22 +107,10 @@ class _Walk:
         for bin_ in changed.tolist():
             self.engine.touch(bin_)
         self.lower = None
-        self.dead -= set(self._revived(changed).tolist())
+        self.dead -= set(revived(booked, changed).tolist())
         count = len(self.requests)
         live = self._live(0, count)
-        self._settle(live[booked.bin[live] < 0].tolist(), count)
-
-    def _revived(self, bins: IntArray) -> IntArray:
-        """Classes that would fit on some of these bins if this plan left them free."""
-        ground, classes = self.state.ground, self.state.classes
-        room = Lower(self.booked, -1, len(self.requests)).given_back(bins)
-        good = ground.allowed[:, bins] & (classes.gpu_count[:, None] <= room.gpus)
-        for need, left in (
-            (ground.cpu_need, room.cpu),
-            (ground.memory_need, room.memory),
-        ):
-            good &= np.stack([row[bins] for row in need]) <= left
-        return np.flatnonzero(good.any(axis=1))
+        self._settle(live[booked.bin[live] < 0].tolist(), count, within=changed)
 
     def _walk(self) -> None:
         start, count = 0, len(self.requests)
@@ -214,25 +202,32 @@ class _Walk:
         self.engine.forget()
         self.lower = None
 
-    def _settle(self, left: list[int], end: int) -> None:
-        """Place rows one by one in rank order; those behind `end` are not placed."""
+    def _settle(
+        self, left: list[int], end: int, within: IntArray | None = None
+    ) -> None:
+        """Place rows one by one in rank order; those behind `end` are not placed.
+
+        `within` are the only bins on which they may have come to take room back.
+        """
+        moved: set[int] = set()
         while left:
             row = heappop(left)
             if self.of[row] in self.dead:
                 continue
             if not self._single(row):
-                lost = self._claim(row, end)
+                lost = self._claim(row, end, None if row in moved else within)
                 self.full = self.full or bool(lost)
-                for moved in lost:
-                    heappush(left, moved)
+                moved.update(lost)
+                for other in lost:
+                    heappush(left, other)
 
-    def _claim(self, row: int, end: int) -> list[int]:
+    def _claim(self, row: int, end: int, within: IntArray | None) -> list[int]:
         """Give `row` room that rows of lower rank took; return those that lost it."""
         index = self.of[row]
         # What is left comes in rank order: the rows behind grow fewer.
         self.lower = self.lower or Lower(self.booked, row, end)
         self.lower.move_to(row)
-        bin_ = self._claimable(index, self.lower)
+        bin_ = self._claimable(index, self.lower, within)
         lost: list[int] = []
         if bin_ < 0:
             return lost
@@ -246,11 +241,13 @@ class _Walk:
         self._book(row, self.engine.put(index, bin_))
         return lost
 
-    def _claimable(self, index: int, lower: Lower) -> int:
+    def _claimable(
+        self, index: int, lower: Lower, within: IntArray | None = None
+    ) -> int:
         """The bin where the class fits with least taken from lower ranks, or -1."""
         state, classes, ground = self.state, self.state.classes, self.state.ground
         # Elsewhere there is no more room than there was for its own try.
-        bins = lower.bins()
+        bins = lower.bins() if within is None else within
         there = lower.given_back(bins)
         good = ground.allowed[index, bins]
         count = int(classes.gpu_count[index])
