@@ -65,6 +65,13 @@ def credits_number(amount: int) -> int | float:
     return amount / CREDIT if rest else whole
 
 
+def number_text(value: object) -> str:
+    """A value for people; a number of credits without an exponent (not 1e-06)."""
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.6f}".rstrip("0").rstrip(".")
+
+
 def microseconds_of(moment: datetime) -> int:
     """An aware moment as whole microseconds since 1970, exactly."""
     since = moment - _EPOCH

@@ -38,6 +38,7 @@ _ID = 2**62
 _SECOND_US = 1_000_000
 _REPLICAS_SHOWN = 100
 _NO_FORECAST = "no forecast (no GPU asked for, no place that fits, or too far back)"
+_NO_CREDIT = "no forecast (it would wait for credit)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +64,7 @@ def quote(
     dearest = max((one.whole for one in offers), default=0)
     standing = services.credits.standing(caller.user, now, dearest)
     covers = standing.covers(dearest)
+    can_start = covers or standing.on_exhaust == "demote"
     rank, count, start = _turn(services, spec, caller.user, new.workspace, now)
     return {
         "workspace": new.workspace,
@@ -84,7 +86,8 @@ def quote(
         "credit": _credit_text(services, caller.user, dearest, covers, now),
         "rank": rank,
         "waiting": count,
-        "start": start,
+        "start": start if can_start else None,
+        "waits_for_credit": not can_start,
         "start_record": services.outlook.record,
         "warnings": warnings,
     }
@@ -98,7 +101,8 @@ def quote_text(record: dict[str, Any]) -> str:
     ]
     lines.append(f"{record['credit']}\n")
     place = f"turn: {record['rank']} of {record['waiting']}"
-    start = record["start"] or _NO_FORECAST
+    why_none = _NO_CREDIT if record["waits_for_credit"] else _NO_FORECAST
+    start = record["start"] or why_none
     lines.append(f"{place}; start: {start}; {record['start_record']}\n")
     lines.append("nothing was submitted\n")
     return "".join(lines)

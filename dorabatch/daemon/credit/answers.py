@@ -19,7 +19,7 @@ from dorabatch.fairshare.book import FOREVER
 from dorabatch.fairshare.forecast import DAYS, forecast
 from dorabatch.fairshare.ledger_check import LedgerCheck
 from dorabatch.fairshare.statement import Statement, models_used, statements
-from dorabatch.units import credits_number, microseconds_of, moment_of
+from dorabatch.units import credits_number, microseconds_of, moment_of, number_text
 
 
 class CreditAnswers:
@@ -169,18 +169,18 @@ def text_of(record: dict[str, Any]) -> str:
 
 def forecast_text(record: Row) -> str:
     """A forecast in a few sentences."""
-    name = record["account"]
-    burn = (
-        f"{name} used {record['burn_per_day']} a day over {record['days']} days "
-        f"({record['burn_low']} to {record['burn_high']})\n"
+    name, days = record["account"], record["days"]
+    pace, low, high = (
+        number_text(record[key]) for key in ("burn_per_day", "burn_low", "burn_high")
     )
+    burn = f"{name} used {pace} a day over {days} days ({low} to {high})\n"
     if record["balance"] is None:
         return burn + f"{name} is not limited\n"
     if record["ends_at"] is None:
-        return burn + f"{record['balance']} last: nothing runs out\n"
+        return burn + f"{number_text(record['balance'])} last: nothing runs out\n"
     latest = record["ends_latest"] or "never"
     return burn + (
-        f"{record['balance']} last until {record['ends_at']} "
+        f"{number_text(record['balance'])} last until {record['ends_at']} "
         f"({record['ends_soonest']} to {latest})\n"
     )
 
@@ -199,7 +199,7 @@ def default_period(now: datetime) -> tuple[datetime, datetime]:
 
 
 def _shown(value: object) -> str:
-    return "-" if value is None or value == "" else str(value)
+    return "-" if value is None or value == "" else number_text(value)
 
 
 def _iso(moment: datetime | None) -> str | None:

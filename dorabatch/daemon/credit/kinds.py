@@ -29,7 +29,13 @@ from dorabatch.fairshare.price import Price
 from dorabatch.resources.credits import Resourcecredit, ResourcecreditSpec
 from dorabatch.resources.document import Document
 from dorabatch.resources.people import User, UserSpec
-from dorabatch.units import FREE, MicroCredits, credits_number, microseconds_of
+from dorabatch.units import (
+    FREE,
+    MicroCredits,
+    credits_number,
+    microseconds_of,
+    number_text,
+)
 
 KINDS = ("Resourcecredit", "User", "Usercredit")
 _COLUMNS: dict[str, tuple[str, ...]] = {
@@ -323,7 +329,7 @@ def _cell(name: str) -> Cell:
         value = row[name]
         if name == "credits":
             return _weekly_text(value)
-        return "-" if value is None or value == "" else str(value)
+        return "-" if value is None or value == "" else number_text(value)
 
     return cell
 

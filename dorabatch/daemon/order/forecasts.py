@@ -165,7 +165,9 @@ def expected_starts(
         for view in views
         for model in sorted({gpu.model for gpu in view.facts.gpus})  # type: ignore[union-attr]  # usable nodes have facts
     ]
-    rows = order[pending.gpu_count[order] > 0][:ROWS_MAX]
+    # What waits for credit has no start yet, and delays nobody.
+    has_credit = ~np.isin(pending.key[order], list(services.last_plan.held))
+    rows = order[(pending.gpu_count[order] > 0) & has_credit][:ROWS_MAX]
     if not places or len(rows) == 0:
         return {}
     machine = _machine(services, places, now)
@@ -179,6 +181,9 @@ def start_lines(services: Services, workload: Workload) -> list[str]:
     """What dstat --why says of a waiting workload's start."""
     outlook = services.outlook
     start = outlook.starts.get(workload.workload_id)
+    replicas = services.board.replicas[workload.workload_id].values()
+    if not services.last_plan.held.keys().isdisjoint(replicas):
+        return ["  start: no forecast while it waits for credit"]
     if start is None:
         return ["  start: no forecast (it is made every 30 s for what asks for GPUs)"]
     return [f"  start: {start.text()}, P10 to P90; {outlook.record}"]

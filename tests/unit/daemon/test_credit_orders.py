@@ -13,7 +13,7 @@ from dorabatch.daemon.credit.answers import (
 )
 from dorabatch.daemon.credit.orders import CreditOrders, Done, Order
 from dorabatch.errors import NotAllowed, NotFound, Refused, UserError
-from dorabatch.units import credits_number
+from dorabatch.units import credits_number, number_text
 from tests.makers import BOB, later
 from tests.unit.daemon.conftest import Parts, caller
 from tests.unit.daemon.credits import Site, site_of
@@ -221,3 +221,11 @@ def test_a_grant_lets_what_waits_start(site: Site) -> None:
     site.cycle()
     site.start(done.workload_id)
     assert site.parts.clock.now() - later(0) == timedelta(0)
+
+
+@pytest.mark.parametrize(
+    ("amount", "shown"),
+    [(-1, "-0.000001"), (69_560_830, "69.56083"), (5 * CREDIT, "5")],
+)
+def test_an_amount_is_shown_without_an_exponent(amount: int, shown: str) -> None:
+    assert number_text(credits_number(amount)) == shown

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from dorabatch.daemon.books import LastPlan
 from dorabatch.daemon.order.forecasts import Forecaster
 from dorabatch.daemon.outlook import Outlook, Start
 from dorabatch.daemon.settle import end_containers
@@ -70,6 +71,22 @@ def test_what_waits_is_forecast_by_limits_where_nothing_is_known(
     workload = parts.services.board.workloads[waits]
     said = why_text(parts.services, workload, has_placement=True)
     assert f"start: {starts[waits].text()}, P10 to P90; no forecast has been" in said
+
+
+def test_what_waits_for_credit_has_no_start_and_delays_nobody(
+    parts_with_node: Parts,
+) -> None:
+    parts = parts_with_node
+    fill(parts, time="2h")
+    poor, rich = (parts.submit(name).workload_id for name in ("poor", "rich"))
+    held = {parts.container(poor).container_id: "out of credit: needs 15, has 10"}
+    parts.services.last_plan = LastPlan(held=held)
+    Forecaster(parts.services).turn()
+    assert set(parts.services.outlook.starts) == {rich}
+    assert set(stored(parts)) == {rich}
+    workload = parts.services.board.workloads[poor]
+    said = why_text(parts.services, workload, has_placement=False)
+    assert "start: no forecast while it waits for credit" in said
 
 
 def test_runs_of_the_past_make_the_forecast(parts_with_node: Parts) -> None:

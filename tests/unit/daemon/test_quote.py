@@ -81,6 +81,8 @@ def test_the_balance_and_when_it_would_cover(priced: Parts) -> None:
     assert not never["covered"]
     assert "needs 40, 18.571424 credits are available" in never["credit"]
     assert "the weekly 20 never cover it" in never["credit"]
+    assert never["start"] is None
+    assert "start: no forecast (it would wait for credit)" in quote_text(never)
 
 
 def test_the_turn_and_the_start_are_those_of_a_submission(priced: Parts) -> None:
