@@ -18,7 +18,7 @@ from dorabatch.daemon.snapshot import Snapshot
 from dorabatch.placer.arrays import BoolArray, IntArray, Plan, RequestArrays
 from dorabatch.placer.memory import Memory
 from dorabatch.placer.policy import PlacementPolicy
-from dorabatch.placer.preempt import Running, Victim, choose_victims, keep_off
+from dorabatch.placer.preempt import Victim, choose_victims, keep_off
 from dorabatch.placer.reserved import Times, place_reserved
 
 
@@ -52,7 +52,7 @@ def decide(scene: Scene, policy: PlacementPolicy, memory: Memory) -> Decision:
         plan=plan,
         trial_seconds=trials.seconds,
         victims=choose_victims(
-            scene.requests, scene.gate.paid, cluster, plan, _running(scene)
+            scene.requests, scene.gate.paid, cluster, plan, scene.running(scene.is_free)
         ),
     )
 
@@ -96,15 +96,3 @@ def _kept_for_claimants(
     nodes = np.unique(snapshot.held_node[stops])
     requests, cluster = keep_off(requests, snapshot.cluster, gate.paid, nodes)
     return replace(snapshot, cluster=cluster), requests
-
-
-def _running(scene: Scene) -> Running:
-    """What is held on known nodes."""
-    held, here = scene.snapshot.held, scene.snapshot.held_node >= 0
-    return Running(
-        key=held.key[here],
-        started_us=held.started_us[here],
-        is_free=scene.is_free[here],
-        is_leaving=held.stopping[here] == 1,
-        ends=scene.times.ends,
-    )

@@ -241,9 +241,7 @@ class _Walk:
         self._book(row, self.engine.put(index, bin_))
         return lost
 
-    def _claimable(
-        self, index: int, lower: Lower, within: IntArray | None = None
-    ) -> int:
+    def _claimable(self, index: int, lower: Lower, within: IntArray | None) -> int:
         """The bin where the class fits with least taken from lower ranks, or -1."""
         state, classes, ground = self.state, self.state.classes, self.state.ground
         # Elsewhere there is no more room than there was for its own try.

@@ -11,6 +11,7 @@ from dorabatch.daemon.gate import Gate
 from dorabatch.daemon.snapshot import Snapshot
 from dorabatch.fairshare.lane import FloatArray, LaneRule
 from dorabatch.placer.arrays import UNKNOWN_US, BoolArray, IntArray, RequestArrays
+from dorabatch.placer.preempt import Running
 from dorabatch.placer.reserved import Times
 from dorabatch.queue.records import Container
 from dorabatch.queue.states import LIVE
@@ -112,6 +113,17 @@ class Scene:
         """Seconds that requests are planned to run; math.inf: nobody knows."""
         ends = self.times.planned_end_us[rows]
         return seconds_of(np.where(ends < UNKNOWN_US, ends - self.now_us, UNKNOWN_US))
+
+    def running(self, may_yield: BoolArray) -> Running:
+        """What is held on known nodes; may_yield[held]: it may have to give way."""
+        held, here = self.snapshot.held, self.snapshot.held_node >= 0
+        return Running(
+            key=held.key[here],
+            started_us=held.started_us[here],
+            is_free=may_yield[here],
+            is_leaving=held.stopping[here] == 1,
+            ends=self.times.ends,
+        )
 
 
 def is_live_trial(container: Container | None) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from dorabatch.daemon.lane.ground import Scene
 from dorabatch.daemon.lane.picks import Picks
 from dorabatch.placer.arrays import Plan
-from dorabatch.placer.preempt import Running, choose_victims
+from dorabatch.placer.preempt import choose_victims
 from dorabatch.placer.waiting import Waiting
 from dorabatch.queue.records import ContainerId
 
@@ -51,19 +51,11 @@ def _in_the_way(scene: Scene, plan: Plan) -> dict[ContainerId, int]:
         return {}
     waiting = Waiting.of(plan.waiting)
     waiting = waiting.take(np.isin(waiting.key, large))
-    held, here = snapshot.held, snapshot.held_node >= 0
-    running = Running(
-        key=held.key[here],
-        started_us=held.started_us[here],
-        is_free=held.trial_us[here] > 0,
-        is_leaving=held.stopping[here] == 1,
-        ends=scene.times.ends,
-    )
     victims = choose_victims(
         requests,
         scene.gate.paid,
         snapshot.cluster,
         replace(plan, waiting=waiting),
-        running,
+        scene.running(snapshot.held.trial_us > 0),
     )
     return {ContainerId(one.key): one.claimant for one in victims}
