@@ -95,7 +95,8 @@ def fill(services: Services, pending: int, users: int) -> None:
         Account(name=f"u{n}", parent=f"a{n % ACCOUNTS}", is_user=True)
         for n in range(users)
     ]
-    services.policy.rows = (*accounts, *people)
+    policy = services.policy
+    policy.play(policy.settings.texts, (*accounts, *people))
     now_us = microseconds_of(services.clock.now())
     services.usage.apply(
         UsageRow(name=one.name, used=rng.uniform(0, 1e9), at=now_us) for one in people

@@ -45,7 +45,6 @@ from dorabatch.node.ssh import NodeAddress, SshTimeouts
 from dorabatch.queue import store
 from dorabatch.queue.board import Board
 from dorabatch.queue.tables import DAEMONS
-from dorabatch.units import microseconds_of
 
 CONFIG_DEFAULT = Path("/etc/dorabatch.yaml")
 CRASH_VARIABLE = "DORABATCH_FAULT_CRASH_AT"
@@ -156,7 +155,7 @@ def compose(settings: Settings, clock: Clock | None = None) -> Services:
     usage = UsageBook(settings.zone, policy, board, lambda: desk.prices)
     history = RunHistory()
     with transaction(engine) as tx:
-        policy.load(tx.connection, microseconds_of(clock.now()))
+        policy.load(tx.connection, clock.now())
     with engine.connect() as connection:
         ended = settings.limits.ended_kept_in_memory
         board.apply(store.load_ended(connection, settings.zone, ended))
@@ -172,7 +171,7 @@ def compose(settings: Settings, clock: Clock | None = None) -> Services:
     outbox, mail_wanted, fleet = Outbox(settings.mail), threading.Event(), Fleet()
     writer = Writer(
         engine,
-        on_commit=_listener((board, usage, history, people, desk), mail_wanted),
+        on_commit=_listener((policy, board, usage, history, people, desk), mail_wanted),
         guard=lambda tx: refuse_when_overtaken(tx, settings.zone, epoch),
         before_commit=Notifier(outbox),
     )
@@ -211,6 +210,7 @@ class _Memory(Protocol):
 def _listener(
     memories: Iterable[_Memory], mail_wanted: threading.Event
 ) -> Callable[[list[object]], None]:
+    # In order: new use is never seen without the policy that it was counted by.
     def take_over_changes(changes: list[object]) -> None:
         for memory in memories:
             memory.apply(changes)

@@ -129,6 +129,16 @@ def load_changes(
     ]
 
 
+def latest_moment(connection: Connection, zone: str) -> int:
+    """Up to when use was counted or the policy changed, the later; 0: never."""
+    counted = select(func.max(USAGE.c.at)).where(USAGE.c.zone == zone)
+    changed = select(func.max(CHANGES.c.at)).where(
+        CHANGES.c.zone == zone, CHANGES.c.key.not_like(f"{DOCUMENT}%")
+    )
+    found = (connection.execute(asked).scalar() for asked in (counted, changed))
+    return max(one or 0 for one in found)
+
+
 def load_usage(connection: Connection, zone: str) -> dict[str, UsageRow]:
     """The cache of use, by name."""
     rows = connection.execute(select(USAGE).where(USAGE.c.zone == zone))

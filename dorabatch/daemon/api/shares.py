@@ -31,7 +31,7 @@ from dorabatch.fairshare.history import Change
 from dorabatch.fairshare.settings import about, parse_assignments
 from dorabatch.fairshare.shares import Account
 from dorabatch.queue.records import Workload
-from dorabatch.units import microseconds_of, moment_of
+from dorabatch.units import moment_of
 
 _SET_KEYS = frozenset({"set", "unset", "reason"})
 _ROW_KEYS = frozenset({"action", "name", "parent", "shares", "reason"})
@@ -181,9 +181,10 @@ def _history(services: Services, limit: int) -> list[dict[str, Any]]:
 async def rebuild(context: Context, request: Request) -> Response:
     """POST /v1/shares/rebuild: make the cache of use anew from the runs."""
     check_admin(context.caller(request), "rebuilding the use")
-    services, now = context.services, context.services.clock.now()
+    services = context.services
     changed = await run_in_threadpool(
-        lambda: services.writer.do(lambda tx: services.usage.renew(tx, now))
+        services.writer.do,
+        lambda tx: services.usage.renew(tx, services.clock.now()),
     )
     named = [
         {"name": name, "before_gpu_hours": old / 3.6e6, "after_gpu_hours": new / 3.6e6}
@@ -238,8 +239,7 @@ def _everybody(_workload: Workload) -> bool:
 
 
 def _edit(context: Context, actor: str, reason: str) -> Edit:
-    now = context.services.clock.now()
-    return Edit(actor=actor, at=microseconds_of(now), reason=reason)
+    return Edit(actor=actor, now=context.services.clock.now, reason=reason)
 
 
 def _texts(body: dict[str, Any], name: str) -> list[str]:

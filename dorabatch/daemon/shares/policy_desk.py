@@ -5,8 +5,10 @@ anything is written. Decides no order and knows no workload.
 """
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
@@ -35,6 +37,7 @@ from dorabatch.fairshare.shares import (
     AccountTree,
     build_tree,
 )
+from dorabatch.units import microseconds_of
 
 FILE_ACTOR = "dorad"
 FILE_REASON = "settings file"
@@ -44,54 +47,107 @@ CHANGES_SHOWN_MAX = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edit:
-    """Who wants a change, when (microseconds since 1970) and why."""
+    """Who wants a change and why; `now` is read when the change is written."""
 
     actor: str
-    at: int
+    now: Callable[[], datetime]
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InForce:
+    """A policy as a whole: what a change of it notes in its transaction."""
+
+    stored: Mapping[str, StoredSetting]
+    settings: PolicySettings
+    rows: tuple[Account, ...]
+    fading: Fading
+
+
+class Differs(NamedTuple):
+    """A line of the history that has no moment yet."""
+
+    key: str
+    old: str
+    new: str
 
 
 class PolicyDesk:
     """What one zone's administrators have said.
 
-    `settings`, `rows` and `fading` are replaced as wholes; readers take one of them
-    once and see no half change.
+    Replaced as a whole by `apply`, after the commit that changed it; readers take a
+    part once and see no half change.
     """
 
     def __init__(self, zone: str, file_tree: Mapping[str, object]) -> None:
         self.zone = zone
         self._file = file_texts(file_tree)
-        self._stored: dict[str, StoredSetting] = {}
         self._lock = threading.Lock()
-        self.settings: PolicySettings = policy_settings(self._file)
-        self.rows: tuple[Account, ...] = ()
-        self.fading = Fading([HalfLife(since=0.0, seconds=1.0)])
+        self._now = InForce(
+            stored={},
+            settings=policy_settings(self._file),
+            rows=(),
+            fading=Fading([HalfLife(since=0.0, seconds=1.0)]),
+        )
         self.revision = 0
         self._seats: tuple[tuple[Account, ...], AccountTree] = ((), build_tree(()))
 
-    def load(self, connection: Connection, now_us: int) -> None:
+    @property
+    def settings(self) -> PolicySettings:
+        """The settings in force."""
+        return self._now.settings
+
+    @property
+    def rows(self) -> tuple[Account, ...]:
+        """The rows of the account tree."""
+        return self._now.rows
+
+    @property
+    def fading(self) -> Fading:
+        """The half-lives that were ever in force."""
+        return self._now.fading
+
+    def load(self, connection: Connection, now: datetime) -> None:
         """Read what was said, and note what the settings file says anew."""
-        self.rows = share_store.load_shares(connection, self.zone)
         before = share_store.load_settings(connection, self.zone)
         said = {key: one.value for key, one in before.items() if one.is_set}
         after = self._layered(said)
-        edit = Edit(actor=FILE_ACTOR, at=now_us, reason=FILE_REASON)
-        if before:
-            self._write(connection, _differences(before, after, edit), after)
-        else:
-            share_store.save_settings(connection, self.zone, after)
-        self._take(after)
-        self.fading = self._read_fading(connection)
+        edit = Edit(actor=FILE_ACTOR, now=lambda: now, reason=FILE_REASON)
+        differing = _differences(before, after) if before else []
+        self._write_settings(connection, edit, differing, after)
+        found = self._with_settings(connection, after)
+        rows = share_store.load_shares(connection, self.zone)
+        self._take(replace(found, rows=rows))
 
     def play(self, texts: Mapping[str, str], rows: Sequence[Account]) -> None:
         """Let settings and a tree be in force in memory only, from the beginning."""
-        self._stored = {
+        stored = {
             key: StoredSetting(value=text, is_set=True) for key, text in texts.items()
         }
-        self._take(self._stored)
-        self.rows = tuple(rows)
-        seconds = self.settings.half_life_seconds
-        self.fading = Fading([HalfLife(since=0.0, seconds=seconds)])
+        settings = policy_settings(texts)
+        seconds = settings.half_life_seconds
+        self._take(
+            InForce(
+                stored=stored,
+                settings=settings,
+                rows=tuple(rows),
+                fading=Fading([HalfLife(since=0.0, seconds=seconds)]),
+            )
+        )
+
+    def apply(self, changes: Iterable[object]) -> None:
+        """Take over what a commit changed."""
+        for change in changes:
+            if isinstance(change, InForce):
+                self._take(change)
+
+    def fading_in(self, tx: Tx) -> Fading:
+        """The half-lives as a transaction sees them: with one that it changed.
+
+        What was written before it in the same batch is not in memory yet.
+        """
+        changed = (one for one in reversed(tx.changes) if isinstance(one, InForce))
+        return next(changed, self._now).fading
 
     def set(
         self,
@@ -105,7 +161,7 @@ class PolicyDesk:
         `unset` keys go back to what the file or the default says.
         """
         with self._lock:
-            before = self._stored
+            before = self._now.stored
             said = {key: one.value for key, one in before.items() if one.is_set}
             for key in unset:
                 if key not in said:
@@ -117,18 +173,16 @@ class PolicyDesk:
                 del said[key]
             said.update(assignments)
             after = self._layered(said)
-            changes = _differences(before, after, edit)
-            is_same = after == before
+            if after == before:
+                return []
+            differing = _differences(before, after)
 
-            def write(tx: Tx) -> Fading:
-                self._write(tx.connection, changes, after)
-                return self._read_fading(tx.connection)
+            def write(tx: Tx) -> list[Change]:
+                changes = self._write_settings(tx.connection, edit, differing, after)
+                tx.note(self._with_settings(tx.connection, after))
+                return changes
 
-            if not is_same:
-                fading = writer.do(write)
-                self._take(after)
-                self.fading = fading
-        return changes
+            return writer.do(write)
 
     def add(
         self, writer: Writer, edit: Edit, new: Account, known_users: Sequence[str]
@@ -136,8 +190,7 @@ class PolicyDesk:
         """Add an account, or a user to an account."""
         with self._lock:
             rows = with_account(self.rows, new, known_users=known_users)
-            change = _row_change(edit, None, new)
-            return self._replace(writer, rows, [change])
+            return self._replace(writer, rows, edit, _row_differs(None, new))
 
     def change(
         self,
@@ -161,7 +214,7 @@ class PolicyDesk:
             after = find_row(rows, name, is_user=is_user)
             if after == before:
                 return []
-            return self._replace(writer, rows, [_row_change(edit, before, after)])
+            return self._replace(writer, rows, edit, _row_differs(before, after))
 
     def remove(
         self, writer: Writer, edit: Edit, name: str, *, is_user: bool
@@ -170,11 +223,11 @@ class PolicyDesk:
         with self._lock:
             before = find_row(self.rows, name, is_user=is_user)
             rows = without(self.rows, name, is_user=is_user)
-            return self._replace(writer, rows, [_row_change(edit, before, None)])
+            return self._replace(writer, rows, edit, _row_differs(before, None))
 
     def is_set(self, key: str) -> bool:
         """Whether a value was said with dshare set."""
-        one = self._stored.get(key)
+        one = self._now.stored.get(key)
         return one is not None and one.is_set
 
     def source_of(self, key: str) -> str:
@@ -201,39 +254,70 @@ class PolicyDesk:
             for key, text in texts.items()
         }
 
-    def _take(self, after: dict[str, StoredSetting]) -> None:
-        self._stored = after
-        self.settings = policy_settings({k: one.value for k, one in after.items()})
+    def _take(self, after: InForce) -> None:
+        self._now = after
         self.revision += 1
 
-    def _write(
+    def _write_settings(
         self,
         connection: Connection,
-        changes: Sequence[Change],
+        edit: Edit,
+        differing: Sequence[Differs],
         after: Mapping[str, StoredSetting],
-    ) -> None:
+    ) -> list[Change]:
+        changes = self._dated(connection, edit, differing)
         share_store.save_settings(connection, self.zone, after)
         share_store.add_changes(connection, self.zone, changes)
-
-    def _replace(
-        self, writer: Writer, rows: tuple[Account, ...], changes: list[Change]
-    ) -> list[Change]:
-        def write(tx: Tx) -> None:
-            share_store.save_shares(tx.connection, self.zone, rows)
-            share_store.add_changes(tx.connection, self.zone, changes)
-
-        writer.do(write)
-        self.rows = rows
-        self.revision += 1
         return changes
 
-    def _read_fading(self, connection: Connection) -> Fading:
+    def _replace(
+        self,
+        writer: Writer,
+        rows: tuple[Account, ...],
+        edit: Edit,
+        differs: Differs,
+    ) -> list[Change]:
+        def write(tx: Tx) -> list[Change]:
+            changes = self._dated(tx.connection, edit, [differs])
+            share_store.save_shares(tx.connection, self.zone, rows)
+            share_store.add_changes(tx.connection, self.zone, changes)
+            tx.note(replace(self._now, rows=rows))
+            return changes
+
+        return writer.do(write)
+
+    def _dated(
+        self, connection: Connection, edit: Edit, differing: Iterable[Differs]
+    ) -> list[Change]:
+        """The changes, at a moment that no use was counted after and none changed.
+
+        Use that is cached up to a later moment would have faded at the old pace there
+        and, made anew from the runs, at the new one.
+        """
+        latest = share_store.latest_moment(connection, self.zone)
+        at = max(microseconds_of(edit.now()), latest)
+        return [
+            Change(
+                at=at, actor=edit.actor, key=key, old=old, new=new, reason=edit.reason
+            )
+            for key, old, new in differing
+        ]
+
+    def _with_settings(
+        self, connection: Connection, after: Mapping[str, StoredSetting]
+    ) -> InForce:
+        """The policy with other settings, whose changes the connection has."""
+        settings = policy_settings({key: one.value for key, one in after.items()})
+        fading = self._read_fading(connection, settings)
+        return replace(self._now, stored=after, settings=settings, fading=fading)
+
+    def _read_fading(self, connection: Connection, settings: PolicySettings) -> Fading:
         """The half-lives that were ever in force, from the history."""
         changes = share_store.load_changes(connection, self.zone, key=HALF_LIFE)
         changes.reverse()
         if not changes:
-            text = self._stored[HALF_LIFE].value
-            return Fading([HalfLife(since=0.0, seconds=read_half_life(text))])
+            seconds = settings.half_life_seconds
+            return Fading([HalfLife(since=0.0, seconds=seconds)])
         first = HalfLife(since=0.0, seconds=read_half_life(changes[0].old))
         later = [
             HalfLife(since=one.at / 1e6, seconds=read_half_life(one.new))
@@ -253,37 +337,22 @@ def file_texts(tree: Mapping[str, object]) -> dict[str, str]:
 
 
 def _differences(
-    before: Mapping[str, StoredSetting], after: Mapping[str, StoredSetting], edit: Edit
-) -> list[Change]:
-    changes = []
+    before: Mapping[str, StoredSetting], after: Mapping[str, StoredSetting]
+) -> list[Differs]:
+    found = []
     for key in sorted({*before, *after}):
         old = before[key].value if key in before else ""
         new = after[key].value if key in after else ""
         if old != new:
-            changes.append(
-                Change(
-                    at=edit.at,
-                    actor=edit.actor,
-                    key=key,
-                    old=old,
-                    new=new,
-                    reason=edit.reason,
-                )
-            )
-    return changes
+            found.append(Differs(key, old, new))
+    return found
 
 
-def _row_change(edit: Edit, before: Account | None, after: Account | None) -> Change:
+def _row_differs(before: Account | None, after: Account | None) -> Differs:
     named = after or before
     assert named is not None
-    return Change(
-        at=edit.at,
-        actor=edit.actor,
-        key=f"{kind_of(named)}.{named.name}",
-        old=row_text(before),
-        new=row_text(after),
-        reason=edit.reason,
-    )
+    key = f"{kind_of(named)}.{named.name}"
+    return Differs(key, row_text(before), row_text(after))
 
 
 def row_text(row: Account | None) -> str:

@@ -5,7 +5,7 @@ can be made anew from the runs at any time. Counts only; orders nobody.
 """
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -18,6 +18,7 @@ from dorabatch.daemon.shares.policy_desk import PolicyDesk
 from dorabatch.daemon.specs import spec_of_text
 from dorabatch.db import Tx
 from dorabatch.fairshare import share_store
+from dorabatch.fairshare.decay import Fading
 from dorabatch.fairshare.meter import Meter
 from dorabatch.fairshare.price import PriceBook
 from dorabatch.fairshare.share_edit import seat_name, seated
@@ -33,8 +34,6 @@ from dorabatch.units import CREDIT, microseconds_of
 _MICRO = 1_000_000
 _AT_ONCE = 1000
 _FAR = datetime.max.replace(tzinfo=UTC)
-_Stored = Callable[[str], UsageRow | None]
-"""Reads the row of a name."""
 _FORGOTTEN = 1.0
 """Thousandths of GPU-seconds below which an idle user is left out of the tree."""
 
@@ -47,6 +46,17 @@ class Live:
     rate: float
     start: float
     end: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cached:
+    """The cache as memory or a transaction has it, and how use fades there.
+
+    `row` reads the row of a name.
+    """
+
+    row: Callable[[str], UsageRow | None]
+    fading: Fading
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +117,10 @@ class UsageBook:
         with self._lock:
             return frozenset(user for user, held in self._workloads.items() if held)
 
+    def in_memory(self) -> Cached:
+        """The cache as it is in memory."""
+        return Cached(row=self.rows.get, fading=self._policy.fading)
+
     def standings(self, now: datetime) -> Standings:
         """Everybody's use at a moment."""
         with self._lock:
@@ -138,7 +152,7 @@ class UsageBook:
             return
         tx.note(run)
         meters = load_meters(tx.connection, [run.run])
-        row = self.with_run(run, meters, now, self._stored(tx))
+        row = self.with_run(run, meters, now, self._cached(tx))
         if row is not None:
             self._save(tx, row)
 
@@ -147,14 +161,14 @@ class UsageBook:
 
         `capacity_rate` is all GPUs of the zone in thousandths, weighted.
         """
-        raises, rows = self.joined(now, capacity_rate, self._stored(tx))
+        raises, rows = self.joined(now, capacity_rate, self._cached(tx))
         for one in raises:
             share_store.add_raise(tx.connection, self.zone, one)
         for row in rows:
             self._save(tx, row)
 
     def with_run(
-        self, run: PastRun, meters: Sequence[Meter], now: datetime, stored: _Stored
+        self, run: PastRun, meters: Sequence[Meter], now: datetime, cached: Cached
     ) -> UsageRow | None:
         """The row of a run's user once the run counts; None: it counts nothing."""
         end = run.ended_at.timestamp()
@@ -162,13 +176,13 @@ class UsageBook:
         if not any(one.rate for one in parts):
             return None
         name = seat_name(run.user, self._accounts())
-        row = stored(name) or UsageRow(name=name)
+        row = cached.row(name) or UsageRow(name=name)
         for one in parts:
-            row = self._grown(row, one, max(now.timestamp(), end))
+            row = _grown(row, one, max(now.timestamp(), end), cached.fading)
         return row
 
     def joined(
-        self, now: datetime, capacity_rate: float, stored: _Stored
+        self, now: datetime, capacity_rate: float, cached: Cached
     ) -> tuple[list[Raise], list[UsageRow]]:
         """What `join` raises, and the rows that it changes."""
         standings, active = self.standings(now), self.active_users()
@@ -183,9 +197,12 @@ class UsageBook:
         raised = self._raised(standings, joining, was, capacity_rate)
         at_us, rows = microseconds_of(now), []
         for name in sorted({*raised, *joining, *left}):
-            row = self._faded(stored(name) or UsageRow(name=name, at=at_us), at_us)
+            before = cached.row(name) or UsageRow(name=name, at=at_us)
+            row = _faded(before, at_us, cached.fading)
             is_active = (row.is_active or name in joining) and name not in left
-            used = row.used + raised.get(name, 0.0)
+            # A run that ended meanwhile has brought the row further than to now.
+            kept = float(cached.fading.kept(at_us / _MICRO, row.at / _MICRO))
+            used = row.used + raised.get(name, 0.0) * kept
             rows.append(replace(row, used=used, is_active=is_active))
         raises = [
             Raise(name=name, at=at_us, amount=amount) for name, amount in raised.items()
@@ -205,20 +222,29 @@ class UsageBook:
             return 1.0
         return prices.price_at(self.zone, model, at) / CREDIT
 
-    def rebuild(self, connection: Connection, now: datetime) -> dict[str, UsageRow]:
-        """The cache as the ended runs and the raises make it."""
-        at_us, accounts = microseconds_of(now), self._accounts()
+    def rebuild(
+        self, connection: Connection, now: datetime, fading: Fading | None = None
+    ) -> dict[str, UsageRow]:
+        """The cache as the ended runs and the raises make it.
+
+        At `now`, or up to when the cache is made already, the later; `fading` instead
+        of the one in memory.
+        """
+        fading = fading or self._policy.fading
+        stored = share_store.load_usage(connection, self.zone)
+        at_us = _moment(now, stored)
+        accounts = self._accounts()
         found: dict[str, UsageRow] = {}
         for run, meters in _with_meters(connection, self.zone):
             name = seat_name(run.user, accounts)
             for part in self._counted(run, run.ended_at.timestamp(), meters):
                 before = found.get(name, UsageRow(name=name))
-                found[name] = self._grown(before, part, at_us / _MICRO)
+                found[name] = _grown(before, part, at_us / _MICRO, fading)
         for one in share_store.load_raises(connection, self.zone):
             before = found.get(one.name, UsageRow(name=one.name, at=at_us))
-            left = float(self._policy.fading.kept(one.at / _MICRO, at_us / _MICRO))
+            left = float(fading.kept(one.at / _MICRO, at_us / _MICRO))
             found[one.name] = replace(before, used=before.used + one.amount * left)
-        marked = {name for name, row in self.rows.items() if row.is_active}
+        marked = {name for name, row in stored.items() if row.is_active}
         for name in marked:
             found.setdefault(name, UsageRow(name=name, at=at_us))
         return {
@@ -228,19 +254,21 @@ class UsageBook:
     def renew(self, tx: Tx, now: datetime) -> dict[str, tuple[float, float]]:
         """Replace the cache by what the runs make; (before, after) where they differ.
 
-        In thousandths of weighted GPU-seconds at `now`.
+        In thousandths of weighted GPU-seconds at the moment of the new rows.
         """
-        at_us = microseconds_of(now)
-        fresh = self.rebuild(tx.connection, now)
+        fading = self._policy.fading_in(tx)
         stored = share_store.load_usage(tx.connection, self.zone)
+        fresh = self.rebuild(tx.connection, now, fading)
+        at_us = _moment(now, stored)
         share_store.forget_usage(tx.connection, self.zone)
         changed = {}
         for name in sorted({*fresh, *stored}):
             row = fresh.get(name, UsageRow(name=name, at=at_us))
-            before = self._faded(stored.get(name, UsageRow(name=name)), at_us).used
+            before = stored.get(name, UsageRow(name=name))
+            used = _faded(before, at_us, fading).used
             self._save(tx, row)
-            if abs(before - row.used) > 1e-6 * max(1.0, row.used):
-                changed[name] = (before, row.used)
+            if abs(used - row.used) > 1e-6 * max(1.0, row.used):
+                changed[name] = (used, row.used)
         return changed
 
     def _accounts(self) -> frozenset[str]:
@@ -277,22 +305,11 @@ class UsageBook:
         more = own - standings.usage.own
         return {tree.names[at]: float(more[at]) for at in np.flatnonzero(more > 0)}
 
-    def _grown(self, row: UsageRow, live: Live, at: float) -> UsageRow:
-        at_us = max(row.at, round(at * _MICRO))
-        faded = self._faded(row, at_us)
-        more = live.rate * self._policy.fading.grown(
-            live.start, live.end, at_us / _MICRO
+    def _cached(self, tx: Tx) -> Cached:
+        return Cached(
+            row=lambda name: share_store.get_usage(tx.connection, self.zone, name),
+            fading=self._policy.fading_in(tx),
         )
-        return replace(faded, used=faded.used + float(more))
-
-    def _faded(self, row: UsageRow, at_us: int) -> UsageRow:
-        if at_us <= row.at:
-            return row
-        left = float(self._policy.fading.kept(row.at / _MICRO, at_us / _MICRO))
-        return replace(row, used=row.used * left, at=at_us)
-
-    def _stored(self, tx: Tx) -> _Stored:
-        return lambda name: share_store.get_usage(tx.connection, self.zone, name)
 
     def _save(self, tx: Tx, row: UsageRow) -> None:
         share_store.save_usage(tx.connection, self.zone, row)
@@ -352,6 +369,24 @@ class UsageBook:
             Live(user=run.user, rate=rate, start=since, end=until)
             for since, until in counted_spans(run.started_at.timestamp(), end, turns)
         ]
+
+
+def _moment(now: datetime, stored: Mapping[str, UsageRow]) -> int:
+    return max([microseconds_of(now), *(row.at for row in stored.values())])
+
+
+def _grown(row: UsageRow, live: Live, at: float, fading: Fading) -> UsageRow:
+    at_us = max(row.at, round(at * _MICRO))
+    faded = _faded(row, at_us, fading)
+    more = live.rate * fading.grown(live.start, live.end, at_us / _MICRO)
+    return replace(faded, used=faded.used + float(more))
+
+
+def _faded(row: UsageRow, at_us: int, fading: Fading) -> UsageRow:
+    if at_us <= row.at:
+        return row
+    left = float(fading.kept(row.at / _MICRO, at_us / _MICRO))
+    return replace(row, used=row.used * left, at=at_us)
 
 
 def _with_meters(

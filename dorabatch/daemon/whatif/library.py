@@ -118,7 +118,7 @@ def _learn(books: Books, question: Question) -> None:
     for number, one in enumerate(question.earlier):
         run = _past_run(number, one, question.specs[one.spec])
         books.history.apply([run])
-        row = books.usage.with_run(run, (), start, books.usage.rows.get)
+        row = books.usage.with_run(run, (), start, books.usage.in_memory())
         if row is not None:
             books.usage.apply([row])
 

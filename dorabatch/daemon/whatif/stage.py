@@ -65,7 +65,7 @@ class Stage:
         usage = self.books.usage
         if usage.has_news():
             rate = capacity_rate(self.books, now)
-            usage.apply(usage.joined(now, rate, usage.rows.get)[1])
+            usage.apply(usage.joined(now, rate, usage.in_memory())[1])
         return snapshot_of(self.books)
 
     def may_change(self, snapshot: Snapshot, new: set[int] | None) -> bool:
@@ -112,7 +112,7 @@ class Stage:
         run = books.usage.past_run(ended, now)
         assert run is not None
         meters = books.credits.meters_of(ended)
-        row = books.usage.with_run(run, meters, now, books.usage.rows.get)
+        row = books.usage.with_run(run, meters, now, books.usage.in_memory())
         cost = self.purse.settle(ended)
         self._on_trial.discard(key)
         changes: list[object] = [run, to.finished(ended, now)]

@@ -282,7 +282,7 @@ def test_a_small_zone_has_no_lane(tmp_path: Path) -> None:
 def test_trials_end_when_the_lane_is_turned_off(world: World) -> None:
     fill(world)
     key = tried(world)
-    services, edit = world.services, Edit(actor="root", at=1)
+    services, edit = world.services, Edit(actor="root", now=world.clock.now)
     services.policy.set(services.writer, edit, {"lane.fraction": "0"})
     turn(world)
     after = one(world, key)

@@ -1,5 +1,6 @@
 """The policy and the use that the daemon keeps: audited, rebuildable, crash-proof."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,16 +11,17 @@ from dorabatch.daemon.order.ranking import rank_pending
 from dorabatch.daemon.services import Services
 from dorabatch.daemon.settle import settle_gone
 from dorabatch.daemon.shares.policy_desk import Edit, PolicyDesk
-from dorabatch.db import Tx, transaction
+from dorabatch.db import Tx, Writer, transaction
 from dorabatch.errors import ConfigError, NotFound, UserError
 from dorabatch.fairshare import share_store, terms
+from dorabatch.fairshare.decay import HalfLife
 from dorabatch.fairshare.history import Change
 from dorabatch.fairshare.meter import Meter
 from dorabatch.fairshare.shares import Account
 from dorabatch.queue import transitions as to
 from dorabatch.queue.records import Container, Submitter
 from dorabatch.queue.states import AfterStop, Outcome
-from tests.makers import ALICE, BOB, RTX, V100, ZONE, hold
+from tests.makers import ALICE, BOB, RTX, START, V100, ZONE, hold
 from tests.unit.daemon.conftest import Parts
 
 DAY = 86_400
@@ -28,8 +30,7 @@ CAROL = Submitter(user="carol", uid=2003, gid=2003)
 
 
 def edit(parts: Parts, reason: str = "") -> Edit:
-    at = round(parts.clock.now().timestamp() * 1e6)
-    return Edit(actor="root", at=at, reason=reason)
+    return Edit(actor="root", now=parts.clock.now, reason=reason)
 
 
 def say(parts: Parts, **assignments: str) -> list[Change]:
@@ -44,16 +45,25 @@ def add(parts: Parts, name: str, **row: Any) -> None:
 
 def end(parts: Parts, one: Container) -> None:
     """A running container is told to end and is gone at once."""
-    now = parts.clock.now()
-    stopped = parts.change(
+    parts.services.writer.do(ending(parts, stopped(parts, one)))
+
+
+def stopped(parts: Parts, one: Container) -> Container:
+    """A running container that was told to end."""
+    return parts.change(
         one, lambda c: to.stopping(c, AfterStop.FINISH, Outcome.DONE, "")
     )
 
-    def write(tx: Tx) -> None:
-        settle_gone(tx, parts.services.billing, stopped, now)
-        parts.services.usage.count_end(tx, stopped, now)
 
-    parts.services.writer.do(write)
+def ending(parts: Parts, one: Container) -> Callable[[Tx], None]:
+    """What is written once a stopped container is gone, seen at this moment."""
+    now = parts.clock.now()
+
+    def write(tx: Tx) -> None:
+        settle_gone(tx, parts.services.billing, one, now)
+        parts.services.usage.count_end(tx, one, now)
+
+    return write
 
 
 def start(parts: Parts, name: str, who: Submitter = ALICE, **where: Any) -> Container:
@@ -116,7 +126,7 @@ def test_what_is_set_goes_before_the_file_and_can_be_taken_back(parts: Parts) ->
     assert policy.source_of("half_life") == "set"
     assert policy.source_of("catch_up") == "file"
     assert policy.source_of("age_full") == "default"
-    wanted = Edit(actor="root", at=1)
+    wanted = Edit(actor="root", now=parts.clock.now)
     (change,) = policy.set(again.writer, wanted, {}, ["half_life"])
     assert (change.old, change.new) == ("1d", "3d")
     with pytest.raises(UserError, match=r"half_life was not set .*set are: none"):
@@ -241,6 +251,108 @@ def test_a_spoilt_cache_is_found_and_mended(parts: Parts) -> None:
     changed = services.writer.do(lambda tx: services.usage.renew(tx, now))
     assert list(changed) == ["alice"]
     assert used(services, now) == pytest.approx(before, rel=1e-9)
+
+
+class Interposed(Writer):
+    """The daemon's writer, to which others get between a caller and its job."""
+
+    def __init__(self, parts: Parts, when: str, other: Container) -> None:
+        self._parts, self._when, self._other = parts, when, other
+
+    def do(self, action: Callable[[Tx], Any]) -> Any:
+        """Write the action, and the end of the other's run a day from it."""
+        writer = self._parts.services.writer
+        if self._when == "before":
+            self._end()
+            return writer.do(action)
+        if self._when == "after":
+            answer = writer.do(action)
+            self._end()
+            return answer
+
+        def both(tx: Tx) -> Any:
+            answer = action(tx)
+            self._parts.clock.advance(DAY)
+            ending(self._parts, self._other)(tx)
+            return answer
+
+        return writer.do(both)
+
+    def _end(self) -> None:
+        self._parts.clock.advance(DAY)
+        self._parts.services.writer.do(ending(self._parts, self._other))
+        self._parts.clock.advance(DAY)
+
+
+def assert_equal_to_a_rebuild(parts: Parts) -> None:
+    """Use in memory, after a kill and made anew from the runs is the same."""
+    parts.clock.advance(DAY)
+    now = parts.clock.now()
+    before = used(parts.services, now)
+    again = reopened(parts)
+    assert used(again, now) == pytest.approx(before, rel=1e-12)
+    again.writer.do(lambda tx: again.usage.renew(tx, now))
+    assert used(again, now) == pytest.approx(before, rel=1e-12)
+    close(again)
+
+
+@pytest.mark.parametrize("when", ["before", "with", "after"])
+def test_a_run_that_ends_beside_a_new_half_life_fades_right(
+    parts: Parts, when: str
+) -> None:
+    earlier = start(parts, "a")
+    parts.clock.advance(DAY)
+    end(parts, earlier)
+    running = stopped(parts, start(parts, "b", gpus=("g2",)))
+    parts.clock.advance(DAY)
+    policy, writer = parts.services.policy, Interposed(parts, when, running)
+    (change,) = policy.set(writer, edit(parts), {"half_life": "1d"})
+    seen = START.timestamp() + DAY * (4 if when == "before" else 2)
+    assert change.at == seen * 1e6
+    assert policy.fading.half_lives[-1] == HalfLife(since=seen, seconds=DAY)
+    assert_equal_to_a_rebuild(parts)
+
+
+def test_a_clock_that_is_set_back_keeps_the_order_of_half_lives(parts: Parts) -> None:
+    one = start(parts, "a")
+    parts.clock.advance(2 * DAY)
+    say(parts, half_life="1d")
+    end(parts, one)
+    parts.clock.advance(-DAY)
+    (change,) = say(parts, half_life="3d")
+    assert change.at == (START.timestamp() + 2 * DAY) * 1e6
+    assert parts.services.policy.fading.present == 3 * DAY
+    parts.clock.advance(DAY)
+    assert_equal_to_a_rebuild(parts)
+
+
+def test_a_raise_of_before_the_end_of_a_run_fades_from_its_moment(parts: Parts) -> None:
+    usage, writer = parts.services.usage, parts.services.writer
+    start(parts, "a", gpus=tuple("abcd"), gpu_models=(V100,) * 4)
+    writer.do(lambda tx: usage.join(tx, parts.clock.now(), 4000.0))
+    parts.clock.advance(7 * DAY)
+    one = start(parts, "b", BOB, gpus=("e",))
+    seen = parts.clock.now()
+    parts.clock.advance(DAY)
+    end(parts, one)
+    parts.submit("c", submitter=BOB, workspace="bob")
+    writer.do(lambda tx: usage.join(tx, seen, 4000.0))
+    with parts.services.engine.connect() as connection:
+        (raised,) = share_store.load_raises(connection, ZONE)
+    assert raised.amount > 0
+    assert_equal_to_a_rebuild(parts)
+
+
+def test_a_run_that_ends_before_a_rebuild_is_written_counts_whole(parts: Parts) -> None:
+    one = start(parts, "a")
+    parts.clock.advance(DAY)
+    seen = parts.clock.now()
+    parts.clock.advance(DAY)
+    end(parts, one)
+    services, now = parts.services, parts.clock.now()
+    before = used(services, now)
+    assert services.writer.do(lambda tx: services.usage.renew(tx, seen)) == {}
+    assert used(services, now) == pytest.approx(before, rel=1e-12)
 
 
 def test_who_returns_is_ahead_by_no_more_than_the_cap(parts: Parts) -> None:
