@@ -22,6 +22,9 @@ MEMORY = "Memory"
 RESERVED = "Reserved"
 
 
+Refusals = tuple[tuple[str, BoolArray], ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Room:
     """GPUs, CPUs and memory to measure a request against, per node.
@@ -137,18 +140,25 @@ def lacks_memory(
 
 def refusals(
     classes: Classes, index: int, cluster: ClusterArrays, room: Room
-) -> tuple[tuple[str, BoolArray], ...]:
+) -> Refusals:
     """Every (reason, refused[node]) of class `index`, in the order counted."""
-    named = masked(classes, index, cluster)
     kept = reserved(classes, index, cluster)
+    return (
+        *lasting_refusals(classes, index, cluster),
+        (GPUS, lacks_gpus(classes, index, room)),
+        (CPUS, lacks_cpus(classes, index, cluster, room)),
+        (MEMORY, lacks_memory(classes, index, cluster, room)),
+        *(() if kept is None else (kept,)),
+    )
+
+
+def lasting_refusals(classes: Classes, index: int, cluster: ClusterArrays) -> Refusals:
+    """What does not depend on amounts: the same for all classes of one sort."""
+    named = masked(classes, index, cluster)
     return (
         (NODE_NOT_READY, not_ready(cluster)),
         (SCHEDULING_DISABLED, scheduling_disabled(cluster)),
         (NOT_ALLOWED, not_allowed(classes, index, cluster)),
         *(() if named is None else (named,)),
         (GPU_MODEL, lacks_model(classes, index, cluster)),
-        (GPUS, lacks_gpus(classes, index, room)),
-        (CPUS, lacks_cpus(classes, index, cluster, room)),
-        (MEMORY, lacks_memory(classes, index, cluster, room)),
-        *(() if kept is None else (kept,)),
     )

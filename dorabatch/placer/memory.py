@@ -22,7 +22,7 @@ from dorabatch.placer.pack import joined, place
 from dorabatch.placer.policy import PlacementPolicy
 from dorabatch.placer.timeline import less_placed, some_nodes
 from dorabatch.placer.waiting import Waiting, rows_of
-from dorabatch.placer.whynot import RANK, explain_waiting
+from dorabatch.placer.whynot import RANK, WhyNot
 
 GAINED_MAX = 0.1
 """Part of the nodes; where more gained something, everything is tried again."""
@@ -94,15 +94,14 @@ class Memory:
         if len(gained) > GAINED_MAX * len(cluster):
             return nothing
         same = len(gained) == 0 and _equal(known.cluster, cluster)
-        near, room = some_nodes(cluster, gained), room_free(cluster)
+        near = some_nodes(cluster, gained)
+        explain = WhyNot(classes, cluster, room_free(cluster))
         found = nothing
         for index, key in enumerate(keys):
             why = known.dead.get(key)
             if why is None or not _refused(classes, index, near):
                 continue
-            found[index] = (
-                why if same else explain_waiting(classes, index, cluster, room)
-            )
+            found[index] = why if same else explain(index)
         return found
 
     def _note(

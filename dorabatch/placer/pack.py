@@ -27,7 +27,7 @@ from dorabatch.placer.rank_order import in_rank_order
 from dorabatch.placer.shapes import Shapes, shapes_of
 from dorabatch.placer.verdict import refuse_bad_amounts
 from dorabatch.placer.waiting import Waiting
-from dorabatch.placer.whynot import explain_gang, explain_waiting
+from dorabatch.placer.whynot import WhyNot, explain_gang
 
 
 def place(
@@ -149,7 +149,7 @@ def _explain(
         return Waiting(rows, rows), ()
     classes = booked.state.classes
     after = cluster_after(cluster, booked.state)
-    room = room_free(after)
+    why = WhyNot(classes, after, room_free(after))
     possible: list[bool] = [bool(row.any()) for row in shapes.usable]
     of = classes.of[rows]
     gang = requests.gang[rows]
@@ -163,7 +163,7 @@ def _explain(
         requests.key[rows],
         of,
         members,
-        lambda c: explain_waiting(classes, c, after, room, possible=possible[c]),
+        lambda c: why(c, possible=possible[c]),
     )
 
 

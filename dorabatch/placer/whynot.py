@@ -4,6 +4,7 @@ Reads the same masks the placement obeys; it never changes or retries anything.
 """
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,7 +13,6 @@ from dorabatch.placer.arrays import (
     BoolArray,
     ClusterArrays,
     Explanation,
-    FloatArray,
     IntArray,
 )
 from dorabatch.placer.classes import Classes
@@ -25,10 +25,15 @@ from dorabatch.placer.feasible import (
     NOT_ALLOWED,
     RESERVED,
     SCHEDULING_DISABLED,
+    Refusals,
     Room,
     gpus_usable,
+    lacks_cpus,
+    lacks_memory,
+    lasting_refusals,
     masked,
     refusals,
+    reserved,
     room_total,
 )
 from dorabatch.placer.ground import cpu_needed, memory_needed
@@ -39,32 +44,103 @@ NO_NODES = "NoNodes"
 _PASSING = (NODE_NOT_READY, SCHEDULING_DISABLED, RESERVED)
 
 
-def explain_waiting(
-    classes: Classes,
-    index: int,
-    cluster: ClusterArrays,
-    room: Room,
-    *,
-    possible: bool = False,
-) -> Explanation:
-    """Why class `index` is not placed on `cluster`, of which `room` is free now.
+class Counted(NamedTuple):
+    """Nodes counted by the first reason that refused them.
 
-    `possible` says that some node would do if it were empty; else that is looked at.
+    reason: the last that any node stopped at ("": none); before[node], left[node]:
+    what no reason before that one refused, and what none refused at all.
     """
-    never = None if possible else explain_never(classes, index, cluster)
-    found = refusals(classes, index, cluster, room)
-    counts, left = _first_reasons(found, len(cluster))
-    if never is not None:
+
+    counts: dict[str, int]
+    reason: str
+    before: BoolArray
+    left: BoolArray
+
+    def and_then(self, found: Refusals) -> "Counted":
+        """Counted on by further reasons."""
+        counts, reason = dict(self.counts), self.reason
+        before, left = self.before, self.left
+        for name, refused in found:
+            hit = left & refused
+            many = int(np.count_nonzero(hit))
+            if many:
+                counts[name] = counts.get(name, 0) + many
+                reason, before, left = name, left, left ^ hit
+        return Counted(counts, reason, before, left)
+
+
+def first_reasons(found: Refusals, nodes: int) -> Counted:
+    """Count so many nodes by their first reason."""
+    every = np.ones(nodes, dtype=bool)
+    return Counted({}, "", every, every).and_then(found)
+
+
+class WhyNot:
+    """Why classes are not placed on a cluster, one after another.
+
+    What does not depend on amounts is counted once for all classes of a sort.
+    """
+
+    def __init__(self, classes: Classes, cluster: ClusterArrays, room: Room) -> None:
+        """Raise nothing; `room` is what is free now."""
+        self._classes, self._cluster, self._room = classes, cluster, room
+        self._lasting: dict[tuple[bool, int, bytes], Counted] = {}
+
+    def __call__(self, index: int, *, possible: bool = False) -> Explanation:
+        """The explanation of class `index`.
+
+        `possible` says that some node would do if it were empty; else that is looked
+        at.
+        """
+        classes, cluster = self._classes, self._cluster
+        never = None if possible else explain_never(classes, index, cluster)
+        usable = gpus_usable(classes, index, self._room)
+        found = self._counted(index, usable)
+        if never is not None:
+            return replace(never, counts=found.counts)
+        if found.left.any():
+            sentence = "room was kept for workloads of higher rank"
+            return Explanation(reason=RANK, counts=found.counts, sentence=sentence)
+        which = int(classes.mask[index])
         return Explanation(
-            reason=never.reason, counts=counts, sentence=never.sentence, never=True
+            reason=found.reason,
+            counts=found.counts,
+            sentence=self._sentence(index, found, usable),
+            delays=cluster.masks[which - 1].delays if which else (),
         )
-    if left.any():
-        sentence = "room was kept for workloads of higher rank"
-        return Explanation(reason=RANK, counts=counts, sentence=sentence)
-    which = int(classes.mask[index])
-    delays = cluster.masks[which - 1].delays if which else ()
-    busy = _busy(classes, index, (cluster, room), (found, counts))
-    return replace(busy, delays=delays)
+
+    def _counted(self, index: int, usable: IntArray) -> Counted:
+        classes, cluster, room = self._classes, self._cluster, self._room
+        count = int(classes.gpu_count[index])
+        accepts = classes.accepts[index].tobytes()
+        sort = count > 0, int(classes.mask[index]), accepts
+        if sort not in self._lasting:
+            lasting = lasting_refusals(classes, index, cluster)
+            self._lasting[sort] = first_reasons(lasting, len(cluster))
+        kept = reserved(classes, index, cluster)
+        return self._lasting[sort].and_then(
+            (
+                (GPUS, usable < count),
+                (CPUS, lacks_cpus(classes, index, cluster, room)),
+                (MEMORY, lacks_memory(classes, index, cluster, room)),
+                *(() if kept is None else (kept,)),
+            )
+        )
+
+    def _sentence(self, index: int, found: Counted, usable: IntArray) -> str:
+        """What is asked for, how many nodes come near, and the best of them."""
+        classes, cluster = self._classes, self._cluster
+        needs = f"needs {asked_words(classes, index, cluster.models)}"
+        if found.reason == RESERVED:
+            return _reserved_sentence(needs, found.counts[RESERVED])
+        if found.reason == GPUS:
+            ask = int(classes.gpu_count[index]), int(classes.gpu_milli[index])
+            return _gpus_sentence(needs, ask, cluster, (found.before, usable))
+        if found.reason in (CPUS, MEMORY):
+            where = found.reason, found.before, self._room
+            return _amount_sentence(needs, (classes, index), cluster, where)
+        words = ", ".join(f"{name} {hit}" for name, hit in found.counts.items())
+        return f"{needs}; none of {len(cluster)} nodes takes it now: {words}"
 
 
 def explain_never(
@@ -79,12 +155,15 @@ def explain_never(
         for pair in refusals(classes, index, cluster, room_total(cluster))
         if pair[0] not in _PASSING
     ]
-    counts, left = _first_reasons(tuple(found), len(cluster))
-    if left.any():
+    counted = first_reasons(tuple(found), len(cluster))
+    if counted.left.any():
         return None
-    reason = _furthest(found, counts)
-    sentence = _never_sentence(classes, index, cluster, reason)
-    return Explanation(reason=reason, counts=counts, sentence=sentence, never=True)
+    return Explanation(
+        reason=counted.reason,
+        counts=counted.counts,
+        sentence=_never_sentence(classes, index, cluster, counted.reason),
+        never=True,
+    )
 
 
 def explain_gang(members: int, sample: Explanation) -> Explanation:
@@ -99,30 +178,6 @@ def explain_gang(members: int, sample: Explanation) -> Explanation:
         never=sample.never,
         delays=sample.delays,
     )
-
-
-def _first_reasons(
-    found: tuple[tuple[str, BoolArray], ...], nodes: int
-) -> tuple[dict[str, int], BoolArray]:
-    """Count nodes by their first reason; return also the nodes with none."""
-    left = np.ones(nodes, dtype=bool)
-    counts: dict[str, int] = {}
-    for reason, refused in found:
-        hit = left & refused
-        many = int(np.count_nonzero(hit))
-        if many:
-            counts[reason] = counts.get(reason, 0) + many
-            left ^= hit
-    return counts, left
-
-
-def _furthest(
-    found: list[tuple[str, BoolArray]] | tuple[tuple[str, BoolArray], ...],
-    counts: dict[str, int],
-) -> str:
-    """The last reason any node stopped at: what stands in the way most closely."""
-    hit = [reason for reason, _ in found if reason in counts]
-    return hit[-1] if hit else RANK
 
 
 def asked_words(classes: Classes, index: int, models: tuple[str, ...]) -> str:
@@ -203,93 +258,49 @@ def _base(classes: Classes, index: int, cluster: ClusterArrays) -> BoolArray:
     return left
 
 
-def _busy(
-    classes: Classes,
-    index: int,
-    ground: tuple[ClusterArrays, Room],
-    refused_by: tuple[tuple[tuple[str, BoolArray], ...], dict[str, int]],
-) -> Explanation:
-    (cluster, free), (found, counts) = ground, refused_by
-    reason = _furthest(found, counts)
-    ask = asked_words(classes, index, cluster.models)
-    nodes = len(cluster)
-    if reason == RESERVED:
-        return _reserved(classes, index, cluster, counts)
-    left = np.ones(nodes, dtype=bool)
-    for name, refused in found:
-        if name == reason:
-            break
-        left &= ~refused
-    if reason == GPUS:
-        sentence = _gpus_sentence(classes, index, cluster, (left, free))
-    elif reason in (CPUS, MEMORY):
-        sentence = _amount_sentence(classes, index, cluster, (reason, left, free))
-    else:
-        words = ", ".join(f"{name} {hit}" for name, hit in counts.items())
-        sentence = f"needs {ask}; none of {nodes} nodes takes it now: {words}"
-    return Explanation(reason=reason, counts=counts, sentence=sentence)
-
-
-def _reserved(
-    classes: Classes, index: int, cluster: ClusterArrays, counts: dict[str, int]
-) -> Explanation:
+def _reserved_sentence(needs: str, kept: int) -> str:
     """There is room, but only where it is kept; the caller names for whom."""
-    ask = asked_words(classes, index, cluster.models)
-    kept = counts[RESERVED]
     where = "one node is" if kept == 1 else f"{kept} nodes are"
-    return Explanation(
-        reason=RESERVED,
-        counts=counts,
-        sentence=f"needs {ask}; {where} kept for workloads of higher rank, which it "
-        "would delay",
-    )
+    return f"{needs}; {where} kept for workloads of higher rank, which it would delay"
 
 
 def _gpus_sentence(
-    classes: Classes,
-    index: int,
+    needs: str,
+    ask: tuple[int, int],
     cluster: ClusterArrays,
-    where: tuple[BoolArray, Room],
+    where: tuple[BoolArray, IntArray],
 ) -> str:
-    left, room = where
-    ask = asked_words(classes, index, cluster.models)
-    usable: IntArray = gpus_usable(classes, index, room)
-    best = int(np.argmax(np.where(left, usable, -1)))
-    owners = int(np.count_nonzero(left))
+    """Of `ask` (GPUs, milli) too few are free on the nodes that have such GPUs."""
+    (count, milli), (near, usable) = ask, where
+    owners = int(np.count_nonzero(near))
     has = "has such GPUs" if owners == 1 else "have such GPUs"
-    if classes.gpu_milli[index] < WHOLE_GPU_MILLI:
-        return (
-            f"needs {ask}; {owners} of {len(cluster)} nodes {has}, none has that "
-            "much of one GPU free now"
-        )
+    nodes = f"{needs}; {owners} of {len(cluster)} nodes {has}"
+    if milli < WHOLE_GPU_MILLI:
+        return f"{nodes}, none has that much of one GPU free now"
+    best = int(np.where(near, usable, -1).argmax())
     return (
-        f"needs {ask}; {owners} of {len(cluster)} nodes {has}, none has "
-        f"{int(classes.gpu_count[index])} free now (best: {cluster.names[best]} with "
+        f"{nodes}, none has {count} free now (best: {cluster.names[best]} with "
         f"{int(usable[best])} free)"
     )
 
 
 def _amount_sentence(
-    classes: Classes,
-    index: int,
+    needs: str,
+    which: tuple[Classes, int],
     cluster: ClusterArrays,
     where: tuple[str, BoolArray, Room],
 ) -> str:
-    reason, left, room = where
-    ask = asked_words(classes, index, cluster.models)
+    """CPUs or memory are short on the nodes that have all that comes before."""
+    (classes, index), (reason, near, room) = which, where
     with_gpus = "have the GPUs" if classes.gpu_count[index] else "are open to it"
-    owners = int(np.count_nonzero(left))
     cpus = reason == CPUS
-    unit, noun = ("", "CPUs") if cpus else (" MiB", "memory")
-    scale = 1e-3 if cpus else 1.0
-    needed = cpu_needed if cpus else memory_needed
-    amount = room.cpu_milli if cpus else room.memory_mib
-    free: FloatArray = np.asarray(amount * scale, dtype=np.float64)
-    asked = needed(classes, index, cluster)
-    need: FloatArray = np.asarray(asked * scale, dtype=np.float64)
-    best = int(np.argmax(np.where(left, free - need, -np.inf)))
+    unit, noun, scale = ("", "CPUs", 1e-3) if cpus else (" MiB", "memory", 1.0)
+    asked = (cpu_needed if cpus else memory_needed)(classes, index, cluster)
+    free = room.cpu_milli if cpus else room.memory_mib
+    best = int(np.where(near, free - asked, np.iinfo(np.int64).min).argmax())
     return (
-        f"needs {ask} with {need[best]:g}{unit} {noun}; {owners} of {len(cluster)} "
-        f"nodes {with_gpus} now, none has the {noun} free (best: "
-        f"{cluster.names[best]} with {free[best]:g}{unit})"
+        f"{needs} with {asked[best] * scale:g}{unit} {noun}; "
+        f"{int(np.count_nonzero(near))} of {len(cluster)} nodes {with_gpus} now, none "
+        f"has the {noun} free (best: {cluster.names[best]} with "
+        f"{free[best] * scale:g}{unit})"
     )
