@@ -44,14 +44,9 @@ class Classes:
 
 def classes_of(requests: RequestArrays) -> Classes:
     """Group equal asks; exact, whatever the values are."""
-    columns = [
-        requests.gpu_count,
-        requests.gpu_milli,
-        requests.cpu_milli,
-        requests.memory_mib,
-        requests.mask,
-        *words_of(requests.accepts).T,
-    ]
+    gpus = requests.gpu_count, requests.gpu_milli, requests.mask
+    amounts = requests.cpu_milli, requests.memory_mib
+    columns = *_packed(gpus, 20), *_packed(amounts, 32), *words_of(requests.accepts).T
     first, of = distinct_rows(columns, len(requests))
     return Classes(
         of=of,
@@ -62,6 +57,19 @@ def classes_of(requests: RequestArrays) -> Classes:
         memory_mib=requests.memory_mib[first],
         mask=requests.mask[first],
     )
+
+
+def _packed(columns: tuple[IntArray, ...], bits: int) -> tuple[IntArray, ...]:
+    """The columns as one, of so many bits each, where their values allow it.
+
+    Values from -1 on are told apart so; with others they are left as they are.
+    """
+    one = np.zeros_like(columns[0])
+    for column in columns:
+        if column.min(initial=0) < -1 or column.max(initial=0) >= (1 << bits - 1) - 1:
+            return columns
+        one = (one << bits) | (column + 1)
+    return (one,)
 
 
 def numbered(of: IntArray, most: int) -> tuple[IntArray, IntArray]:
@@ -103,7 +111,7 @@ def distinct_rows(
 
 def _by_digest(digest: npt.NDArray[np.uint64]) -> tuple[IntArray, IntArray]:
     """first[class], of[row] by equal digests; a few classes are told apart unsorted."""
-    for shift in (48, 32, 16) if len(digest) > BUCKETS // 8 else ():
+    for shift in (48, 32, 16) if len(digest) > FEW else ():
         bucket = (digest >> np.uint64(shift)).astype(np.int64) & (BUCKETS - 1)
         first, of = numbered(bucket, BUCKETS)
         if np.array_equal(digest[first][of], digest):

@@ -9,7 +9,7 @@ import numpy as np
 from dorabatch.placer.arrays import SHARE, WHOLE_GPU_MILLI, IntArray
 from dorabatch.placer.ground import State
 from dorabatch.placer.outlook import CPU_STEP, Outlook
-from dorabatch.placer.slots import fullest
+from dorabatch.placer.slots import Pattern, fullest
 
 
 def without_gpus(state: State, outlook: Outlook, of: IntArray) -> IntArray:
@@ -63,30 +63,76 @@ def _fill(
 ) -> None:
     """Fill bins in turn with requests of `kinds` (largest first); books them."""
     kinds, bins, room = asked
-    classes = state.classes
-    left = [np.flatnonzero(of == kind) for kind in kinds.tolist()]
-    counts = [len(rows) for rows in left]
-    sizes = (-(-classes.cpu_milli[kinds] // CPU_STEP)).tolist()
-    memory = classes.memory_mib[kinds].tolist()
-    bins = bins[room[bins] >= min(sizes)]
-    starts = np.flatnonzero(np.diff(room[bins], prepend=-1)).tolist()
-    for start, end in zip(starts, [*starts[1:], len(bins)], strict=False):
+    waiting = _Waiting(state, kinds, of)
+    bins = bins[room[bins] >= min(waiting.sizes)]
+    if len(bins) == 0:
+        return
+    least = int(state.memory[bins].min())
+    starts = np.flatnonzero(np.diff(room[bins], prepend=-1))
+    units = room[bins[starts]].tolist()
+    ends = [*starts[1:].tolist(), len(bins)]
+    for start, end, most in zip(starts.tolist(), ends, units, strict=True):
         some = bins[start:end]
-        units = int(room[bins[start]])
-        while len(some) and any(counts):
-            pattern = fullest(units, sizes, counts)
-            need = sum(memory[kind] * many for kind, many in pattern)
-            some = some[state.memory[some] >= need]
+        while len(some) and waiting.left:
+            pattern = fullest(most, waiting.sizes, waiting.counts)
             if not pattern:
                 break
-            times = min(len(some), *(counts[kind] // many for kind, many in pattern))
+            need = waiting.memory_of(pattern)
+            if need > least:
+                some = some[state.memory[some] >= need]
+            times = waiting.take(pattern, some)
             taken, some = some[:times], some[times:]
-            for kind, many in pattern:
-                count = many * times
-                rows, left[kind] = left[kind][:count], left[kind][count:]
-                found[rows] = np.repeat(taken, many)
-                counts[kind] -= count
-            room[taken] -= sum(sizes[kind] * many for kind, many in pattern)
-    rows = np.flatnonzero((found >= 0) & np.isin(of, kinds))
+            room[taken] -= waiting.size_of(pattern)
+        if not waiting.left:
+            break
+    rows, at = waiting.taken()
+    found[rows] = at
     of = of[rows]
-    state.spend_many(found[rows], classes.cpu_milli[of], classes.memory_mib[of])
+    state.spend_many(at, state.classes.cpu_milli[of], state.classes.memory_mib[of])
+
+
+class _Waiting:
+    """Requests of some kinds, by kind, and the bins that the first of each got."""
+
+    __slots__ = ("_bin", "_memory", "_next", "_rows", "counts", "left", "sizes")
+
+    def __init__(self, state: State, kinds: IntArray, of: IntArray) -> None:
+        classes = state.classes
+        place = np.full(len(classes), len(kinds), dtype=np.int64)
+        place[kinds] = np.arange(len(kinds))
+        kind = place[of]
+        counts = np.bincount(kind, minlength=len(kinds))[: len(kinds)]
+        self._rows = np.argsort(kind, kind="stable")[: int(counts.sum())]
+        self._bin = np.full(len(self._rows), -1, dtype=np.int64)
+        self._next: list[int] = (np.cumsum(counts) - counts).tolist()
+        self._memory: list[int] = classes.memory_mib[kinds].tolist()
+        self.counts: list[int] = counts.tolist()
+        self.sizes: list[int] = (-(-classes.cpu_milli[kinds] // CPU_STEP)).tolist()
+        self.left = len(self._rows)
+
+    def memory_of(self, pattern: Pattern) -> int:
+        """MiB that a pattern asks for."""
+        return sum(self._memory[kind] * many for kind, many in pattern)
+
+    def size_of(self, pattern: Pattern) -> int:
+        """Steps of CPUs that a pattern asks for."""
+        return sum(self.sizes[kind] * many for kind, many in pattern)
+
+    def take(self, pattern: Pattern, bins: IntArray) -> int:
+        """Put a pattern on each of the first bins, as far as there are enough left.
+
+        Returns on how many.
+        """
+        times = min(len(bins), *(self.counts[kind] // many for kind, many in pattern))
+        for kind, many in pattern if times else ():
+            count, first = many * times, self._next[kind]
+            self._bin[first : first + count] = np.repeat(bins[:times], many)
+            self._next[kind] += count
+            self.counts[kind] -= count
+            self.left -= count
+        return times
+
+    def taken(self) -> tuple[IntArray, IntArray]:
+        """(rows, bins) of all that found a place."""
+        done = self._bin >= 0
+        return self._rows[done], self._bin[done]

@@ -201,15 +201,15 @@ class State:
         self.classes = classes
         bare = ground.model < 0
         model = np.where(bare, 0, ground.model)
-        if cluster.gpus_free.shape[1] == 0:
-            self.free = np.zeros(len(ground.node), dtype=np.int64)
-            self.rest = np.zeros((len(ground.node), 0), dtype=np.int64)
-        else:
+        known = cluster.gpu_rest_milli
+        slots = max(int(cluster.gpus_total.max(initial=0)), known.shape[2])
+        self.free = np.zeros(len(ground.node), dtype=np.int64)
+        self.rest = np.zeros((len(ground.node), slots), dtype=np.int64)
+        if len(cluster.models):
             self.free = np.where(bare, 0, cluster.gpus_free[ground.node, model])
-            known = cluster.gpu_rest_milli[ground.node, model]
-            known[bare] = 0
-            more = int(cluster.gpus_total.max(initial=0)) - known.shape[1]
-            self.rest = np.pad(known, ((0, 0), (0, more))) if more > 0 else known
+        if known.any():
+            self.rest[:, : known.shape[2]] = known[ground.node, model]
+            self.rest[bare] = 0
         self.cpu = cluster.cpu_free_milli[ground.node]
         self.memory = cluster.memory_free_mib[ground.node]
 

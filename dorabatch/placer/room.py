@@ -69,6 +69,13 @@ class Room(NamedTuple):
         counts = self.counts(shape)
         return np.arange(len(shape)) - (np.cumsum(counts) - counts)[shape]
 
+    def richest_first(self, bins: IntArray) -> IntArray:
+        """Bins with free GPUs shape by shape, most CPUs a free GPU first."""
+        per = self.cpu[bins] / self.free[bins]
+        # No two bins of different shapes come as near as two of one.
+        apart = float(self.cpu.max(initial=0)) + 1.0
+        return bins[np.argsort(self.shape[bins] * apart - per, kind="stable")]
+
     def first(self, bins: IntArray, key: IntArray, most: IntArray) -> IntArray:
         """Of each shape's bins the first most[shape] by key, shape by shape."""
         bins = bins[np.lexsort((key, self.shape[bins]))]

@@ -55,37 +55,37 @@ def _opened(room: Room, items: Items, pool: IntArray) -> IntArray:
 def _rounds(room: Room, items: Items, pool: IntArray, opened: IntArray) -> None:
     """One item a round and bin, from an even sample of each shape's sizes."""
     size = items.gpus[pool[0]]
-    idle = np.zeros(len(room.total), dtype=bool)
-    closed = idle
+    waits = room.counts(items.shape[pool])
+    closed = idle = np.zeros(len(room.total), dtype=bool)
     for _ in range(ROUNDS_MAX):
         able = opened[room.free[opened] >= size]
-        has, waits = room.counts(room.shape[able]), room.counts(items.shape[pool])
+        has = room.counts(room.shape[able])
         count = np.where(closed, 0, np.minimum(has, waits))
         if not count.any():
             return
         if (count < has).any():
             # Nodes nearly full are finished first.
             able = room.first(able, room.free[able], count)
-        per = room.cpu[able] / room.free[able]
-        able = able[np.lexsort((-per, room.shape[able]))]
-        sample = _sample(room, room.shape[able], (waits, count), idle)
+        able = room.richest_first(able)
+        sample = _sample(room.shape[able], waits, count, idle)
         good = room.book(items, pool[sample], able)
-        found = room.counts(room.shape[able[good]]) > 0
-        closed = closed | (idle & ~found)
-        idle = ~found
+        found = room.counts(room.shape[able[good]])
+        closed, idle = closed | (idle & (found == 0)), found == 0
+        waits = waits - found
         pool = pool[items.bin[pool] < 0]
 
 
 def _sample(
-    room: Room, shape: IntArray, many: tuple[IntArray, IntArray], idle: BoolArray
+    shape: IntArray, waits: IntArray, count: IntArray, idle: BoolArray
 ) -> IntArray:
     """Places in the pool for bins of shape[i], of each shape an even sample.
 
-    `many` is (waits, count): of so many that wait so many are taken. Where the even
-    sample found no room before (idle), the lightest.
+    Of waits[shape] items count[shape] are taken. Where the even sample found no room
+    before (idle[shape]), the lightest.
     """
-    waits, count = many
-    rank = room.ranks(shape)
-    even = rank * waits[shape] // count[shape]
-    last = waits[shape] - count[shape] + rank
-    return (np.cumsum(waits) - waits)[shape] + np.where(idle[shape], last, even)
+    rank = np.arange(len(shape)) - (np.cumsum(count) - count)[shape]
+    sample = rank * waits[shape] // count[shape]
+    if idle.any():
+        last = (waits - count)[shape] + rank
+        sample = np.where(idle[shape], last, sample)
+    return np.asarray((np.cumsum(waits) - waits)[shape] + sample)

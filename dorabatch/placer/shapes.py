@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dorabatch.placer.arrays import BoolArray, FloatArray, IntArray
+from dorabatch.placer.arrays import SHARE, BoolArray, FloatArray, IntArray
 from dorabatch.placer.classes import Classes
 from dorabatch.placer.ground import Ground, needs_at
 
@@ -45,11 +45,15 @@ def shapes_of(ground: Ground, classes: Classes) -> Shapes:
     """See which classes fit where, and what they take."""
     layout = ground.layout
     first, order = layout.first, layout.order
-    size = (len(classes), len(first))
-    of = np.repeat(np.arange(len(classes)), len(first))
-    cpu, memory = needs_at(classes, ground, of, np.tile(first, len(classes)))
-    cpu, memory = cpu.reshape(size), memory.reshape(size)
-    usable = np.zeros(size, dtype=bool)
+    cpu = np.repeat(classes.cpu_milli[:, None], len(first), axis=1)
+    memory = np.repeat(classes.memory_mib[:, None], len(first), axis=1)
+    sliced = np.flatnonzero(np.minimum(classes.cpu_milli, classes.memory_mib) == SHARE)
+    if len(sliced):
+        size = len(sliced), len(first)
+        of, bins = np.repeat(sliced, size[1]), np.tile(first, size[0])
+        found = needs_at(classes, ground, of, bins)
+        cpu[sliced], memory[sliced] = (part.reshape(size) for part in found)
+    usable = np.zeros(cpu.shape, dtype=bool)
     if len(order):
         some = np.logical_or.reduceat(ground.sorts[:, order], layout.start, axis=1)
         usable = some[ground.sort]

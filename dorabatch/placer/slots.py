@@ -4,6 +4,8 @@ The largest share opens a GPU, and what fills the rest best joins it. Sees sizes
 amounts only; it knows neither nodes nor ranks.
 """
 
+from functools import lru_cache
+from operator import mul
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +22,8 @@ def fullest(room: int, sizes: list[int], counts: list[int]) -> Pattern:
     Among equal sums the one of large pieces (kinds come largest first): small ones are
     wanted elsewhere. A bounded knapsack; the sums to be had are the bits of a number.
     """
+    if sum(map(mul, sizes, counts)) <= room:
+        return [(kind, count) for kind, count in enumerate(counts) if count][::-1]
     most = (1 << (room + 1)) - 1
     sums, steps = 1, []
     for kind, size in enumerate(sizes):
@@ -39,14 +43,15 @@ def fullest(room: int, sizes: list[int], counts: list[int]) -> Pattern:
     return list(taken.items())
 
 
-def _chunks(count: int) -> list[int]:
+@lru_cache(maxsize=1024)
+def _chunks(count: int) -> tuple[int, ...]:
     """Parts whose sums make every number up to `count`: 1, 2, 4 ... and the rest."""
     parts, part = [], 1
     while count > 0:
         parts.append(min(part, count))
         count -= parts[-1]
         part *= 2
-    return parts
+    return tuple(parts)
 
 
 class Pile:
