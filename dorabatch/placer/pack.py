@@ -4,8 +4,11 @@ Decides placements and says why the rest waits. It reads no clock, no database a
 no node; the same input gives the same plan.
 """
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -28,6 +31,8 @@ from dorabatch.placer.shapes import Shapes, shapes_of
 from dorabatch.placer.verdict import refuse_bad_amounts
 from dorabatch.placer.waiting import Waiting
 from dorabatch.placer.whynot import WhyNot, explain_gang
+
+_NEW_PLACEMENT = partial(tuple.__new__, Placement)
 
 
 def place(
@@ -111,19 +116,18 @@ def _placements(
     of = booked.state.classes.of[rows]
     counts = booked.state.classes.gpu_count[of]
     # One tuple for every (model, count): most placements share a few.
-    span = int(counts.max(initial=0)) + 1
-    kinds, kind = np.unique(ground.model[bins] * span + counts, return_inverse=True)
-    width = len(cluster.models)
-    tuples = [_by_model(k // span, k % span, width) for k in kinds.tolist()]
-    made = list(
-        map(
-            Placement,
-            requests.key[rows].tolist(),
-            ground.node[bins].tolist(),
-            [tuples[which] for which in kind.ravel().tolist()],
-            booked.slot[rows].tolist(),
-        )
+    width, most = len(cluster.models), int(counts.max(initial=0))
+    models = range(-1, width)
+    tuples = [_by_model(m, c, width) for m in models for c in range(most + 1)]
+    kind = (ground.model[bins] + 1) * (most + 1) + counts
+    columns = (
+        requests.key[rows].tolist(),
+        ground.node[bins].tolist(),
+        [tuples[which] for which in kind.tolist()],
+        booked.slot[rows].tolist(),
     )
+    with _many_made():
+        made = list(map(_NEW_PLACEMENT, zip(*columns, strict=True)))
     for row, hold in booked.mixed.items():
         gpus = np.zeros(width, dtype=np.int64)
         for bin_, count in hold.gpus:
@@ -131,6 +135,18 @@ def _placements(
         at = int(np.searchsorted(rows, row))
         made[at] = made[at]._replace(gpus=tuple(gpus.tolist()))
     return tuple(made)
+
+
+@contextmanager
+def _many_made() -> Iterator[None]:
+    """Look for no garbage meanwhile: for each 700 tuples made, tuples are searched."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _by_model(model: int, count: int, models: int) -> tuple[int, ...]:
