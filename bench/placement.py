@@ -35,6 +35,7 @@ from dorabatch.placer.ground import Hold, State, lay_ground
 from dorabatch.placer.memo import PlanMemo
 from dorabatch.placer.pack import place
 from dorabatch.placer.policy import PlacementPolicy
+from dorabatch.placer.score import Scored
 from dorabatch.placer.verdict import refuse_bad_amounts
 
 RECENT = 4096
@@ -112,7 +113,8 @@ class FgdWalk:
         classes = classes_of(tasks.requests(np.arange(len(tasks))))
         ground = lay_ground(classes, cluster)
         self.fgd = Fgd(classes, ground.model)
-        self.engine = Engine(State(ground, classes, cluster), self.fgd.cost)
+        state = State(ground, classes, cluster)
+        self.engine = Engine(state, Scored(self.fgd.cost, len(state.free)))
         self.of = classes.of.tolist()
         self.holds: dict[int, Hold] = {}
 

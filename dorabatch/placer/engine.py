@@ -4,65 +4,83 @@ Only bins touched since a class was last asked for are scored again. It chooses 
 cheapest bin, books through State, and knows nothing of ranks or groups.
 """
 
-from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 
 from dorabatch.placer.arrays import FloatArray, IntArray
 from dorabatch.placer.ground import Hold, State
-
-Cost = Callable[[State, int, IntArray | slice], FloatArray]
-
-Pick = Callable[[int, FloatArray], int]
+from dorabatch.placer.lanes import CostRow, Lanes
 
 EVERYTHING = slice(None)
 
+ONE_BY_ONE = 12
+"""Up to so many bins are scored one by one, which is dearer for each but the first."""
 
-def cheapest(_index: int, row: FloatArray) -> int:
-    """The first bin of least cost, or -1 where none has room."""
-    bin_ = int(row.argmin())
-    return bin_ if row[bin_] != np.inf else -1
+
+class Choice(Protocol):
+    """What a class may cost where, and in which group of bins it goes next."""
+
+    def cost(self, state: State, index: int, bins: IntArray | slice) -> FloatArray:
+        """cost[bin] of class `index`, infinite where it does not fit."""
+
+    def cost_at(self, state: State, index: int, bin_: int) -> float:
+        """The same number for one bin."""
+
+    def lanes(self, index: int) -> Lanes:
+        """The groups of bins that `pick` chooses from."""
+
+    def pick(self, index: int, least: FloatArray) -> int:
+        """The group for one more of class `index` by least[group]; -1 = none."""
 
 
 class Engine:
-    """A State, a cost and one cost row per class asked for so far."""
+    """A State, a choice and one cost row per class asked for so far."""
 
-    __slots__ = ("_cost", "_log", "_pick", "_rows", "_seen", "state")
+    __slots__ = ("_choice", "_log", "_rows", "_seen", "state")
 
-    def __init__(self, state: State, cost: Cost, pick: Pick | None = None) -> None:
+    def __init__(self, state: State, choice: Choice) -> None:
         self.state = state
-        self._cost = cost
-        self._pick = pick or cheapest
-        self._rows: dict[int, FloatArray] = {}
+        self._choice = choice
+        self._rows: dict[int, CostRow] = {}
         self._seen: dict[int, int] = {}
         self._log: list[int] = []
 
-    def row(self, index: int) -> FloatArray:
+    def costs(self, index: int) -> FloatArray:
         """cost[bin] of class `index` now."""
+        return self._row(index).by_bin()
+
+    def _row(self, index: int) -> CostRow:
         row = self._rows.get(index)
-        end = len(self._log)
+        end, state, choice = len(self._log), self.state, self._choice
         if row is None:
-            row = self._cost(self.state, index, EVERYTHING)
-            self._rows[index] = row
+            costs = choice.cost(state, index, EVERYTHING)
+            self._rows[index] = row = CostRow(choice.lanes(index), costs)
         elif self._seen[index] != end:
             touched = self._log[self._seen[index] :]
-            if len(touched) * 4 > len(row):
-                row[:] = self._cost(self.state, index, EVERYTHING)
+            if len(touched) <= ONE_BY_ONE:
+                for bin_ in set(touched):
+                    row.put(bin_, choice.cost_at(state, index, bin_))
+            elif len(touched) * 4 > len(state.free):
+                row.renew(choice.cost(state, index, EVERYTHING))
             else:
                 bins = np.array(touched)
-                row[bins] = self._cost(self.state, index, bins)
+                row.put_many(bins, choice.cost(state, index, bins))
         self._seen[index] = end
         return row
 
     def best(self, index: int) -> int:
         """The cheapest bin for class `index`, or -1 where none has room."""
-        row = self.row(index)
-        if len(row) == 0:
+        if len(self.state.free) == 0:
             return -1
-        bin_ = self._pick(index, row)
-        if bin_ >= 0:
-            return bin_
-        return self.mixed(index)
+        bin_ = self.cheapest(index)
+        return bin_ if bin_ >= 0 else self.mixed(index)
+
+    def cheapest(self, index: int) -> int:
+        """The same, where all its GPUs are of one model."""
+        row = self._row(index)
+        group = self._choice.pick(index, row.by_group())
+        return row.cheapest(group) if group >= 0 else -1
 
     def mixed(self, index: int) -> int:
         """The first bin whose node holds enough GPUs of several models, or -1."""

@@ -229,9 +229,25 @@ class State:
             good &= (self.free[bins] >= 1) | roomy
         return good
 
+    def fits_at(self, index: int, bin_: int) -> bool:
+        """As `fits`, for one bin."""
+        ground, classes = self.ground, self.classes
+        if not (
+            ground.allowed[index, bin_]
+            and self.cpu.item(bin_) >= ground.cpu_need[index].item(bin_)
+            and self.memory.item(bin_) >= ground.memory_need[index].item(bin_)
+        ):
+            return False
+        count, milli = classes.gpu_count.item(index), classes.gpu_milli.item(index)
+        if count == 0 or milli == WHOLE_GPU_MILLI:
+            return self.free.item(bin_) >= count
+        if self.free.item(bin_) >= 1:
+            return True
+        return bool(max(self.rest[bin_].tolist(), default=0) >= milli)
+
     def fits_on(self, index: int, bin_: int) -> bool:
         """Whether class `index` fits on a bin, if need be with its sisters' GPUs."""
-        if self.fits(index, np.array([bin_]))[0]:
+        if self.fits_at(index, bin_):
             return True
         return bin_ in self.ground.sisters and bool(self.fits_mixed(index)[bin_])
 
@@ -254,12 +270,10 @@ class State:
 
     def plan_hold(self, index: int, bin_: int) -> Hold:
         """What class `index` would take from the node of `bin_`; nothing is booked."""
-        count, milli = (
-            int(self.classes.gpu_count[index]),
-            int(self.classes.gpu_milli[index]),
-        )
-        cpu = int(self.ground.cpu_need[index][bin_])
-        memory = int(self.ground.memory_need[index][bin_])
+        classes, ground = self.classes, self.ground
+        count, milli = classes.gpu_count.item(index), classes.gpu_milli.item(index)
+        cpu = ground.cpu_need[index].item(bin_)
+        memory = ground.memory_need[index].item(bin_)
         slot = -1
         gpus: tuple[tuple[int, int], ...] = ((bin_, count),)
         if count and milli < WHOLE_GPU_MILLI:
@@ -270,11 +284,9 @@ class State:
 
     def _slot_for(self, bin_: int, milli: int) -> int:
         """The opened GPU with the smallest rest that is enough, else a new slot."""
-        rests = self.rest[bin_]
-        enough = np.flatnonzero(rests >= milli)
-        if len(enough):
-            return int(enough[np.argmin(rests[enough])])
-        return int(np.argmax(rests == 0))
+        rests: list[int] = self.rest[bin_].tolist()
+        enough = [rest for rest in rests if rest >= milli]
+        return rests.index(min(enough) if enough else 0)
 
     def _several_models(
         self, index: int, bin_: int, count: int

@@ -22,7 +22,7 @@ class LossTable:
     resource in steps of `step`.
     """
 
-    __slots__ = ("_asked", "_mean", "_most", "_spread", "_table", "step")
+    __slots__ = ("_asked", "_mean", "_most", "_rows", "_spread", "_table", "step")
 
     def __init__(
         self, mean: FloatArray, spread: FloatArray, most: tuple[int, int], step: int
@@ -31,6 +31,7 @@ class LossTable:
         self._spread = spread
         self._most = most
         self._table: FloatArray | None = None
+        self._rows: dict[tuple[int, int], FloatArray] = {}
         self._asked = 0
         self.step = step
 
@@ -43,6 +44,17 @@ class LossTable:
                 return self._lost(shape, gpus, steps)
             self._table = self._made()
         return np.asarray(self._table[shape, gpus, steps])
+
+    def one(self, shape: int, gpus: int, left: int) -> float:
+        """The same for one of them; its row of the table is kept."""
+        if self._table is not None:
+            return self._table.item(shape, gpus, left // self.step)
+        row = self._rows.get((shape, gpus))
+        if row is None:
+            steps = np.arange(self._steps())
+            row = self._lost(np.array([shape]), np.array([gpus]), steps)
+            self._rows[shape, gpus] = row
+        return row.item(left // self.step)
 
     def _steps(self) -> int:
         return self._most[1] // self.step + 1

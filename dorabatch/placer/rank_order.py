@@ -6,13 +6,14 @@ shrinks during the walk. It scores nothing itself.
 """
 
 from collections import defaultdict
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
 import numpy as np
 
 from dorabatch.placer.arrays import (
     WHOLE_GPU_MILLI,
     Affinity,
+    BoolArray,
     ClusterArrays,
     IntArray,
     RequestArrays,
@@ -28,13 +29,16 @@ from dorabatch.placer.memo import PlanMemo
 from dorabatch.placer.outlook import CPU_STEP, look_ahead
 from dorabatch.placer.planned import Planned
 from dorabatch.placer.policy import PlacementPolicy
-from dorabatch.placer.score import cost_for
+from dorabatch.placer.score import Scored, cost_for
 from dorabatch.placer.shapes import Shapes
 
 REPLANS_MAX = 3
 
 JOINT_MIN = 24
 """Fewer requests than this are placed one by one."""
+
+PART = 4096
+"""So many rows at a time are freed of those whose class has no room any more."""
 
 FILL_PART = 0.92
 """Of the free GPUs, what is filled jointly; the rest goes one by one."""
@@ -70,7 +74,8 @@ class _Walk:
         self.memo: PlanMemo | None = None
         self.state = state
         self.of = state.classes.of.tolist()
-        self.engine = Engine(state, cost_for(policy.name))
+        choice = Scored(cost_for(policy.name), len(state.free))
+        self.engine = Engine(state, choice)
         self.plans = policy.name == "default" and len(state.free) > 0
         self.booked = Booked(state, len(requests))
         self.lower: Lower | None = None
@@ -110,7 +115,7 @@ class _Walk:
         self.dead -= set(revived(booked, changed).tolist())
         count = len(self.requests)
         live = self._live(0, count)
-        self._settle(live[booked.bin[live] < 0].tolist(), count, within=changed)
+        self._settle(live[booked.bin[live] < 0], count, within=changed)
 
     def _walk(self) -> None:
         start, count = 0, len(self.requests)
@@ -149,7 +154,7 @@ class _Walk:
                 end = int(plain[count]) if count < len(plain) else end
                 self._place(plain[:count])
                 live = live[(self.booked.bin[live] < 0) & (live < end)]
-                self._settle(live.tolist(), end)
+                self._settle(live, end)
                 return end
         for row in live.tolist():
             self._one(row)
@@ -170,8 +175,7 @@ class _Walk:
         counts = np.bincount(self.state.classes.of, minlength=classes)
         queued = np.bincount(self.state.classes.of[live], minlength=classes)
         self.outlook = look_ahead(self.state, self.shapes, (queued, counts), self.memo)
-        planned = Planned(self.outlook, self.state)
-        self.engine = Engine(self.state, planned.cost, planned.pick)
+        self.engine = Engine(self.state, Planned(self.outlook, self.state))
 
     def _segment(self, live: IntArray) -> int:
         """The end of the rows that may be placed jointly: what surely finds room."""
@@ -192,7 +196,7 @@ class _Walk:
     def _jointly(self, live: IntArray, end: int) -> None:
         """Place rows together; then, in rank order, what found no room so."""
         self._place(live[~self.special[live]])
-        self._settle(live[self.booked.bin[live] < 0].tolist(), end)
+        self._settle(live[self.booked.bin[live] < 0], end)
 
     def _place(self, plain: IntArray) -> None:
         """Place rows together, as far as they find room so."""
@@ -202,16 +206,24 @@ class _Walk:
         self.engine.forget()
         self.lower = None
 
-    def _settle(
-        self, left: list[int], end: int, within: IntArray | None = None
-    ) -> None:
+    def _settle(self, left: IntArray, end: int, within: IntArray | None = None) -> None:
         """Place rows one by one in rank order; those behind `end` are not placed.
 
         `within` are the only bins on which they may have come to take room back.
         """
         moved: set[int] = set()
-        while left:
-            row = heappop(left)
+        waiting: list[int] = []
+        begun = 0
+        while waiting or begun < len(left):
+            if not waiting or (begun < len(left) and waiting[0] > left[begun]):
+                # What lost its room ranks behind the next that were not looked at.
+                part = left[begun : begun + PART]
+                hopes = self._hopes()[self.state.classes.of[part]]
+                waiting += part[hopes].tolist()
+                heapify(waiting)
+                begun += PART
+                continue
+            row = heappop(waiting)
             if self.of[row] in self.dead:
                 continue
             if not self._single(row):
@@ -219,7 +231,7 @@ class _Walk:
                 self.full = self.full or bool(lost)
                 moved.update(lost)
                 for other in lost:
-                    heappush(left, other)
+                    heappush(waiting, other)
 
     def _claim(self, row: int, end: int, within: IntArray | None) -> list[int]:
         """Give `row` room that rows of lower rank took; return those that lost it."""
@@ -280,9 +292,13 @@ class _Walk:
 
     def _live(self, start: int, end: int) -> IntArray:
         """Rows of classes that may still find room."""
-        dead = np.zeros(self._classes(), dtype=bool)
-        dead[list(self.dead)] = True
-        return np.flatnonzero(~dead[self.state.classes.of[start:end]]) + start
+        return np.flatnonzero(self._hopes()[self.state.classes.of[start:end]]) + start
+
+    def _hopes(self) -> BoolArray:
+        """hopes[class]: may still find room."""
+        hopes = np.ones(self._classes(), dtype=bool)
+        hopes[list(self.dead)] = False
+        return hopes
 
     def _single(self, row: int) -> bool:
         """Place one request, or note that its class has no room left."""
@@ -309,7 +325,7 @@ class _Walk:
             return -2
         group = self.siblings[int(self.requests.group[row])]
         draw = draw_for(self.policy.seed, int(self.requests.key[row]))
-        costs = self.engine.row(index)
+        costs = self.engine.costs(index)
         bin_ = choose(affinity, costs, self.state.ground.node, group, draw)
         return bin_ if bin_ >= 0 else self.engine.mixed(index)
 
