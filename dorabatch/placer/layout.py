@@ -20,7 +20,7 @@ class Layout:
     sisters               bin -> the other bins of a mixed node
     total                 [bin, (GPUs, milli-CPUs, MiB)] of an empty node
     gpu_slice             [bin] rows: milli-CPUs and MiB that belong to one GPU
-    shape[bin]            bins of one model with the same totals are of one shape
+    shape[bin]            bins of one model, equal totals and equal slices are of one
     first[shape]          a bin of each
     order[i], start[shape]  bins shape by shape, and where each shape begins
     """
@@ -41,7 +41,8 @@ def layout_of(cluster: ClusterArrays) -> Layout:
     """Turn nodes into bins."""
     node, model, primary = _bins(cluster)
     total = _totals(cluster, node, model)
-    first, shape = _alike(np.column_stack([model, total]))
+    gpu_slice = cluster.gpu_slice[0][node], cluster.gpu_slice[1][node]
+    first, shape = _alike(np.column_stack([model, total, *gpu_slice]))
     order = np.argsort(shape, kind="stable")
     return Layout(
         node=node,
@@ -49,7 +50,7 @@ def layout_of(cluster: ClusterArrays) -> Layout:
         primary=primary,
         sisters=_sisters(primary),
         total=total,
-        gpu_slice=(cluster.gpu_slice[0][node], cluster.gpu_slice[1][node]),
+        gpu_slice=gpu_slice,
         shape=shape,
         first=first,
         order=order,

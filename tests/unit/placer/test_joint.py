@@ -47,6 +47,16 @@ def test_what_one_model_takes_is_kept_from_the_other():
     assert (state.cpu >= 0).all()
 
 
+def test_slices_are_those_of_the_node_itself():
+    # Both have two T4; what belongs to one of them is less where V100 are beside them.
+    cluster = make_cluster([(8000, 65536, (2, 2, 0)), (8000, 65536, (0, 2, 0))])
+    rows = [{"accepts": ("T4",), "cpu": -1, "memory": -1}] * 4
+    joint, state = _jointly(rows, cluster)
+    assert sorted(joint.bin.tolist()) == [1, 1, 2, 2]
+    assert state.cpu.tolist() == [4000, 4000, 0]
+    assert state.memory.tolist() == [32768, 32768, 0]
+
+
 def test_opened_gpus_are_filled_before_new_ones_are_opened():
     cluster = make_cluster([(16000, 65536, (4, 0, 0))])
     rest = cluster.gpu_rest_milli.copy()
