@@ -64,13 +64,6 @@ class Booked:
         held[list(self.mixed)] = False
         return np.flatnonzero(held)
 
-    def lower_on(self, bin_: int, row: int, end: int) -> list[int]:
-        """Rows after `row` on the node of a bin, the lowest rank first."""
-        node = self.state.ground.node
-        bins = self.bin[row + 1 : end]
-        found = np.flatnonzero((bins >= 0) & (node[bins] == node[bin_])) + row + 1
-        return [int(r) for r in found[::-1]]
-
 
 class Potential(NamedTuple):
     """What would be free, by bin: gpus, rest (largest of one GPU), cpu, memory."""
@@ -86,9 +79,10 @@ class Lower:
 
     __slots__ = (
         "_bin",
-        "_count",
+        "_by_node",
         "_cpu",
         "_gpus",
+        "_held",
         "_memory",
         "_next",
         "_rows",
@@ -101,27 +95,42 @@ class Lower:
         self.state = booked.state
         self._rows = np.flatnonzero(booked.bin[row + 1 : end] >= 0) + row + 1
         self._bin, self._slot = booked.bin[self._rows], booked.slot[self._rows]
+        self._held = np.ones(len(self._rows), dtype=bool)
+        self._by_node: tuple[IntArray, IntArray] | None = None
         # By bin; what belongs to the whole node by node.
         self._gpus: IntArray = np.zeros_like(self.state.free)
         self._share = np.zeros_like(self.state.rest)
         nodes = int(self.state.ground.node.max(initial=-1)) + 1
-        self._cpu, self._memory, self._count = np.zeros((3, nodes), dtype=np.int64)
+        self._cpu, self._memory = np.zeros((2, nodes), dtype=np.int64)
         self._next = 0
         self._count_in(np.arange(len(self._rows)), 1)
 
-    def move_to(self, row: int) -> None:
-        """Leave out the rows up to this one; rows are passed once."""
+    def move_to(self, row: int) -> IntArray:
+        """Leave out the rows up to this one, and say on which bins they are.
+
+        Rows are passed once.
+        """
         end = int(np.searchsorted(self._rows, row, side="right"))
-        self._leave_out(np.arange(self._next, end))
+        passed = self._leave_out(np.arange(self._next, end))
         self._next = max(self._next, end)
+        return passed
 
-    def drop(self, rows: list[int]) -> None:
-        """Leave out rows that were given back."""
-        self._leave_out(np.searchsorted(self._rows, rows))
+    def drop(self, rows: list[int]) -> IntArray:
+        """Leave out rows that were given back, and say from which bins."""
+        return self._leave_out(np.searchsorted(self._rows, rows))
 
-    def bins(self) -> IntArray:
-        """The bins of the nodes on which they hold something."""
-        return np.flatnonzero(self._count[self.state.ground.node])
+    def rows_on(self, bin_: int) -> list[int]:
+        """The rows on the node of a bin, the lowest rank first."""
+        node = self.state.ground.node
+        if self._by_node is None:
+            nodes, many = node[self._bin], len(self._rows)
+            # No two are equal, so that a sort need not be stable.
+            order = np.argsort(nodes * many + np.arange(many))
+            self._by_node = order, nodes[order]
+        order, nodes = self._by_node
+        first, last = np.searchsorted(nodes, [node[bin_], node[bin_] + 1])
+        at = order[first:last]
+        return [int(row) for row in self._rows[at[self._held[at]]][::-1]]
 
     def given_back(self, bins: IntArray) -> Potential:
         """What would be free on these bins if they gave back all they hold."""
@@ -135,11 +144,12 @@ class Lower:
             memory=state.memory[bins] + self._memory[node],
         )
 
-    def _leave_out(self, at: IntArray) -> None:
-        at = at[self._bin[at] >= 0]
+    def _leave_out(self, at: IntArray) -> IntArray:
+        at = at[self._held[at]]
         if len(at):
             self._count_in(at, -1)
-            self._bin[at] = -1
+            self._held[at] = False
+        return self._bin[at]
 
     def _count_in(self, at: IntArray, sign: int) -> None:
         classes, ground = self.state.classes, self.state.ground
@@ -148,7 +158,6 @@ class Lower:
         cpu, memory = needs_at(classes, ground, of, bins)
         np.add.at(self._cpu, node, sign * cpu)
         np.add.at(self._memory, node, sign * memory)
-        np.add.at(self._count, node, sign)
         np.add.at(self._gpus, bins[~shared], sign * classes.gpu_count[of[~shared]])
         milli = classes.gpu_milli[of[shared]]
         np.add.at(self._share, (bins[shared], slots[shared]), sign * milli)

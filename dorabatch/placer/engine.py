@@ -105,6 +105,15 @@ class Engine:
         self.state.give_back(hold)
         self.touch(hold.bin)
 
+    @property
+    def changes(self) -> int:
+        """How often a bin changed so far."""
+        return len(self._log)
+
+    def since(self, changes: int) -> list[int]:
+        """The bins that changed after so many changes."""
+        return self._log[changes:]
+
     def forget(self) -> None:
         """Many bins changed: score all anew."""
         self._rows.clear()

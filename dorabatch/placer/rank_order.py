@@ -18,8 +18,9 @@ from dorabatch.placer.arrays import (
     IntArray,
     RequestArrays,
 )
-from dorabatch.placer.booked import Booked, Lower
+from dorabatch.placer.booked import Booked
 from dorabatch.placer.choose import choose, draw_for
+from dorabatch.placer.claims import Claims
 from dorabatch.placer.cpus import room_beside
 from dorabatch.placer.engine import Engine
 from dorabatch.placer.exchange import exchange, revived
@@ -78,7 +79,7 @@ class _Walk:
         self.engine = Engine(state, choice)
         self.plans = policy.name == "default" and len(state.free) > 0
         self.booked = Booked(state, len(requests))
-        self.lower: Lower | None = None
+        self.claims: Claims | None = None
         self.dead: set[int] = set()
         # Room is short: the rest is better placed one by one.
         self.full = False
@@ -111,7 +112,7 @@ class _Walk:
             return
         for bin_ in changed.tolist():
             self.engine.touch(bin_)
-        self.lower = None
+        self.claims = None
         self.dead -= set(revived(booked, changed).tolist())
         count = len(self.requests)
         live = self._live(0, count)
@@ -176,6 +177,7 @@ class _Walk:
         queued = np.bincount(self.state.classes.of[live], minlength=classes)
         self.outlook = look_ahead(self.state, self.shapes, (queued, counts), self.memo)
         self.engine = Engine(self.state, Planned(self.outlook, self.state))
+        self.claims = None
 
     def _segment(self, live: IntArray) -> int:
         """The end of the rows that may be placed jointly: what surely finds room."""
@@ -204,7 +206,7 @@ class _Walk:
         done = joint.bin >= 0
         self.booked.put_many(plain[done], joint.bin[done], joint.slot[done])
         self.engine.forget()
-        self.lower = None
+        self.claims = None
 
     def _settle(self, left: IntArray, end: int, within: IntArray | None = None) -> None:
         """Place rows one by one in rank order; those behind `end` are not placed.
@@ -237,47 +239,20 @@ class _Walk:
         """Give `row` room that rows of lower rank took; return those that lost it."""
         index = self.of[row]
         # What is left comes in rank order: the rows behind grow fewer.
-        self.lower = self.lower or Lower(self.booked, row, end)
-        self.lower.move_to(row)
-        bin_ = self._claimable(index, self.lower, within)
+        self.claims = self.claims or Claims(self.booked, self.engine, row, end)
+        bin_ = self.claims.bin_for(row, index, within)
         lost: list[int] = []
         if bin_ < 0:
             return lost
-        for other in self.booked.lower_on(bin_, row, end):
+        for other in self.claims.rows_on(bin_):
             self._unbook(other)
             lost.append(other)
             if self.state.fits_on(index, bin_):
                 break
-        self.lower.drop(lost)
+        self.claims.drop(lost)
         self.dead.discard(index)
         self._book(row, self.engine.put(index, bin_))
         return lost
-
-    def _claimable(self, index: int, lower: Lower, within: IntArray | None) -> int:
-        """The bin where the class fits with least taken from lower ranks, or -1."""
-        state, classes, ground = self.state, self.state.classes, self.state.ground
-        # Elsewhere there is no more room than there was for its own try.
-        bins = lower.bins() if within is None else within
-        there = lower.given_back(bins)
-        good = ground.allowed[index, bins]
-        count = int(classes.gpu_count[index])
-        gpus, free = there.gpus, state.free[bins]
-        if count > 1 and ground.sisters:
-            # GPUs of several accepted models on one node will do.
-            owned = bins[good]
-            gpus = state.by_node(owned, gpus[good])[bins].astype(np.int64)
-            free = state.by_node(owned, free[good])[bins].astype(np.int64)
-        roomy = gpus >= count
-        if classes.gpu_milli[index] < WHOLE_GPU_MILLI:
-            roomy |= there.rest >= classes.gpu_milli[index]
-        good = good & roomy & (there.cpu >= ground.cpu_need[index][bins])
-        good &= there.memory >= ground.memory_need[index][bins]
-        bins, free = bins[good], free[good]
-        if len(bins) == 0:
-            return -1
-        short = np.maximum(count - free, 0) * 1e6
-        short += np.maximum(ground.cpu_need[index][bins] - state.cpu[bins], 0)
-        return int(bins[short.argmin()])
 
     def _one(self, row: int) -> None:
         if self.of[row] in self.dead:

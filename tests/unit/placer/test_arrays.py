@@ -115,12 +115,14 @@ def test_lower_rows_are_counted_until_they_are_passed_or_dropped():
     for row, dropped in ((0, None), (1, 5), (2, None), (5, None), (6, None)):
         lower.move_to(row)
         if dropped is not None:
-            lower.drop([dropped])
+            assert lower.drop([dropped]).tolist() == [booked.bin[dropped]]
             state.give_back(booked.pop(dropped))
         left -= {dropped, *range(row + 1)}
         nodes = {int(state.ground.node[booked.bin[r]]) for r in left}
         bins = [b for b, n in enumerate(state.ground.node.tolist()) if n in nodes]
-        assert lower.bins().tolist() == bins
+        for bin_, node in enumerate(state.ground.node.tolist()):
+            on = [r for r in left if state.ground.node[booked.bin[r]] == node]
+            assert lower.rows_on(bin_) == sorted(on, reverse=True)
         there = lower.given_back(np.array(bins, dtype=np.int64))
         for r in left:
             state.give_back(booked.hold(r))

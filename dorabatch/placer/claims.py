@@ -1,0 +1,129 @@
+"""Room that lower ranks took: where a request of higher rank takes least of it back.
+
+Keeps up to date what each bin would have with that, and what each class would have to
+take there. It books nothing and gives nothing back.
+"""
+
+import numpy as np
+
+from dorabatch.placer.arrays import WHOLE_GPU_MILLI, FloatArray, IntArray
+from dorabatch.placer.booked import Booked, Lower, Potential
+from dorabatch.placer.engine import Engine
+from dorabatch.placer.ground import State
+from dorabatch.placer.lanes import Lanes, one_group
+
+GPU_WEIGHT = 1e6
+"""A GPU taken from others counts as so many milli-CPUs."""
+
+
+class Claims:
+    """What the booked rows behind a row hold, and where a class fits with that.
+
+    Rows ask in rank order; `engine` says which bins change meanwhile.
+    """
+
+    __slots__ = ("_costs", "_engine", "_fresh", "_lanes", "_lower", "_seen", "_there")
+
+    def __init__(self, booked: Booked, engine: Engine, row: int, end: int) -> None:
+        self._engine = engine
+        self._lower = Lower(booked, row, end)
+        self._costs = Engine(engine.state, self)
+        self._lanes = one_group(len(engine.state.free))
+        self._there: Potential | None = None
+        # How far the engine's changes, and all changes, are known of.
+        self._seen = self._fresh = 0
+
+    def bin_for(self, row: int, index: int, within: IntArray | None) -> int:
+        """The bin where class `index` fits with least taken from rows behind `row`.
+
+        -1 = nowhere, or on none of the bins `within`.
+        """
+        self._note(self._lower.move_to(row))
+        state = self._engine.state
+        if within is None:
+            self._catch_up()
+            return self._costs.cheapest(index)
+        if state.ground.sisters:
+            costs = self.cost(state, index, within)
+        else:
+            there = self._lower.given_back(within)
+            costs = _lacking(state, index, within, there, state.free[within])
+        best = int(costs.argmin())
+        return int(within[best]) if costs[best] < np.inf else -1
+
+    def rows_on(self, bin_: int) -> list[int]:
+        """Rows behind the last that asked on the node of a bin, the lowest first."""
+        return self._lower.rows_on(bin_)
+
+    def drop(self, rows: list[int]) -> None:
+        """These rows were given back."""
+        self._note(self._lower.drop(rows))
+
+    def lanes(self, _index: int) -> Lanes:
+        """All bins are of one group."""
+        return self._lanes
+
+    def pick(self, _index: int, least: FloatArray) -> int:
+        """That group, where any bin will do."""
+        return 0 if least.item(0) < np.inf else -1
+
+    def cost(self, state: State, index: int, bins: IntArray | slice) -> FloatArray:
+        """cost[bin]: what class `index` would take from others there."""
+        there = self._catch_up()
+        gpus, free = there.gpus, state.free
+        if state.classes.gpu_count[index] > 1 and state.ground.sisters:
+            # GPUs of several accepted models on one node will do.
+            owned = np.flatnonzero(state.ground.allowed[index])
+            gpus = state.by_node(owned, gpus[owned]).astype(np.int64)
+            free = state.by_node(owned, free[owned]).astype(np.int64)
+        there = Potential(*(part[bins] for part in there._replace(gpus=gpus)))
+        return _lacking(state, index, bins, there, free[bins])
+
+    def cost_at(self, state: State, index: int, bin_: int) -> float:
+        """The same for one bin."""
+        return self.cost(state, index, np.array([bin_])).item(0)
+
+    def _note(self, bins: IntArray) -> None:
+        for bin_ in bins.tolist() if self._there is not None else ():
+            self._costs.touch(bin_)
+
+    def _catch_up(self) -> Potential:
+        """What bins would have now: those that changed are looked at again."""
+        for bin_ in self._engine.since(self._seen) if self._there is not None else ():
+            self._costs.touch(bin_)
+        self._seen = self._engine.changes
+        stale = self._costs.since(self._fresh)
+        self._fresh = self._costs.changes
+        every = len(self._engine.state.free)
+        if self._there is None or len(stale) * 4 > every:
+            self._there = self._lower.given_back(np.arange(every))
+        elif stale:
+            bins = np.array(stale)
+            now = self._lower.given_back(bins)
+            for part, changed in zip(self._there, now, strict=True):
+                part[bins] = changed
+        return self._there
+
+
+def _lacking(
+    state: State,
+    index: int,
+    bins: IntArray | slice,
+    there: Potential,
+    free: IntArray,
+) -> FloatArray:
+    """cost[bin]: GPUs, then CPUs that are short of free ones; infinite: more than that.
+
+    `there` and free[bin] are those of `bins`.
+    """
+    classes, ground = state.classes, state.ground
+    count, milli = classes.gpu_count.item(index), classes.gpu_milli.item(index)
+    need = ground.cpu_need[index][bins]
+    roomy = there.gpus >= count
+    if milli < WHOLE_GPU_MILLI:
+        roomy |= there.rest >= milli
+    good = ground.allowed[index, bins] & roomy & (there.cpu >= need)
+    good &= there.memory >= ground.memory_need[index][bins]
+    short = np.maximum(count - free, 0) * GPU_WEIGHT
+    short += np.maximum(need - state.cpu[bins], 0)
+    return np.where(good, short, np.inf)
