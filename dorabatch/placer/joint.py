@@ -88,13 +88,11 @@ def _on_nodes(
 ) -> IntArray:
     """Book items on the bins of their shapes; return bin[item], -1 = nowhere."""
     shape = items.shape
-    alone = shape >= 0
-    sisters = np.array(sorted(state.ground.sisters), dtype=np.int64)
-    mixed = np.unique(outlook.shape[sisters])
-    if len(mixed):
-        # Shapes whose bins share a node take turns.
-        alone &= ~np.isin(shape, mixed)
-    for turn in (alone, *(shape == one for one in mixed.tolist())):
+    # Shapes whose bins share a node take turns.
+    mixed = np.zeros(len(outlook.shapes), dtype=bool)
+    mixed[outlook.shape[list(state.ground.sisters)]] = True
+    alone = (shape >= 0) & ~mixed[shape]
+    for turn in (alone, *(shape == one for one in np.flatnonzero(mixed).tolist())):
         some = np.flatnonzero(turn)
         if len(some):
             items.bin[some] = _one_turn(state, outlook, in_use, items.take(some))
