@@ -6,24 +6,42 @@ whole. Knows no rank; what finds no room is handed back.
 
 import numpy as np
 
-from dorabatch.placer.arrays import SHARE, WHOLE_GPU_MILLI, IntArray
-from dorabatch.placer.ground import State
+from dorabatch.placer.arrays import WHOLE_GPU_MILLI, FloatArray, IntArray
+from dorabatch.placer.ground import State, needs_at
 from dorabatch.placer.outlook import CPU_STEP, Outlook
 from dorabatch.placer.slots import Pattern, fullest
 
+MANY = 256
+"""Where fewer find no room beside what GPUs need, each is placed at the least loss."""
+
 
 def without_gpus(state: State, outlook: Outlook, of: IntArray) -> IntArray:
-    """bin[row] for CPU requests of classes of[row], -1 = nowhere; they are booked.
-
-    Kinds that ask for a share of a node are left alone.
-    """
-    classes, ground = state.classes, state.ground
+    """bin[row] for CPU requests of classes of[row], -1 = nowhere; they are booked."""
     found = np.full(len(of), -1, dtype=np.int64)
-    asked = np.bincount(of, minlength=len(classes)) > 0
-    kinds = np.flatnonzero(asked & (classes.memory_mib != SHARE))
-    if len(kinds) == 0:
+    if len(of) == 0:
         return found
     room, idle = room_beside(state, outlook)
+    _in_turn(state, (room, idle), of, found)
+    left = np.flatnonzero(found < 0)
+    if len(left) >= MANY:
+        # So many would be placed in spite of GPUs one by one: as well together.
+        room = (state.cpu // CPU_STEP).astype(np.int64)
+        rest = found[left]
+        _in_turn(state, (room, state.free / np.maximum(room, 1)), of[left], rest)
+        found[left] = rest
+    return found
+
+
+def _in_turn(
+    state: State,
+    bins: tuple[IntArray, IntArray | FloatArray],
+    of: IntArray,
+    found: IntArray,
+) -> None:
+    """Place what finds room[bin] (steps of CPUs), on bins of least cost[bin] first."""
+    classes, ground = state.classes, state.ground
+    room, cost = bins
+    kinds = np.flatnonzero(np.bincount(of, minlength=len(classes)))
     sort = ground.sort[kinds]
     sorts = np.flatnonzero(np.bincount(sort))
     reach = ground.sorts[sorts].sum(axis=1)
@@ -31,10 +49,9 @@ def without_gpus(state: State, outlook: Outlook, of: IntArray) -> IntArray:
     for one in sorts[np.argsort(reach, kind="stable")].tolist():
         some = kinds[sort == one]
         some = some[np.argsort(-classes.cpu_milli[some], kind="stable")]
-        bins = np.flatnonzero(ground.sorts[one] & (room > 0))
-        bins = bins[np.lexsort((room[bins], idle[bins]))]
-        _fill(state, (some, bins, room), of, found)
-    return found
+        able = np.flatnonzero(ground.sorts[one] & (room > 0))
+        able = able[np.lexsort((room[able], cost[able]))]
+        _fill(state, (some, able, room), of, found)
 
 
 def room_beside(state: State, outlook: Outlook) -> tuple[IntArray, IntArray]:
@@ -67,7 +84,6 @@ def _fill(
     bins = bins[room[bins] >= min(waiting.sizes)]
     if len(bins) == 0:
         return
-    least = int(state.memory[bins].min())
     starts = np.flatnonzero(np.diff(room[bins], prepend=-1))
     units = room[bins[starts]].tolist()
     ends = [*starts[1:].tolist(), len(bins)]
@@ -77,9 +93,7 @@ def _fill(
             pattern = fullest(most, waiting.sizes, waiting.counts)
             if not pattern:
                 break
-            need = waiting.memory_of(pattern)
-            if need > least:
-                some = some[state.memory[some] >= need]
+            some = some[waiting.memory_of(pattern, some) <= state.memory[some]]
             times = waiting.take(pattern, some)
             taken, some = some[:times], some[times:]
             room[taken] -= waiting.size_of(pattern)
@@ -87,14 +101,13 @@ def _fill(
             break
     rows, at = waiting.taken()
     found[rows] = at
-    of = of[rows]
-    state.spend_many(at, state.classes.cpu_milli[of], state.classes.memory_mib[of])
+    state.spend_many(at, *needs_at(state.classes, state.ground, of[rows], at))
 
 
 class _Waiting:
     """Requests of some kinds, by kind, and the bins that the first of each got."""
 
-    __slots__ = ("_bin", "_memory", "_next", "_rows", "counts", "left", "sizes")
+    __slots__ = ("_bin", "_needs", "_next", "_rows", "counts", "left", "sizes")
 
     def __init__(self, state: State, kinds: IntArray, of: IntArray) -> None:
         classes = state.classes
@@ -105,14 +118,17 @@ class _Waiting:
         self._rows = np.argsort(kind, kind="stable")[: int(counts.sum())]
         self._bin = np.full(len(self._rows), -1, dtype=np.int64)
         self._next: list[int] = (np.cumsum(counts) - counts).tolist()
-        self._memory: list[int] = classes.memory_mib[kinds].tolist()
+        self._needs = [state.ground.memory_need[one] for one in kinds.tolist()]
         self.counts: list[int] = counts.tolist()
         self.sizes: list[int] = (-(-classes.cpu_milli[kinds] // CPU_STEP)).tolist()
         self.left = len(self._rows)
 
-    def memory_of(self, pattern: Pattern) -> int:
-        """MiB that a pattern asks for."""
-        return sum(self._memory[kind] * many for kind, many in pattern)
+    def memory_of(self, pattern: Pattern, bins: IntArray) -> IntArray:
+        """MiB that a pattern asks for on each bin."""
+        need = np.zeros(len(bins), dtype=np.int64)
+        for kind, many in pattern:
+            need += self._needs[kind][bins] * many
+        return need
 
     def size_of(self, pattern: Pattern) -> int:
         """Steps of CPUs that a pattern asks for."""

@@ -19,6 +19,9 @@ CPU_UNIT = 1e4
 MEMORY_UNIT = 40960.0
 """Milli-CPUs and MiB that weigh about as much as one GPU in the plan."""
 
+BEHIND = 0.05
+"""As how much of the free room all counts that ranks behind it."""
+
 CPU_STEP = 500
 MEMORY_STEP = 2048
 """Milli-CPUs and MiB of one column of the tables."""
@@ -67,10 +70,24 @@ class Outlook:
         return self.shapes.shape
 
 
+def queue_of(state: State, of: IntArray) -> FloatArray:
+    """queued[class] of requests of classes of[i], in rank order.
+
+    Those that the free GPUs are enough for get them; what ranks behind counts little.
+    """
+    gpus = state.classes.gpu_count * state.classes.gpu_milli
+    free = state.free.sum() * WHOLE_GPU_MILLI + np.maximum(state.rest, 0).sum()
+    asked = np.cumsum(gpus[of])
+    behind = max(int(asked[-1]) - int(free), 1) if len(of) else 1
+    weight = np.where(asked <= free, 1.0, min(BEHIND * free / behind, 1.0))
+    queued = np.bincount(of, weight, len(state.classes))
+    return np.asarray(queued, dtype=np.float64)
+
+
 def look_ahead(
     state: State,
     shapes: Shapes,
-    mix: tuple[IntArray, IntArray],
+    mix: tuple[FloatArray, IntArray],
     memo: PlanMemo | None = None,
 ) -> Outlook:
     """Plan queued[class] as they are, and counts[class] as the mix of what follows.
@@ -169,14 +186,14 @@ def _tables(state: State, shapes: Shapes, plan: FloatArray, gpu: FloatArray) -> 
 
 
 def _demand(
-    gpu: FloatArray, queued: IntArray, counts: IntArray, free: float
+    gpu: FloatArray, queued: FloatArray, counts: IntArray, free: float
 ) -> FloatArray:
     """demand[class]: the queue, and its like for the room beyond it."""
     now = float((queued * gpu).sum())
     part = min(1.0, free / now) if now > 0 else 1.0
     later = counts - queued
     if not (later * gpu).sum() > 0:
-        later = counts
+        later = counts.astype(np.float64)
     asked = float((later * gpu).sum())
     more = (free - now * part) / asked if asked > 0 else 1.0
     return np.asarray(queued * part + later * more + 1e-9, dtype=np.float64)

@@ -27,7 +27,7 @@ from dorabatch.placer.exchange import exchange, revived
 from dorabatch.placer.ground import Hold, State
 from dorabatch.placer.joint import place_jointly
 from dorabatch.placer.memo import PlanMemo
-from dorabatch.placer.outlook import CPU_STEP, look_ahead
+from dorabatch.placer.outlook import CPU_STEP, look_ahead, queue_of
 from dorabatch.placer.planned import Planned
 from dorabatch.placer.policy import PlacementPolicy
 from dorabatch.placer.score import Scored, cost_for
@@ -174,7 +174,7 @@ class _Walk:
     def _plan(self, live: IntArray) -> None:
         classes = self._classes()
         counts = np.bincount(self.state.classes.of, minlength=classes)
-        queued = np.bincount(self.state.classes.of[live], minlength=classes)
+        queued = queue_of(self.state, self.state.classes.of[live])
         self.outlook = look_ahead(self.state, self.shapes, (queued, counts), self.memo)
         self.engine = Engine(self.state, Planned(self.outlook, self.state))
         self.claims = None

@@ -87,3 +87,21 @@ def test_cpu_requests_respect_memory():
     joint, state = _jointly(rows, cluster)
     assert joint.bin.tolist() == [1, 1]
     assert state.memory.tolist() == [4096, 192]
+
+
+def test_requests_without_gpus_may_ask_for_a_share_of_memory():
+    cluster = make_cluster([(8000, 65536, (0, 0, 0)), (8000, 16384, (0, 0, 0))])
+    rows = [{"gpus": 0, "cpu": 2000, "memory": -1}] * 8
+    joint, state = _jointly(rows, cluster)
+    assert np.bincount(joint.bin).tolist() == [4, 4]
+    assert state.memory.tolist() == [0, 0]
+
+
+def test_many_requests_without_gpus_go_together_where_gpus_need_the_cpus():
+    cluster = make_cluster([(8000, 65536, (4, 0, 0))] * 100)
+    rows = [{"gpus": 0, "cpu": 2000, "memory": 1024}] * 300
+    joint, state = _jointly([*rows, {"cpu": 2000}], cluster)
+    assert (joint.bin >= 0).sum() == 301
+    # Whole nodes are used up, so that the others' GPUs keep their CPUs.
+    assert np.count_nonzero(state.cpu == 8000) == 24
+    assert (state.cpu >= 0).all()

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from dorabatch.placer.classes import classes_of
-from dorabatch.placer.ground import lay_ground
-from dorabatch.placer.outlook import LATEST, patience
+from dorabatch.placer.ground import State, lay_ground
+from dorabatch.placer.outlook import BEHIND, LATEST, look_ahead, patience, queue_of
 from dorabatch.placer.shapes import shapes_of
 from tests.oracles.placer_cases import make_cluster, make_requests
 
@@ -50,3 +50,19 @@ def test_nobody_is_planned_where_even_an_empty_node_is_too_small():
         [False, False],
         [True, True],
     ]
+
+
+def test_the_plan_is_made_for_those_whom_the_free_room_is_enough_for():
+    # Small ones come first and fill everything; large ones behind take no shape.
+    cluster = make_cluster([(64000, 262144, (8, 0, 0)), (64000, 262144, (0, 4, 0))])
+    classes = classes_of(make_requests([{}] * 12 + [{"gpus": 8}] * 30))
+    state = State(lay_ground(classes, cluster), classes, cluster)
+    queued = queue_of(state, classes.of)
+    assert queued.tolist() == pytest.approx([12.0, 12 * BEHIND / 8])
+    counts = np.bincount(classes.of)
+    shapes = shapes_of(state.ground, classes)
+    share = look_ahead(state, shapes, (queued, counts)).share[0]
+    by_gpus = share[np.argsort(cluster.gpus_total.sum(axis=1)[shapes.first])]
+    assert by_gpus == pytest.approx([1 / 3, 2 / 3], abs=0.1)
+    whole = look_ahead(state, shapes, (counts * 1.0, counts)).share[0]
+    assert whole != pytest.approx([1 / 3, 2 / 3], abs=0.1)
