@@ -12,8 +12,9 @@ import numpy as np
 from dorabatch.config import Settings
 from dorabatch.errors import NotAllowed, Refused
 from dorabatch.fairshare.settings import PolicySettings
-from dorabatch.placer.arrays import BoolArray, ClusterArrays, Mask, RequestArrays
+from dorabatch.placer.arrays import ClusterArrays, Mask, RequestArrays
 from dorabatch.placer.verdict import can_ever_run
+from dorabatch.placer.words import either, listed
 from dorabatch.queue.demand import Demand, Restriction
 from dorabatch.resources.workload import WHOLE_GPU_MILLI, Priority, WorkloadSpec
 
@@ -76,7 +77,7 @@ def check_nodes_exist(restriction: Restriction, known: Collection[str]) -> None:
     """Raise Refused when a named node is none of the zone's."""
     for node in restriction.nodes:
         if node not in known:
-            names = ", ".join(sorted(known)) or "none"
+            names = listed(sorted(known)) or "none"
             raise Refused(
                 f"spec.selectors.node.name: no node {node!r} (known: {names}); see "
                 "dnode list"
@@ -91,11 +92,26 @@ def check_models_exist(demand: Demand, known: Collection[str]) -> None:
     if demand.gpu_models is None or not known:
         return
     if not set(demand.gpu_models).intersection(known):
-        wanted = " or ".join(repr(model) for model in demand.gpu_models)
-        names = ", ".join(sorted(known))
+        wanted = either([repr(model) for model in demand.gpu_models])
+        names = listed(sorted(known))
         raise Refused(
             f"spec.selectors.gpu.product_name: no node has GPU model {wanted} "
             f"(known: {names}); see dnode list"
+        )
+
+
+def check_cpus_exist(restriction: Restriction, known: Collection[str]) -> None:
+    """Raise Refused when no node has any of the CPU models asked for.
+
+    With no node known at all (a new zone) nothing is refused: the workload waits.
+    """
+    if not restriction.cpu_models or not known:
+        return
+    if not set(restriction.cpu_models).intersection(known):
+        wanted = either([repr(model) for model in restriction.cpu_models])
+        raise Refused(
+            f"spec.selectors.cpu.product_name: no node has CPU model {wanted} "
+            f"(known: {listed(sorted(known))}); see dnode show"
         )
 
 
@@ -103,17 +119,16 @@ def check_can_ever_run(
     demand: Demand,
     cluster: ClusterArrays,
     accepts: Sequence[bool],
-    allowed: BoolArray | None = None,
+    mask: Mask | None = None,
 ) -> None:
     """Raise Refused when even an empty cluster could not run it.
 
-    accepts[model] over the cluster's models; allowed[node] where it may go at all,
-    None: anywhere. With no node known nothing is refused.
+    accepts[model] over the cluster's models; `mask` says where it may go at all, None:
+    anywhere. With no node known nothing is refused.
     """
     if not len(cluster):
         return
-    if allowed is not None:
-        mask = Mask(reason="NodeList", allowed=allowed)
+    if mask is not None:
         cluster = replace(cluster, masks=(mask,))
     request = RequestArrays(
         key=np.zeros(1, dtype=np.int64),

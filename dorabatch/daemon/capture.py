@@ -3,8 +3,9 @@
 Copies; decides nothing and writes nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 
@@ -12,10 +13,14 @@ from dorabatch.daemon.known_nodes import KnownNodes, flags
 from dorabatch.daemon.node_view import NodeView
 from dorabatch.daemon.snapshot import SharedGpus, Snapshot, model_counts
 from dorabatch.placer.arrays import Affinity, ClusterArrays, Mask
+from dorabatch.placer.feasible import PORT
 from dorabatch.queue.board import Board
 from dorabatch.queue.demand import HeldArrays, IntArray, PendingArrays, Restriction
 
 MILLI = 1000
+NODE_LIST = "NodeList"
+CPU_MODEL = "CpuModel"
+_REASONS = (NODE_LIST, CPU_MODEL, PORT)
 _NO_PORTS: frozenset[str] = frozenset()
 
 
@@ -131,19 +136,28 @@ def _masks(
             continue
         if restriction.ports and not ports:
             ports = {view.name: held_ports(board, view.name) for view in nodes}
-        allowed = flags(
-            restricts(restriction, view, ports.get(view.name, frozenset())) is None
-            for view in nodes
-        )
-        masks.append(Mask(reason=_mask_reason(restriction), allowed=allowed))
+        masks.append(mask_of(restriction, nodes, ports))
         numbers[index] = len(masks)
     return tuple(masks), numbers
 
 
-def _mask_reason(restriction: Restriction) -> str:
-    if restriction.nodes:
-        return "NodeList"
-    return "CpuModel" if restriction.cpu_models else "Port"
+def mask_of(
+    restriction: Restriction,
+    nodes: Sequence[NodeView],
+    ports: Mapping[str, frozenset[str]] = MappingProxyType({}),
+) -> Mask:
+    """Which nodes will do and why others will not; ports[node] are published there."""
+    reasons = [
+        restricts(restriction, view, ports.get(view.name, _NO_PORTS)) for view in nodes
+    ]
+    allowed = flags(reason is None for reason in reasons)
+    named = [name for name in _REASONS if name in reasons]
+    refused = [(name, flags(name == reason for reason in reasons)) for name in named]
+    return Mask(
+        reason=named[-1] if named else _REASONS[0],
+        allowed=allowed,
+        first=tuple(refused[:-1]),
+    )
 
 
 def held_ports(board: Board, node: str) -> frozenset[str]:
@@ -157,10 +171,10 @@ def restricts(
 ) -> str | None:
     """The reason why a node is out of bounds, or None."""
     if restriction.nodes and view.name not in restriction.nodes:
-        return "NodeList"
+        return NODE_LIST
     model = view.facts.cpu_model if view.facts else ""
     if restriction.cpu_models and model not in restriction.cpu_models:
-        return "CpuModel"
+        return CPU_MODEL
     if ports.intersection(restriction.ports):
-        return "Port"
+        return PORT
     return None

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dorabatch.daemon.capture import held_ports, restricts, take_snapshot
+from dorabatch.daemon.capture import held_ports, mask_of, take_snapshot
 from dorabatch.daemon.ends import take_times
 from dorabatch.daemon.rows import lay_out
 from dorabatch.daemon.services import Services
@@ -109,14 +109,7 @@ def _masks(
         restriction = demand.restriction
         if restriction in number_of:
             continue
-        allowed = np.array(
-            [
-                restricts(restriction, view, ports[view.name]) is None
-                for view in snapshot.nodes
-            ],
-            dtype=bool,
-        )
-        masks.append(Mask(reason="Restricted", allowed=allowed))
+        masks.append(mask_of(restriction, snapshot.nodes, ports))
         number_of[restriction] = len(masks)
     return tuple(masks), [number_of[demand.restriction] for demand in demands]
 

@@ -92,6 +92,11 @@ class Fleet:
                     late.append(name)
         return late
 
+    def known_cpus(self) -> set[str]:
+        """CPU models of all nodes, also of those that are away."""
+        models = {view.facts.cpu_model for view in self.views() if view.facts}
+        return models - {""}
+
     def known_models(self) -> set[str]:
         """GPU models of all nodes, also of those that are away."""
         return {

@@ -7,16 +7,15 @@ Stores nothing.
 import re
 from dataclasses import replace
 
-import numpy as np
-
 from dorabatch.daemon.admission import (
     check_can_ever_run,
+    check_cpus_exist,
     check_models_exist,
     check_nodes_exist,
     check_site_bounds,
     check_turn,
 )
-from dorabatch.daemon.capture import cluster_arrays, restricts
+from dorabatch.daemon.capture import cluster_arrays, mask_of
 from dorabatch.daemon.catalog import StoredObject
 from dorabatch.daemon.node_view import NodeView
 from dorabatch.daemon.rights import Caller, check_workspace
@@ -25,7 +24,7 @@ from dorabatch.daemon.snapshot import accepts_table
 from dorabatch.daemon.specs import remember_spec
 from dorabatch.daemon.wish import demand_of_spec
 from dorabatch.errors import Refused, UserError
-from dorabatch.placer.arrays import BoolArray, ClusterArrays
+from dorabatch.placer.arrays import ClusterArrays
 from dorabatch.queue.demand import Demand, Restriction
 from dorabatch.queue.store import NewWorkload
 from dorabatch.resources.workload import Workload, canonical_json, spec_digest
@@ -125,23 +124,17 @@ class Intake:
             return
         check_nodes_exist(demand.restriction, {v.name for v in fleet.views()})
         check_models_exist(demand, fleet.known_models())
+        check_cpus_exist(demand.restriction, fleet.known_cpus())
         accepts = accepts_table([demand.gpu_models], self._cluster.models)[0]
         seen = {view.name for view in self._usable}
         if seen.issuperset(demand.restriction.nodes):
             # Of a named node that was never seen nobody knows what it can run.
-            allowed = self._allowed(demand.restriction)
-            check_can_ever_run(demand, self._cluster, accepts.tolist(), allowed)
+            mask = None
+            if demand.restriction != Restriction():
+                mask = mask_of(demand.restriction, self._usable)
+            check_can_ever_run(demand, self._cluster, accepts.tolist(), mask)
         if len(self._possible) < _VERDICTS_KEPT:
             self._possible.add(demand)
-
-    def _allowed(self, restriction: Restriction) -> BoolArray | None:
-        """allowed[node] of a node or CPU list; None where there is no such list."""
-        if restriction == Restriction():
-            return None
-        return np.array(
-            [restricts(restriction, one, frozenset()) is None for one in self._usable],
-            dtype=bool,
-        )
 
 
 def scoped_key(caller: Caller, key: str | None) -> str | None:

@@ -86,7 +86,8 @@ class RequestArrays:
 class Mask:
     """Nodes a set of requests may use at all, and the reason for the others.
 
-    allowed[node]; `reason` is a code such as "NodeList", "Volume", "Port".
+    allowed[node]; `reason` is a code such as "NodeList", "CpuModel", "Port". Where
+    they have several, `first` are the refused[node] of the others, which count first.
     Where nodes are also kept for reserved requests of higher rank, `unreserved` is
     `allowed` without that, and `delays` are the keys of those requests.
     """
@@ -95,6 +96,7 @@ class Mask:
     allowed: BoolArray
     unreserved: BoolArray | None = None
     delays: tuple[int, ...] = ()
+    first: tuple[tuple[str, BoolArray], ...] = ()
 
 
 class _Hardware:

@@ -19,8 +19,10 @@ GPU_MODEL = "GpuModel"
 GPUS = "Gpus"
 CPUS = "Cpus"
 MEMORY = "Memory"
+PORT = "Port"
 RESERVED = "Reserved"
-
+PASSING = (NODE_NOT_READY, SCHEDULING_DISABLED, PORT, RESERVED)
+"""Reasons that pass: an empty node that is in use again has none of them."""
 
 Refusals = tuple[tuple[str, BoolArray], ...]
 
@@ -76,16 +78,14 @@ def not_allowed(classes: Classes, index: int, cluster: ClusterArrays) -> BoolArr
     return ~cluster.allows_cpu
 
 
-def masked(
-    classes: Classes, index: int, cluster: ClusterArrays
-) -> tuple[str, BoolArray] | None:
-    """The request's own node list, volume or port, with the mask's reason."""
+def masked(classes: Classes, index: int, cluster: ClusterArrays) -> Refusals:
+    """The request's own node list, CPU models or port, each with its reason."""
     which = int(classes.mask[index])
     if which == 0:
-        return None
+        return ()
     mask = cluster.masks[which - 1]
     own = mask.allowed if mask.unreserved is None else mask.unreserved
-    return mask.reason, ~own
+    return (*mask.first, (mask.reason, ~own))
 
 
 def reserved(
@@ -154,11 +154,10 @@ def refusals(
 
 def lasting_refusals(classes: Classes, index: int, cluster: ClusterArrays) -> Refusals:
     """What does not depend on amounts: the same for all classes of one sort."""
-    named = masked(classes, index, cluster)
     return (
         (NODE_NOT_READY, not_ready(cluster)),
         (SCHEDULING_DISABLED, scheduling_disabled(cluster)),
         (NOT_ALLOWED, not_allowed(classes, index, cluster)),
-        *(() if named is None else (named,)),
+        *masked(classes, index, cluster),
         (GPU_MODEL, lacks_model(classes, index, cluster)),
     )

@@ -140,8 +140,9 @@ def _class_keys(classes: Classes, cluster: ClusterArrays) -> list[bytes]:
     texts = [b""]
     for mask in cluster.masks:
         open_to = b"" if mask.unreserved is None else mask.unreserved.tobytes()
-        words = f"{mask.reason} {mask.delays}".encode()
-        texts.append(words + mask.allowed.tobytes() + open_to)
+        words = f"{mask.reason} {mask.delays} {[name for name, _ in mask.first]}"
+        refused = b"".join(refused.tobytes() for _, refused in mask.first)
+        texts.append(words.encode() + mask.allowed.tobytes() + open_to + refused)
     return [
         row.tobytes() + texts[mask]
         for row, mask in zip(columns, classes.mask.tolist(), strict=True)

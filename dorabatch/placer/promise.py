@@ -104,6 +104,7 @@ def with_masks(
                 reason=base.reason,
                 allowed=allowed,
                 unreserved=base.allowed if base.unreserved is None else base.unreserved,
+                first=base.first,
                 delays=base.delays + tuple(one.reservation.key for one in chosen),
             )
         )

@@ -110,6 +110,7 @@ def some_nodes(cluster: ClusterArrays, nodes: IntArray) -> ClusterArrays:
             mask,
             allowed=mask.allowed[nodes],
             unreserved=None if mask.unreserved is None else mask.unreserved[nodes],
+            first=tuple((name, refused[nodes]) for name, refused in mask.first),
         )
         for mask in cluster.masks
     )

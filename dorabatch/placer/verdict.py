@@ -14,7 +14,7 @@ from dorabatch.placer.arrays import (
     RequestArrays,
 )
 from dorabatch.placer.classes import classes_of
-from dorabatch.placer.whynot import explain_never
+from dorabatch.placer.never import explain_never
 
 AMOUNT = "Amount"
 

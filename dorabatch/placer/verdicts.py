@@ -8,15 +8,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dorabatch.placer.arrays import ClusterArrays, IntArray, RequestArrays
+from dorabatch.placer.arrays import (
+    WHOLE_GPU_MILLI,
+    ClusterArrays,
+    IntArray,
+    RequestArrays,
+)
 from dorabatch.placer.classes import Classes, classes_of
 from dorabatch.placer.feasible import (
-    CPUS,
-    GPUS,
-    MEMORY,
-    NODE_NOT_READY,
+    PASSING,
     RESERVED,
-    SCHEDULING_DISABLED,
+    Room,
     gpus_usable,
     refusals,
     room_free,
@@ -24,15 +26,13 @@ from dorabatch.placer.feasible import (
 )
 from dorabatch.placer.ground import cpu_needed, memory_needed
 
-_PASSING = (NODE_NOT_READY, SCHEDULING_DISABLED, RESERVED)
-_AMOUNTS = (GPUS, CPUS, MEMORY)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeVerdict:
     """The first reason of one node ("" where the request fits), with its numbers.
 
-    gpus, cpu_milli, memory_mib: (free for the request, needed by it)
+    gpus, cpu_milli, memory_mib: (free for the request, needed by it); gpu_milli: of a
+    share (largest part of one GPU that is free, needed), of whole GPUs (0, 0).
     """
 
     node: int
@@ -40,6 +40,7 @@ class NodeVerdict:
     gpus: tuple[int, int]
     cpu_milli: tuple[int, int]
     memory_mib: tuple[int, int]
+    gpu_milli: tuple[int, int] = (0, 0)
 
 
 def node_verdicts(
@@ -58,6 +59,7 @@ def node_verdicts(
     table = [
         column.tolist() for pair in zip(free, needs, strict=True) for column in pair
     ]
+    table += [column.tolist() for column in _parts(classes, room)]
     return tuple(
         NodeVerdict(
             node=node,
@@ -65,6 +67,7 @@ def node_verdicts(
             gpus=(amounts[0], amounts[1]),
             cpu_milli=(amounts[2], amounts[3]),
             memory_mib=(amounts[4], amounts[5]),
+            gpu_milli=(amounts[6], amounts[7]),
         )
         for node, (reason, *amounts) in enumerate(
             zip(reasons.tolist(), *table, strict=True)
@@ -84,12 +87,12 @@ def closest(
     classes = classes_of(request)
     able = np.ones(len(cluster), dtype=bool)
     for reason, refused in refusals(classes, 0, cluster, room_total(cluster)):
-        if reason not in _PASSING:
+        if reason not in PASSING:
             able &= ~refused
     missing = np.array(
         [missing_amounts(one) for one in verdicts], dtype=np.int64
     ).reshape(-1, 3)
-    blocked = np.array([one.reason in _PASSING for one in verdicts], dtype=bool)
+    blocked = np.array([one.reason in PASSING for one in verdicts], dtype=bool)
     candidates = np.flatnonzero(able)
     if len(candidates) == 0:
         return None
@@ -111,3 +114,14 @@ def _needs(
 ) -> tuple[IntArray, IntArray, IntArray]:
     count = np.full(len(cluster), int(classes.gpu_count[0]), dtype=np.int64)
     return count, cpu_needed(classes, 0, cluster), memory_needed(classes, 0, cluster)
+
+
+def _parts(classes: Classes, room: Room) -> tuple[IntArray, IntArray]:
+    """(largest free part of an accepted GPU, part needed) per node; whole GPUs: 0."""
+    accepted, milli = classes.accepts[0], int(classes.gpu_milli[0])
+    none = np.zeros(len(room.cpu_milli), dtype=np.int64)
+    if milli == WHOLE_GPU_MILLI or classes.gpu_count[0] == 0:
+        return none, none
+    whole = room.gpus[accepted].sum(axis=0) > 0
+    rest = room.rest_milli[accepted].max(axis=0, initial=0)
+    return np.where(whole, WHOLE_GPU_MILLI, rest), none + milli

@@ -12,10 +12,9 @@ from dorabatch.daemon.admission import check_can_ever_run
 from dorabatch.daemon.billing.charging import Asks, Billing
 from dorabatch.daemon.billing.desk import CreditDesk
 from dorabatch.daemon.books import Books
-from dorabatch.daemon.capture import cluster_arrays, restricts
+from dorabatch.daemon.capture import cluster_arrays, mask_of
 from dorabatch.daemon.facts_json import facts_from_json
 from dorabatch.daemon.fleet import Fleet
-from dorabatch.daemon.known_nodes import flags
 from dorabatch.daemon.people import People
 from dorabatch.daemon.shares.claim_book import ClaimBook
 from dorabatch.daemon.shares.policy_desk import PolicyDesk
@@ -26,7 +25,7 @@ from dorabatch.daemon.whatif.site import EarlierRun, PastJob, Question
 from dorabatch.daemon.wish import claim_of, demand_of, seconds_max
 from dorabatch.errors import Refused
 from dorabatch.fairshare.price import Price
-from dorabatch.placer.arrays import BoolArray, ClusterArrays
+from dorabatch.placer.arrays import ClusterArrays, Mask
 from dorabatch.queue.board import Board
 from dorabatch.queue.demand import Demand, Restriction
 from dorabatch.queue.past import PastRun
@@ -146,8 +145,9 @@ def playable(question: Question) -> Question:
         key = job.spec, job.replica
         if key not in known:
             demand = board.demand_of(workload_of(question, job), job.replica)
-            where = usable & _allowed(books, demand.restriction)
-            known[key] = _may_run(demand, cluster, where)
+            mask = _mask(books, demand.restriction)
+            mask = replace(mask, allowed=mask.allowed & usable)
+            known[key] = _may_run(demand, cluster, mask)
         if known[key]:
             kept.append(job)
     return replace(question, jobs=tuple(kept))
@@ -170,17 +170,14 @@ def workload_of(question: Question, job: PastJob) -> Workload:
     )
 
 
-def _allowed(books: Books, restriction: Restriction) -> BoolArray:
-    asked = replace(restriction, ports=())
-    return flags(
-        restricts(asked, view, frozenset()) is None for view in books.fleet.views()
-    )
+def _mask(books: Books, restriction: Restriction) -> Mask:
+    return mask_of(replace(restriction, ports=()), books.fleet.views())
 
 
-def _may_run(demand: Demand, cluster: ClusterArrays, where: BoolArray) -> bool:
+def _may_run(demand: Demand, cluster: ClusterArrays, mask: Mask) -> bool:
     accepts = accepts_table([demand.gpu_models], cluster.models)[0]
     try:
-        check_can_ever_run(demand, cluster, accepts.tolist(), where)
+        check_can_ever_run(demand, cluster, accepts.tolist(), mask)
     except Refused:
         return False
     return True

@@ -5,6 +5,7 @@ import pytest
 from dorabatch.config import Settings
 from dorabatch.daemon.admission import (
     check_can_ever_run,
+    check_cpus_exist,
     check_models_exist,
     check_nodes_exist,
     check_site_bounds,
@@ -55,6 +56,23 @@ def test_nodes_by_name() -> None:
         check_nodes_exist(Restriction(nodes=("n1", "n3")), {"n2", "n1"})
     with pytest.raises(Refused, match="known: none"):
         check_nodes_exist(Restriction(nodes=("n3",)), ())
+
+
+def test_a_long_list_of_names_is_cut() -> None:
+    known = [f"n{number}" for number in range(100, 1300)]
+    with pytest.raises(Refused, match=r"n1005, n1006 and 1192 more\); see dnode list"):
+        check_nodes_exist(Restriction(nodes=("n3",)), known)
+    wanted = demand(gpu_models=tuple(f"M{number}" for number in range(200)))
+    with pytest.raises(Refused, match="or 'M7' or one of 192 more"):
+        check_models_exist(wanted, {V100})
+
+
+def test_cpus_by_name() -> None:
+    asked = Restriction(cpu_models=("Epyc", "Xeon"))
+    check_cpus_exist(asked, {"Xeon"})
+    check_cpus_exist(asked, set())
+    with pytest.raises(Refused, match=r"CPU model 'Epyc' or 'Xeon' \(known: Ryzen\)"):
+        check_cpus_exist(asked, {"Ryzen"})
 
 
 def test_models_by_name() -> None:

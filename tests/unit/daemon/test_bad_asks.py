@@ -35,12 +35,30 @@ def site(parts):
         ({"gpus": "1", "nodes": ["n2"]}, "none of the nodes it may use has a GPU"),
         ({"gpu_models": ["H100"]}, rf"no node has GPU model 'H100' \(.*{V100}"),
         ({"gpus": "5"}, "can never run here: needs 5 x .* n1, has 4"),
-        ({"cpus": "9"}, "can never run here: needs 9 CPUs .* largest such node has 8"),
+        ({"cpus": "9"}, "can never run here: needs 9 CPUs; .* node, n1, has 8$"),
+        ({"gpus": "1", "cpus": "9"}, "needs 9 CPUs beside 1 x GPU .* n1, has 8$"),
         ({"cpus": "1", "memory": "17Gi"}, "can never run here: .* has 16384 MiB"),
         ({"gpus": "1", "nodes": ["n3"]}, r"no node 'n3' \(known: n1, n2\)"),
     ],
 )  # fmt: skip
 def test_what_can_never_run_is_refused_at_submission(site, options, words):
+    with pytest.raises(Refused, match=words):
+        site.context.intake.admit(caller(), document(**options))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"gpu_models": ["A100"]}, "n3 could run it but takes no workloads with GPUs"),
+        ({"gpus": "1", "nodes": ["n3"]}, "n3 could run it but takes no workloads"),
+        ({"gpus": "1", "nodes": ["n2", "n3"]}, "n3 could run it but takes no"),
+        ({"gpu_models": [V100], "nodes": ["n2", "n3"]}, r"none of .* have: A100\)"),
+    ],
+)  # fmt: skip
+def test_a_node_that_takes_no_such_workloads_is_named(site, options, words):
+    site.services.fleet.put(node_settings("n3", allows_gpu=False))
+    known = facts(hostname="n3", gpus=gpus(2, "A100", "A"))
+    site.services.fleet.seen("n3", site.clock.now(), known)
     with pytest.raises(Refused, match=words):
         site.context.intake.admit(caller(), document(**options))
 

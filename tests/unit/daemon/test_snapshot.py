@@ -6,6 +6,7 @@ import pytest
 from dorabatch.daemon.capture import (
     cluster_arrays,
     held_ports,
+    mask_of,
     restricts,
     take_snapshot,
 )
@@ -144,6 +145,19 @@ def test_masks_of_what_waits() -> None:
     assert requests.accepts.tolist() == [[1, 1], [1, 1], [1, 1], [0, 1]]
     assert not requests.gang.any()
     assert np.array_equal(requests.group, np.ones(4))
+
+
+def test_each_node_has_its_own_reason_in_a_mask() -> None:
+    asked = Restriction(nodes=("n1", "n2"), cpu_models=("Xeon",), ports=("tcp/1",))
+    mask = mask_of(asked, [N1, N2, N3], {"n2": frozenset({"tcp/1"})})
+    assert not mask.allowed.any()
+    assert mask.reason == "Port"
+    first = [(name, refused.tolist()) for name, refused in mask.first]
+    assert first == [
+        ("NodeList", [False, False, True]),
+        ("CpuModel", [True, False, False]),
+    ]
+    assert mask_of(asked, [N2]).allowed.all()
 
 
 def test_a_node_without_facts_is_left_out() -> None:

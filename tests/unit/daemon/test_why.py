@@ -6,6 +6,7 @@ from dorabatch.daemon.describe import workload_record
 from dorabatch.daemon.node_view import NodeState
 from dorabatch.daemon.why import why_record, why_text
 from dorabatch.queue import transitions as to
+from dorabatch.queue.states import Outcome
 from tests.makers import V100, facts, gpus, node_settings
 
 
@@ -31,6 +32,14 @@ def sub(parts, name, count, **more):
 def turn(parts):
     parts.clock.advance(0.01)
     run_cycle(parts.services, Quiet())
+
+
+def end(parts, workload):
+    one = parts.change(parts.container(workload.workload_id), to.starting)
+    one = parts.change(one, lambda c: to.running(c, "d1", parts.clock.now()))
+    now = parts.clock.now()
+    one = parts.change(one, lambda c: to.told_to_end(c, Outcome.DONE, "", now))
+    parts.change(one, lambda c: to.finished(c, now))
 
 
 def text(parts, workload, *, placement=False):
@@ -100,6 +109,77 @@ def test_a_delaying_one_is_told_that_a_time_limit_helps(parts):
     )
     assert record["nodes"][0]["reason"] == "Reserved"
     assert record["nodes"][0]["detail"] == record["sentence"]
+
+
+def test_a_delaying_one_is_told_where_no_time_limit_helps(parts):
+    fleet(parts, "n1")
+    sub(parts, "first", 3)
+    turn(parts)
+    sub(parts, "large", 4)
+    small = sub(parts, "small", 1, time="1m")
+    turn(parts)
+    record = why_record(parts.services, small)
+    assert record["reason"] == "Reserved"
+    assert record["remedy"].startswith("No time limit would let it start there now")
+
+
+def test_only_the_first_is_told_that_it_starts(parts):
+    fleet(parts, "n1")
+    sub(parts, "a", 3)
+    turn(parts)
+    first, second = sub(parts, "b", 4), sub(parts, "c", 2)
+    turn(parts)
+    remedies = [why_record(parts.services, one)["remedy"] for one in (first, second)]
+    assert remedies == [
+        "It starts when 3 GPUs more are free on n1",
+        "It has room when 1 GPU more is free on n1, if nothing ahead of it takes that "
+        "first",
+    ]
+
+
+def test_several_amounts_are_one_list(parts):
+    fleet(parts, "n1")
+    sub(parts, "a", 3, cpus=7, memory="15Gi")
+    turn(parts)
+    big = sub(parts, "big", 2, cpus=2, memory="3Gi")
+    turn(parts)
+    assert why_record(parts.services, big)["remedy"] == (
+        "It starts when 1 GPU, 1 CPU and 2048 MiB more are free on n1"
+    )
+
+
+def test_a_taken_port_is_named_with_who_has_it(parts):
+    """A port that is taken passes: the workload is not told that it can never run."""
+    fleet(parts, "n1", "n2")
+    holder = sub(parts, "holder", 1, nodes=["n1"], ports=["20000:80"])
+    turn(parts)
+    second = sub(parts, "second", 1, nodes=["n1"], ports=["20000:80"])
+    turn(parts)
+    record = why_record(parts.services, second)
+    assert record["reason"] == "Port"
+    assert record["counts"] == {"NodeList": 1, "Port": 1}
+    assert "never" not in record["sentence"]
+    taken = f"workload {holder.workload_id} publishes port 20000/tcp"
+    assert record["remedy"] == f"It starts when that port is free on n1 ({taken})"
+    reasons = [(one["reason"], one["detail"]) for one in record["nodes"]]
+    assert reasons == [("Port", taken), ("NodeList", "")]
+    end(parts, holder)
+    turn(parts)
+    assert parts.container(second.workload_id).hold.node == "n1"
+
+
+def test_a_share_is_told_how_much_of_one_gpu_it_lacks(parts):
+    fleet(parts, "n1")
+    for name in "abcd":
+        sub(parts, name, 1, gpu_share="0.6")
+        turn(parts)
+    share = sub(parts, "share", 1, gpu_share="0.5")
+    turn(parts)
+    record = why_record(parts.services, share)
+    assert record["remedy"] == "It starts when 0.5 of one GPU (now 0.4) is free on n1"
+    node = record["nodes"][0]
+    assert (node["gpus_free"], node["gpus_needed"]) == (0.4, 0.5)
+    assert "  0.4/0.5  " in text(parts, share, placement=True)
 
 
 def test_a_placed_one_is_told_why_there(parts):

@@ -122,7 +122,7 @@ def test_sentence_for_busy_now():
         ({"gpus": 5}, "Gpus", "the largest node for it, n1, has 4"),
         ({"cpu": 17000}, "Cpus", "needs 17 CPUs"),
         ({"memory": 99999}, "Memory", "needs 99999 MiB"),
-        ({"mask": 1}, "NodeList", "no node passes NodeList"),
+        ({"mask": 1}, "NodeList", "none of the nodes that it names"),
         ({"gpus": 0}, "NotAllowed", "no node takes workloads without GPUs"),
         ({"gpus": -1}, "Amount", "asks for -1 GPUs"),
         ({"milli": 0}, "Amount", "0 thousandths"),

@@ -8,6 +8,7 @@ import pytest
 from dorabatch.placer.arrays import Mask, Placement
 from dorabatch.placer.choice import EXPLAINED_MAX, choices
 from dorabatch.placer.pack import place
+from dorabatch.placer.verdict import can_ever_run
 from dorabatch.placer.verdicts import closest, missing_amounts, node_verdicts
 from tests.oracles.placer_cases import make_cluster, make_requests
 
@@ -59,9 +60,38 @@ def test_no_node_is_close_to_what_can_never_run():
     ground = cluster()
     big = ask(gpus=5)
     assert closest(big, ground, node_verdicts(big, ground)) is None
-    closed = replace(ground, masks=(Mask(reason="Port", allowed=np.zeros(3, bool)),))
     shut = ask(mask=1)
+    closed = replace(
+        ground, masks=(Mask(reason="NodeList", allowed=np.zeros(3, bool)),)
+    )
     assert closest(shut, closed, node_verdicts(shut, closed)) is None
+
+
+def test_a_taken_port_passes():
+    """Only the second node is in its list, and there its port is taken."""
+    elsewhere = np.array([True, False, True])
+    mask = Mask(
+        reason="Port", allowed=np.zeros(3, bool), first=(("NodeList", elsewhere),)
+    )
+    ground = cluster((4, 3, 2), masks=(mask,))
+    found = node_verdicts(ask(mask=1), ground)
+    assert [one.reason for one in found] == ["NodeList", "Port", "NodeList"]
+    near = closest(ask(mask=1), ground, found)
+    assert near is not None
+    assert (near.node, missing_amounts(near)) == (1, (1, 0, 0))
+    assert can_ever_run(ask(mask=1), ground) == (None,)
+    plan = place(ask(mask=1), ground)
+    assert not plan.explanations[0].never
+    assert plan.explanations[0].counts == {"NodeList": 2, "Port": 1}
+
+
+def test_a_share_is_measured_by_the_largest_part_of_one_gpu():
+    rest = np.zeros((3, 3, 8), dtype=np.int64)
+    rest[0, 0, :2], rest[1, 0, 0] = (300, 500), 200
+    ground = cluster((0, 1, 2), gpu_rest_milli=rest)
+    found = node_verdicts(ask(gpus=1, milli=600), ground)
+    assert [one.gpu_milli for one in found] == [(500, 600), (1000, 600), (0, 600)]
+    assert [one.gpu_milli for one in node_verdicts(ask(), ground)] == [(0, 0)] * 3
 
 
 def test_terms_of_the_chosen_node_and_the_runner_up():
