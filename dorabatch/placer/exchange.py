@@ -19,6 +19,9 @@ CPU, MEMORY = 0, 1
 CROWDED = 0.2
 """Where a larger part of the GPUs is free nothing is exchanged."""
 
+LOOK = 256
+"""Rows of one class that are looked at before more are."""
+
 BINS_MAX = 128
 """Nodes that are looked at in one plan, those that lack most first."""
 
@@ -108,7 +111,10 @@ def _given_back(booked: Booked, bins: IntArray, waiting: IntArray) -> _Given:
 
 
 class _Exchange:
-    """The rows that may change places, and what is to spare where they are."""
+    """The rows that may change places, and what is to spare where they are.
+
+    Rows are told by their place among those that may; need[resource, class].
+    """
 
     def __init__(self, booked: Booked, outlook: Outlook, movable: IntArray) -> None:
         self.booked, self.state = booked, booked.state
@@ -116,15 +122,18 @@ class _Exchange:
         classes = self.state.classes
         self.rows = movable
         self.of = classes.of[movable]
-        self.count = classes.gpu_count[self.of]
-        self.need = np.stack([classes.cpu_milli[self.of], classes.memory_mib[self.of]])
+        self.need = np.stack([classes.cpu_milli, classes.memory_mib])
         self.bin = booked.bin[movable]
         self.ahead = np.cumsum(booked.bin < 0)[movable]
+        order = np.argsort(self.of, kind="stable")
+        self.kinds, starts = np.unique(self.of[order], return_index=True)
+        self.places = np.split(order, starts[1:])
 
     def relieve(self, bin_: int, resource: int) -> set[int]:
         """Exchange rows of a bin until it lacks nothing or none helps more."""
         own = np.flatnonzero(self.bin == bin_)
-        own = own[np.argsort(-self.need[resource, own], kind="stable")]
+        need = self.need[resource, self.of[own]]
+        own = own[np.argsort(-need, kind="stable")]
         changed: set[int] = set()
         for mine in own.tolist():
             lack = -float(self.spare[resource, bin_])
@@ -141,27 +150,53 @@ class _Exchange:
 
         What a bin then lacks of anything, it lacked before.
         """
-        allowed, here = self.state.ground.allowed, int(self.bin[mine])
-        gain = self.need[:, mine, None] - self.need
-        good = (gain[resource] > 0) & (self.count == self.count[mine])
-        good &= self.ahead == self.ahead[mine]
-        for each in (CPU, MEMORY):
-            good &= gain[each] <= np.maximum(self.spare[each, self.bin], 0)
-            good &= -gain[each] <= max(float(self.spare[each, here]), 0.0)
-        good &= allowed[self.of[mine], self.bin] & allowed[self.of, here]
-        found = np.flatnonzero(good)
-        if len(found) == 0:
-            return -1
-        gains = gain[resource, found]
-        enough = gains >= lack
-        if enough.any():
-            return int(found[enough][gains[enough].argmin()])
-        return int(found[gains.argmax()])
+        own, here = int(self.of[mine]), int(self.bin[mine])
+        counts = self.state.classes.gpu_count
+        gain = self.need[:, own, None] - self.need[:, self.kinds]
+        good = (gain[resource] > 0) & (counts[self.kinds] == counts[own])
+        good &= (-gain <= np.maximum(self.spare[:, here, None], 0.0)).all(axis=0)
+        good &= self.state.ground.allowed[self.kinds, here]
+        able = np.flatnonzero(good)
+        gains = gain[resource, able]
+        # What is enough comes first, the least of it; then the most of the rest.
+        order = np.lexsort((np.where(gains < lack, -gains, gains), gains < lack))
+        ahead = self.ahead[mine]
+        start, end = np.searchsorted(self.ahead, [ahead, ahead + 1]).tolist()
+        for value in dict.fromkeys(gains[order].tolist()):
+            rows = [
+                self._first(kind, (start, end), own, gain[:, kind])
+                for kind in able[gains == value].tolist()
+            ]
+            if max(rows) >= 0:
+                return min(row for row in rows if row >= 0)
+        return -1
+
+    def _first(
+        self, kind: int, between: tuple[int, int], own: int, gain: IntArray
+    ) -> int:
+        """The first row of a kind for which class `own` may come in its place, or -1.
+
+        `gain` is what its bin has to have to spare.
+        """
+        places = self.places[kind]
+        at, end = np.searchsorted(places, between).tolist()
+        size = LOOK
+        while at < end:
+            part = places[at : min(at + size, end)]
+            bins = self.bin[part]
+            good = self.state.ground.allowed[own, bins]
+            for each in (CPU, MEMORY):
+                if gain[each] > 0:
+                    good = good & (self.spare[each, bins] >= gain[each])
+            if good.any():
+                return int(part[good.argmax()])
+            at, size = at + size, size * 4
+        return -1
 
     def _swap(self, one: int, other: int) -> None:
         both = [one, other]
         rows, bins = self.rows[both], self.bin[both]
-        moved = self.need[:, one] - self.need[:, other]
+        moved = self.need[:, self.of[one]] - self.need[:, self.of[other]]
         self.booked.bin[rows] = self.bin[both] = bins[::-1]
         for bin_, sign in zip(bins.tolist(), (1, -1), strict=True):
             change = sign * moved

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from dorabatch.placer import exchange as exchange_module
 from dorabatch.placer.booked import Booked
 from dorabatch.placer.classes import classes_of
 from dorabatch.placer.exchange import exchange
@@ -81,3 +82,67 @@ def test_a_plan_uses_the_room_that_exchanges_make():
     rows = [{"cpu": cpu} for cpu in cpus]
     plan = place(make_requests(rows), make_cluster([FOUR, FOUR]))
     assert len(plan.placements) == len(rows)
+
+
+def _plain_partner(booked, left, mine, resource, lack):
+    """The definition, row by row: left[bin] is (CPUs, memory) to spare there."""
+    state = booked.state
+    classes, allowed = state.classes, state.ground.allowed
+    need = np.column_stack([classes.cpu_milli, classes.memory_mib])
+    own, here = int(classes.of[mine]), int(booked.bin[mine])
+    waits = np.cumsum(booked.bin < 0)
+    found = []
+    for row in booked.whole_rows().tolist():
+        kind, bin_ = int(classes.of[row]), int(booked.bin[row])
+        gain = (need[own] - need[kind]).tolist()
+        good = gain[resource] > 0 and waits[row] == waits[mine]
+        good &= classes.gpu_count[kind] == classes.gpu_count[own]
+        good &= bool(allowed[own, bin_] and allowed[kind, here])
+        for each in range(2):
+            good &= gain[each] <= max(left[bin_][each], 0)
+            good &= -gain[each] <= max(left[here][each], 0)
+        if good:
+            enough = gain[resource] >= lack
+            found.append((not enough, gain[resource] * (1 if enough else -1), row))
+    return min(found)[2] if found else -1
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_row_that_goes_is_the_least_that_is_enough(seed):
+    stream = np.random.default_rng(seed)
+    asks = [
+        {
+            "gpus": int(stream.integers(1, 3)),
+            "cpu": int(stream.integers(1, 7)) * 1000,
+            "memory": int(stream.integers(1, 7)) * 4096,
+            "accepts": [("V100",), ("V100", "T4")][stream.integers(2)],
+        }
+        for _ in range(9)
+    ]
+    rows = [asks[at] for at in stream.integers(0, len(asks), size=80)]
+    other = (16_000, 65_536, (0, 4, 0))
+    requests = make_requests(rows)
+    cluster = make_cluster([FOUR if at % 3 else other for at in range(24)])
+    classes = classes_of(requests)
+    state = State(lay_ground(classes, cluster), classes, cluster)
+    queued = np.bincount(classes.of, minlength=len(classes))
+    outlook = look_ahead(state, shapes_of(state.ground, classes), (queued, queued))
+    booked = Booked(state, len(rows))
+    for row in stream.permutation(len(rows)).tolist():
+        fits = np.flatnonzero(state.fits(int(classes.of[row]), slice(None)))
+        if len(fits) and row % 25:
+            bin_ = int(stream.choice(fits))
+            booked.put(row, state.put(int(classes.of[row]), bin_))
+    changer = exchange_module._Exchange(booked, outlook, booked.whole_rows())
+    partners = set()
+    for resource in (0, 1):
+        for at, mine in enumerate(booked.whole_rows().tolist()):
+            left = changer.spare.T.tolist()
+            lack = int(stream.choice([1, 3500, 9000]))
+            expected = _plain_partner(booked, left, mine, resource, lack)
+            found = changer._partner(at, resource, lack)
+            assert (int(changer.rows[found]) if found >= 0 else -1) == expected
+            if found >= 0:
+                changer._swap(at, found)
+                partners.add(expected)
+    assert len(partners) > 2
