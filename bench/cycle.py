@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from bench.options import refuse_below
 from dorabatch import log
 from dorabatch.config import NodeSettings as NodePatience
 from dorabatch.config import Settings
@@ -36,6 +37,7 @@ from dorabatch.daemon.main import compose
 from dorabatch.daemon.node_view import NodeSettings
 from dorabatch.daemon.services import Services
 from dorabatch.db import Tx
+from dorabatch.errors import Refused
 from dorabatch.node.facts import GpuFacts, NodeFacts
 from dorabatch.queue import store
 from dorabatch.queue.records import Container, Submitter
@@ -178,7 +180,8 @@ def finish_some(services: Services, share: float, seed: int) -> int:
     """End a share of what holds something; how many."""
     held = [c for n in services.board.nodes_in_use() for c in services.board.on_node(n)]
     held.sort(key=lambda container: container.container_id)
-    chosen = random.Random(seed).sample(held, max(1, int(len(held) * share)))
+    some = min(max(1, int(len(held) * share)), len(held))
+    chosen = random.Random(seed).sample(held, some)
     now = services.clock.now()
     pairs = [
         (
@@ -282,13 +285,18 @@ def medians(cycles: list[dict[str, float]]) -> dict[str, float]:
 
 
 def main() -> int:
-    """Measure and print; 1 over the target."""
+    """Measure and print; 1 over the target, 2 for options without sense."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--nodes", type=int, default=1000)
     parser.add_argument("--pending", type=int, default=10_000)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    try:
+        refuse_below(1, nodes=options.nodes, pending=options.pending, runs=options.runs)
+    except Refused as refused:
+        sys.stderr.write(f"bench.cycle: {refused}\n")
+        return int(refused.exit_status)
     found = measure(options.nodes, options.pending, options.runs)
     found["whole_ms_max"] = SECONDS_MAX * 1000
     sys.stdout.write(json.dumps(found, indent=1 if options.json else None) + "\n")

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bench.options import refuse_below
 from bench.placement_books import Books
 from bench.placement_churn import Churn, replay_day
 from bench.placement_fgd import Fgd
@@ -291,6 +292,7 @@ def replay_files(options: argparse.Namespace) -> list[dict[str, object]]:
     window = str(options.window)
     if window != "all" and not (window.isdecimal() and int(window) > 0):
         raise Refused(f"--window {window}: give a number of 1 or more, or all")
+    refuse_below(0, seed=options.seed, node_seed=options.node_seed)
     cluster = read_nodes(options.nodes, seed=options.node_seed)
     if not cluster.gpus_total.sum():
         raise Refused(f"{options.nodes}: no node has a GPU; there is nothing to fill")

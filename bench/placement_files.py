@@ -74,26 +74,40 @@ def read_checked(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     if missing:
         raise Refused(f"{path}: lacks {_list(missing)}; it needs {_list(columns)}")
     for line, row in enumerate(rows, start=2):
-        for name in columns:
-            if name not in TEXT_COLUMNS and not _is_amount(row[name]):
-                raise Refused(
-                    f"{path} line {line}: {name} is {row[name]!r}; "
-                    "it must be a number, 0 or more"
-                )
+        problem = _problem(row, columns)
+        if problem:
+            raise Refused(f"{path} line {line}: {problem}")
     return rows
 
 
 TEXT_COLUMNS = ("sn", "model", "gpu_spec")
 
 
-def _is_amount(text: str | None) -> bool:
-    if text is None:
-        return False
+def _problem(row: dict[str, str], columns: tuple[str, ...]) -> str:
+    """What is wrong with one row; empty where nothing is."""
+    if None in row:
+        return "has more cells than the heading; quote what holds a comma"
+    for name in columns:
+        if row[name] is None:
+            return f"has no {name}; a cell may be empty but not left out"
+        least = 1 if name == "duration_s" else 0
+        if name not in TEXT_COLUMNS and not _is_amount(row[name], least):
+            seen = f"{name} is {row[name]!r}"
+            return f"{seen}; it must be a whole number, {least} or more"
+    if "gpu_milli" in columns and float(row["num_gpu"] or 0) == 1:
+        milli = float(row["gpu_milli"] or 0)
+        if not 1 <= milli <= WHOLE_GPU_MILLI:
+            most = WHOLE_GPU_MILLI
+            return f"gpu_milli is {milli:g} with one GPU; it must be 1 to {most}"
+    return ""
+
+
+def _is_amount(text: str, least: int) -> bool:
     try:
         amount = float(text or 0)
     except ValueError:
         return False
-    return 0 <= amount < 2**53
+    return least <= amount < 2**53 and amount.is_integer()
 
 
 def _list(names: Iterable[str]) -> str:
@@ -173,10 +187,13 @@ def tasks_from_rows(rows: list[dict[str, str]], models: tuple[str, ...]) -> Task
 
 
 def without_shares(rows: list[dict[str, str]]) -> list[dict[str, str]]:
-    """Rows that ask for whole GPUs or none."""
-    return [
+    """Rows that ask for whole GPUs or none; raises Refused where there is none."""
+    found = [
         row
         for row in rows
         if float(row["num_gpu"] or 0) != 1
         or float(row["gpu_milli"] or 0) == WHOLE_GPU_MILLI
     ]
+    if not found:
+        raise Refused("every row asks for a share of a GPU; give --share fractional")
+    return found

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.options import refuse_below
 from bench.placement import RECENT
 from bench.placement_books import Books
 from bench.placement_files import (
@@ -156,11 +157,14 @@ def main() -> int:
     """Measure and print; 2 with one sentence where the input makes no sense."""
     options = parser().parse_args()
     try:
-        least = {"nodes": 1, "pending": 1, "runs": 1, "window": 1, "recent": 0}
-        for name, bound in least.items():
-            given = getattr(options, name)
-            if given is not None and given < bound:
-                raise Refused(f"--{name} {given}: give {bound} or more")
+        refuse_below(
+            1,
+            nodes=options.nodes,
+            pending=options.pending,
+            runs=options.runs,
+            window=options.window,
+        )
+        refuse_below(0, recent=options.recent, seed=options.seed)
         found = (measure_stream if options.window else measure)(options)
     except Refused as refused:
         sys.stderr.write(f"bench.placement_speed: {refused}\n")

@@ -11,6 +11,7 @@ from bench.cycle import (
     finish_some,
     invent_nodes,
     invent_workloads,
+    main,
     medians,
     private_services,
     submit,
@@ -67,3 +68,17 @@ def test_all_sizes_of_requests_occur() -> None:
     texts = [one.spec_json for one in invent_workloads(200, 3)]
     for count in set(GPUS_ASKED) - {0}:
         assert any(f'"count":{count}' in text for text in texts)
+
+
+@pytest.mark.parametrize("option", ["--nodes", "--pending", "--runs"])
+def test_a_zone_of_nothing_is_refused_in_one_sentence(
+    option: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["bench.cycle", option, "0"])
+    assert main() == 2
+    assert capsys.readouterr().err == f"bench.cycle: {option} 0: give 1 or more\n"
+
+
+def test_nothing_ends_where_nothing_runs(services: Services) -> None:
+    invent_nodes(services, 1)
+    assert finish_some(services, 0.5, 1) == 0

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from bench import placement, placement_speed
+from bench import arrivals, placement, placement_speed
 from bench.placement_books import Books
 from bench.placement_churn import replay_day
 from bench.placement_files import Tasks
@@ -36,6 +36,14 @@ def _run(monkeypatch, tmp_path, nodes, tasks, *more):
         (NODES, TASKS + "1,1,1,1000,\n", ("--window", "0"), "--window 0"),
         (NODES, TASKS + "1,1,1,1000,\n", ("--durations",), "lacks submit_s"),
         (NODES, TASKS + "0,1,0,0,\n", (), "asks for no GPU and no CPU"),
+        (NODES, TASKS + "1,1,1.5,1000,\n", (), "num_gpu is '1.5'"),
+        (NODES, TASKS + "1,1,1,1500,\n", (), "line 2: gpu_milli is 1500 with one GPU"),
+        (NODES, TASKS + "1,1,1,0,\n", (), "gpu_milli is 0 with one GPU"),
+        (NODES, TASKS + "1,1,1,500,\n", (), "give --share fractional"),
+        (NODES, TASKS + "1,1\n", (), "line 2: has no num_gpu"),
+        (NODES, TASKS + "1,1,1,1000,,9\n", (), "line 2: has more cells"),
+        (NODES, TASKS + "1,1,1,1000,\n", ("--node-seed", "-1"), "--node-seed -1: give"),
+        (NODES, TIMES + "1,1,1,1000,,0,0\n", ("--durations",), "duration_s is '0'"),
     ],
 )
 def test_senseless_input_is_one_sentence(
@@ -112,3 +120,52 @@ def test_stream_bench_times_every_window(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr("sys.argv", ["bench", *files, "--window", "0"])
     assert placement_speed.main() == 2
     assert "--window 0" in capsys.readouterr().err
+
+
+PODS = TASKS.strip() + ",scheduled_time,deletion_time\n"
+POD = "1000,512,1,1000,,0,90\n"
+
+
+def _arrivals(monkeypatch, tmp_path, nodes, pods, *more):
+    (tmp_path / "n.csv").write_text(nodes)
+    (tmp_path / "p.csv").write_text(pods)
+    words = ["--nodes", str(tmp_path / "n.csv"), "--pods", str(tmp_path / "p.csv")]
+    more = [word.replace("PODS", str(tmp_path / "p.csv")) for word in more]
+    monkeypatch.setattr("sys.argv", ["bench.arrivals", *words, *more])
+    return arrivals.main()
+
+
+@pytest.mark.parametrize(
+    ("nodes", "pods", "more", "words"),
+    [
+        (NODES, "cpu_milli,memory_mib\n1,1\n", (), "lacks num_gpu"),
+        (NODES, PODS, (), "has no rows"),
+        (NODES, PODS + "1,x,1,1000,,0,9\n", (), "memory_mib is 'x'"),
+        (NODES, PODS + "1,1,0,0,,0,9\n", (), "no pod asks for a GPU"),
+        (NODES, PODS + "1,1,1,500,,0,9\n", (), "give --share fractional"),
+        (NODES.replace("2,", "0,"), PODS + POD, (), "no node has a GPU"),
+        (NODES, PODS + POD, ("--percent", "0"), "--percent 0.0: give more than 0"),
+        (NODES, PODS + POD, ("--percent", "inf"), "--percent inf: give"),
+        (NODES, PODS + POD, ("--percent", "nan"), "--percent nan: give"),
+        (NODES, PODS + POD, ("--seed", "-1"), "--seed -1: give 0 or more"),
+        (NODES, PODS + POD, ("--load", "-1", "--durations", "PODS"), "--load -1.0"),
+        (NODES, PODS + POD, ("--load", "nan", "--durations", "PODS"), "--load nan"),
+        (
+            NODES, PODS + "1,1,1,1000,,,\n", ("--load", "1", "--durations", "PODS"),
+            "no row has both",
+        ),
+        (NODES, PODS + POD, ("--out", "/proc/none/x"), "--out /proc/none/x: cannot be"),
+    ],
+)  # fmt: skip
+def test_senseless_arrivals_are_one_sentence(
+    monkeypatch, tmp_path, capsys, nodes, pods, more, words
+):
+    assert _arrivals(monkeypatch, tmp_path, nodes, pods, *more) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+
+
+def test_arrivals_ask_for_as_much_as_was_wanted(monkeypatch, tmp_path, capsys):
+    assert _arrivals(monkeypatch, tmp_path, NODES, PODS + POD, "--percent", "150") == 0
+    assert capsys.readouterr().out == TASKS + "1000,512,1,1000,\n" * 6
