@@ -258,6 +258,18 @@ def liens_without_run(
     ]
 
 
+def debts(available: Mapping[str, int]) -> list[str]:
+    """Nobody whose work ends with the credit has spent more than there was.
+
+    available[account]: what is left, in micro-credits.
+    """
+    return [
+        f"account {account} has {ucr} ucr available"
+        for account, ucr in available.items()
+        if ucr < 0
+    ]
+
+
 def different_starts(
     real: Mapping[tuple[int, int], float],
     played: Mapping[tuple[int, int], float],

@@ -7,6 +7,7 @@ posts anything and never reads a clock. Times are microseconds since 1970.
 """
 
 import json
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -56,6 +57,17 @@ class Meter:
         """The meter that replaces this one."""
         number = self.number + 1
         return replace(self, number=number, at=at, reason=reason, **changes)  # type: ignore[arg-type]  # fields by name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draw:
+    """What an item costs from now on: `rate` is price an hour x thousandths.
+
+    `rest` is what it has cost so far beyond whole micro-credits: rate x microseconds.
+    """
+
+    rate: int
+    rest: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,24 +142,31 @@ def run_charges(
     return charges
 
 
-def burn_rate(
+def present_draws(
     meters: Sequence[Meter],
     prices: PriceBook,
     *,
     started: int,
     now: int,
     locked: bool,
-) -> int:
-    """What a run draws now: price an hour x thousandths, summed over its items."""
+) -> list[Draw]:
+    """What a run draws now, an entry for each of its items."""
     meter = meters[-1]
     begin, end = _span(meters, len(meters) - 1, started=started, until=now)
     if not meter.is_billed or end < now or begin > now:
-        return 0
+        return []
     moment = moment_of(started if locked else now)
-    return sum(
-        prices.price_at(meter.zone, item.model, moment) * item.milli
-        for item in meter.items
-    )
+    found = []
+    for item in meter.items:
+        rate = prices.price_at(meter.zone, item.model, moment) * item.milli
+        *_, last = _segments(
+            prices, meter, item, span=(begin, now), locked_at=started * locked
+        )
+        # A price that begins at this moment has cost nothing yet.
+        is_present = last.per_hour * item.milli == rate
+        lasted = microseconds(last.end - last.start) if is_present else 0
+        found.append(Draw(rate=rate, rest=rate * lasted % _GPU_HOUR))
+    return found
 
 
 def span_cost(
@@ -167,13 +186,31 @@ def span_cost(
     )
 
 
-def runs_out_at(now: int, *, rate: int, funds: int) -> int | None:
-    """The last moment that is paid when `rate` draws on `funds` left now; None: never.
+def runs_out_at(now: int, *, draws: Sequence[Draw], funds: int) -> int | None:
+    """The last moment that is paid when these draw on `funds` left now; None: never.
 
-    `funds` are what is available and what open-ended runs hold, less what they have
-    cost and was not posted yet; below zero they ran out before now.
+    Each is charged whole micro-credits, so it is the moment from which they have cost
+    all that the funds cover, as charged: what may be left is less than the next
+    micro-credits that fall due together. `funds` are what is available and what
+    open-ended runs hold, less what they have cost and was not posted yet; below zero
+    they ran out before now.
     """
-    return now + funds * _GPU_HOUR // rate if rate else None
+    rate = sum(one.rate for one in draws)
+    if not rate:
+        return None
+    rests = sum(one.rest for one in draws)
+
+    def cost(span: int) -> int:
+        return sum((one.rest + one.rate * span) // _GPU_HOUR for one in draws)
+
+    def first(amount: int) -> int:
+        """The first span that costs so much: whole parts are less than the sum."""
+        early = (amount * _GPU_HOUR - rests - 1) // rate
+        late = ((amount + len(draws)) * _GPU_HOUR - rests) // rate + 1
+        reached = bisect_left(range(early, late + 1), amount, key=cost)
+        return early + reached
+
+    return now + first(cost(first(funds + 1) - 1))
 
 
 def _span(

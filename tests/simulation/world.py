@@ -11,7 +11,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, func, select, text
 
 from dorabatch.clock import FakeClock
 from dorabatch.config import Settings
@@ -26,7 +26,7 @@ from dorabatch.daemon.service import Daemon
 from dorabatch.daemon.services import Services
 from dorabatch.db import Tx
 from dorabatch.fairshare.ledger_check import check_ledger
-from dorabatch.fairshare.tables import METERS, RUN_CREDITS
+from dorabatch.fairshare.tables import ALLOCATIONS, BALANCES, METERS, RUN_CREDITS
 from dorabatch.node.facts import ContainerState, NodeFacts
 from dorabatch.node.fake import FakeNode
 from dorabatch.node.identity import parse_identity
@@ -262,6 +262,7 @@ class World:
         self._checked += 1
         with self.services.engine.connect() as connection:
             liens = open_liens(connection)
+            debts = checkers.debts(limited_accounts(connection))
             names = {c.container_id: job_name(c) for c in containers}
             runs = {
                 f"{names[run.container_id]}/{run.attempt}": run
@@ -273,7 +274,8 @@ class World:
             chain = (
                 check_ledger(connection) if self._checked % LEDGER_EVERY == 0 else []
             )
-        return [*checkers.liens_without_run(liens, containers), *charges, *chain]
+        held = checkers.liens_without_run(liens, containers)
+        return [*held, *debts, *charges, *chain]
 
     def attempts(self) -> dict[str, list[tuple[int, int, int]]]:
         """What runs on each node: (workload, replica, attempt)."""
@@ -385,6 +387,17 @@ def open_liens(connection: Connection) -> dict[str, int]:
     for row in connection.execute(asked):
         found[row.run] = found.get(row.run, 0) + row.ucr
     return found
+
+
+def limited_accounts(connection: Connection) -> dict[str, int]:
+    """What each account with an allocation has available."""
+    asked = (
+        select(ALLOCATIONS.c.account, func.sum(BALANCES.c.ucr))
+        .join(BALANCES, BALANCES.c.allocation_id == ALLOCATIONS.c.id)
+        .where(BALANCES.c.ledger_account.like("avail:%"))
+        .group_by(ALLOCATIONS.c.account)
+    )
+    return {account: int(ucr) for account, ucr in connection.execute(asked)}
 
 
 def net_charges(connection: Connection) -> dict[str, int]:

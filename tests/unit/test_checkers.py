@@ -151,6 +151,12 @@ def test_what_is_on_trial_without_holding_anything_is_rejected() -> None:
     assert checkers.misplaced_trials(bad) == ["container 4: queued but on trial"]
 
 
+def test_debts_are_rejected() -> None:
+    assert checkers.debts({"ana": 0, "bob": 5}) == []
+    (text,) = checkers.debts({"ana": -1, "bob": 5})
+    assert text == "account ana has -1 ucr available"
+
+
 @pytest.mark.parametrize(
     ("ucr", "free", "is_right"),
     [

@@ -17,9 +17,10 @@ from dorabatch.db import Tx
 from dorabatch.fairshare import ledger, terms
 from dorabatch.fairshare.book import Allocation, Book, Outcome, Posting
 from dorabatch.fairshare.meter import (
+    Draw,
     Item,
     Meter,
-    burn_rate,
+    present_draws,
     run_charges,
     runs_out_at,
     span_cost,
@@ -181,8 +182,7 @@ class Billing:
                 end = min(end, self._paid_until(tx, container, mine, end))
                 self.post(tx, self.charges(container, mine, end))
             self.post(tx, self._give_back(tx, container, mine, end, is_lost=is_lost))
-        last = mine[-1]
-        self.post(tx, [release_of(last, at)])
+        self.post(tx, [release_of(mine[-1], at)])
         tx.note(RunClosed(run=run))
 
     def switch(
@@ -253,11 +253,13 @@ class Billing:
         """What a run has cost at a moment."""
         return sum(one.amount for one in self.charges(container, mine, until))
 
-    def rate(self, container: Container, mine: Sequence[Meter], now: int) -> int:
-        """What a run draws now: price an hour x thousandths."""
+    def draws(
+        self, container: Container, mine: Sequence[Meter], now: int
+    ) -> list[Draw]:
+        """What a run draws now."""
         if container.started_at is None:
-            return 0
-        return burn_rate(
+            return []
+        return present_draws(
             mine,
             self._desk.prices,
             started=microseconds_of(container.started_at),
@@ -421,7 +423,7 @@ class Billing:
             return end
         book = self.book_of(tx, [last], end)
         owed = self.total(container, mine, end) - book.run_total(last.run, "charged")
-        rate, paid = self.rate(container, mine, end), end
+        draws, paid = self.draws(container, mine, end), end
         for name in last.chain:
             rows = book.budgeted(last.zone, name)
             if not rows or self._desk.standing_in(book, name, end).runs_into_debt:
@@ -429,7 +431,7 @@ class Billing:
             have = book.available(last.zone, name, end) or 0
             funds = have + self._held(book, last, name) - owed
             if funds < 0:
-                paid = min(paid, runs_out_at(end, rate=rate, funds=funds) or end)
+                paid = min(paid, runs_out_at(end, draws=draws, funds=funds) or end)
         return paid
 
     def _give_back(

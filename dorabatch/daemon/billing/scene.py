@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from dorabatch.daemon.billing.charging import Billing
 from dorabatch.daemon.billing.desk import CreditDesk, run_name
 from dorabatch.fairshare.book import Book
-from dorabatch.fairshare.meter import Meter, runs_out_at
+from dorabatch.fairshare.meter import Draw, Meter, runs_out_at
 from dorabatch.queue.board import Board
 from dorabatch.queue.records import Container, ContainerId
 from dorabatch.queue.states import State
@@ -103,7 +103,8 @@ class Scene:
 
     def _run_out(self, account: str, runs: list[Billed], now: int) -> RunOut | None:
         funds = self._book.available(self._desk.zone, account, now) or 0
-        rate, drawing = 0, []
+        draws: list[Draw] = []
+        drawing = []
         for one in runs:
             until = self._billing.seen_until(one.container, now)
             posted = self._book.run_total(one.last.run, "charged")
@@ -114,10 +115,10 @@ class Scene:
                 funds += held - owed
                 drawing.append(one)
                 if until == now:
-                    rate += self._billing.rate(one.container, one.meters, now)
+                    draws += self._billing.draws(one.container, one.meters, now)
             else:
                 funds -= max(0, owed - held)
-        at = runs_out_at(now, rate=rate, funds=funds)
+        at = runs_out_at(now, draws=draws, funds=funds)
         if at is None:
             return None
         return RunOut(account=account, at=at, runs=tuple(drawing))

@@ -156,7 +156,9 @@ class CreditBeat:
     def _end_billing(
         self, tx: Tx, one: Billed, out: RunOut, now: int
     ) -> list[Container]:
-        at = max(out.at, one.last.at + 1)
+        # What nobody has seen running since then is not paid beyond it.
+        seen = self._billing.seen_until(one.container, now) or out.at
+        at = max(min(out.at, seen), one.last.at + 1)
         meter = one.last.next(at, OUT_OF_CREDIT, is_billed=False)
         self._billing.switch(tx, one.container, one.meters, meter)
         standing = self._desk.standing_of(out.account, moment_of(now))

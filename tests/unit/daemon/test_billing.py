@@ -12,9 +12,10 @@ from dorabatch.daemon.credit.orders import CreditOrders, Order
 from dorabatch.daemon.describe import describe_workload, workload_record
 from dorabatch.daemon.kept_rows import KeptRows
 from dorabatch.daemon.listing import answer, parse_question
+from dorabatch.queue.records import Submitter
 from dorabatch.queue.states import AfterStop, Outcome, State
 from dorabatch.units import microseconds_of, render_credits
-from tests.makers import RTX, V100, gpus, hold
+from tests.makers import RTX, V100, facts, gpus, hold, node_settings
 from tests.unit.daemon.conftest import Parts, caller
 from tests.unit.daemon.credits import Site, site_of
 
@@ -274,6 +275,46 @@ def test_all_that_draws_on_one_credit_ends_at_the_same_moment(site: Site) -> Non
     assert 0 <= site.standing().available <= 1
 
 
+@pytest.mark.parametrize("mode", ["stop", "demote"])
+@pytest.mark.parametrize("seconds", [0.0, 1.0, 1.7, 3.1])
+def test_parallel_runs_never_spend_what_is_not_there(
+    site: Site, mode: str, seconds: float
+) -> None:
+    site.price("1.100003")
+    site.weekly(12.5, mode)
+    have = site.standing().balance
+    keys = []
+    for number in range(4):
+        keys.append(site.run(f"run{number}"))
+        site.wait(0.001237)
+    # Credit is over in between.
+    stopped = site.wait(4 * HOUR + seconds)
+    assert len(stopped) == (len(keys) if mode == "stop" else 0)
+    for key in keys:
+        site.end(key)
+    now = site.standing()
+    # What is left is less than the runs would have cost next, one each at most.
+    assert 0 <= now.available < len(keys)
+    assert (now.liens, site.charged()) == (0, have - now.available)
+
+
+def test_a_run_of_two_products_that_ended_late_spends_what_is_there(
+    site: Site,
+) -> None:
+    site.price("2.500007")
+    site.price("0.100003", "CPU")
+    asked = {"gpus": "1", "cpus": "3"}
+    for number in range(8):
+        who = Submitter(user=f"u{number}", uid=3000, gid=3000)
+        site.weekly(12.5, "stop", who.user)
+        key = site.run("a", submitter=who, workspace=who.user, options=asked)
+        # Nobody looks before it has ended.
+        site.wait(6 * HOUR + number / 7, beat=False)
+        site.end(key)
+        left = site.standing(who.user).available
+        assert left in (0, 1)
+
+
 def test_a_run_that_its_node_lost_costs_nothing(site: Site) -> None:
     site.weekly(1000)
     before = site.standing().available
@@ -322,6 +363,32 @@ def test_while_a_node_is_silent_nothing_is_charged(site: Site) -> None:
     site.wait(300)
     site.end(key)
     assert site.charged() == 2_500_000 * (2 * HOUR + 313) // HOUR
+
+
+def test_a_silent_node_spends_nothing_when_credit_ends(site: Site) -> None:
+    fleet, clock = site.parts.services.fleet, site.parts.clock
+    site.weekly(20, "demote")
+    have = site.standing().balance
+    first = site.run("a", options={"gpus": "4"})
+    fleet.put(node_settings("n2"))
+    fleet.seen("n2", clock.now(), facts(gpus=gpus(4, prefix="other")))
+    second = site.run("b")
+    assert not site.parts.services.credits.has_scavengers()
+    clock.advance(HOUR / 2)
+    fleet.seen("n2", clock.now(), facts(gpus=gpus(4, prefix="other")))
+    site.wait(0)
+    # n2 answers no more.
+    for _ in range(90):
+        clock.advance(60)
+        fleet.silent(clock.now(), site.beat._probe * 0)
+        site.seen()
+        site.tend()
+    fleet.seen("n2", clock.now(), facts(gpus=gpus(4, prefix="other")))
+    site.tend()
+    for key in (first, second):
+        site.end(key)
+    assert 0 <= site.standing().available < 2
+    assert have - 2 < site.charged() <= have
 
 
 def test_a_lost_gpu_is_not_billed(site: Site) -> None:

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dorabatch.fairshare.meter import (
+    Draw,
     Item,
     Meter,
-    burn_rate,
+    present_draws,
     read_meter,
     run_charges,
     runs_out_at,
@@ -27,6 +30,8 @@ GOLDEN = json.loads(
 START = datetime(2026, 1, 5, 12, tzinfo=UTC)
 START_US = microseconds_of(START)
 SECOND = 1_000_000
+HOUR = 3600 * SECOND * 1000
+"""One GPU for an hour, in thousandths x microseconds."""
 
 
 PRICES = {
@@ -79,9 +84,9 @@ def test_the_last_paid_second(row: dict[str, int]) -> None:
     mine, book = [meter(row["gpus"])], prices(row["price"])
     for passed in (0, 7, 600):
         now = START_US + passed * SECOND
-        rate = burn_rate(mine, book, started=START_US, now=now, locked=True)
+        draws = present_draws(mine, book, started=START_US, now=now, locked=True)
         left = row["balance"] - total(mine, book, passed)
-        at = runs_out_at(now, rate=rate, funds=left)
+        at = runs_out_at(now, draws=draws, funds=left)
         assert at is not None
         assert (at - START_US) // SECOND == row["last_paid_second"]
         assert total(mine, book, (at - START_US) / SECOND) <= row["balance"]
@@ -90,15 +95,69 @@ def test_the_last_paid_second(row: dict[str, int]) -> None:
 def test_credit_that_ran_out_before_now() -> None:
     mine, book = [meter(2)], prices(2_500_000)
     now = START_US + 10_000 * SECOND
-    rate = burn_rate(mine, book, started=START_US, now=now, locked=True)
-    at = runs_out_at(now, rate=rate, funds=12_500_000 - total(mine, book, 10_000))
+    draws = present_draws(mine, book, started=START_US, now=now, locked=True)
+    at = runs_out_at(now, draws=draws, funds=12_500_000 - total(mine, book, 10_000))
     assert at is not None
     assert (at - START_US) // SECOND == 9000
 
 
 def test_what_is_free_never_runs_out() -> None:
-    rate = burn_rate([meter(2)], prices(0), started=START_US, now=START_US, locked=True)
-    assert runs_out_at(START_US, rate=rate, funds=0) is None
+    draws = present_draws(
+        [meter(2)], prices(0), started=START_US, now=START_US, locked=True
+    )
+    assert runs_out_at(START_US, draws=draws, funds=0) is None
+
+
+@settings(max_examples=300)
+@given(
+    runs=st.lists(
+        st.tuples(st.integers(0, 10**10), st.integers(1, 8000), st.integers(0, 10**12)),
+        min_size=1,
+        max_size=6,
+    ),
+    funds=st.integers(-(10**6), 10**7),
+)
+def test_what_ends_together_has_cost_all_that_is_covered(
+    runs: list[tuple[int, int, int]], funds: int
+) -> None:
+    """runs: price an hour, thousandths, microseconds so far."""
+    now = 2 * 10**12
+
+    def cost(at: int) -> int:
+        """What all have cost at a moment, beyond what they have now."""
+        return sum(
+            price * milli * (lasted + at - now) // HOUR - price * milli * lasted // HOUR
+            for price, milli, lasted in runs
+        )
+
+    draws = [
+        Draw(rate=price * milli, rest=price * milli * lasted % HOUR)
+        for price, milli, lasted in runs
+    ]
+    at = runs_out_at(now, draws=draws, funds=funds)
+    if not any(draw.rate for draw in draws):
+        assert at is None
+        return
+    assert at is not None
+    assert cost(at - 1) < cost(at) <= funds
+    # The next that falls due is not covered any more: it may be one for each run.
+    later = min(
+        -(-(HOUR - _rest(draw, at - now)) // draw.rate) for draw in draws if draw.rate
+    )
+    assert cost(at + later) > funds
+
+
+def _rest(draw: Draw, span: int) -> int:
+    return (draw.rest + draw.rate * span) % HOUR
+
+
+def test_a_new_price_draws_from_its_moment_on() -> None:
+    book = prices(1_000_001, (1800, 3_000_000))
+    now = START_US + 1800 * SECOND
+    found = present_draws([meter(1)], book, started=START_US, now=now, locked=False)
+    assert found == [Draw(rate=3_000_000_000, rest=0)]
+    found = present_draws([meter(1)], book, started=START_US, now=now, locked=True)
+    assert found == [Draw(rate=1_000_001_000, rest=HOUR // 2)]
 
 
 def test_a_price_change_cuts_what_is_not_locked() -> None:
