@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Table,
     and_,
@@ -198,10 +199,21 @@ def count_entries(connection: Connection) -> int:
     return int(connection.execute(select(func.count()).select_from(TXNS)).scalar() or 0)
 
 
-def has_key(connection: Connection, key: str) -> bool:
-    """Whether something was posted under a key."""
-    asked = select(TXNS.c.id).where(TXNS.c.idem_key == key)
-    return connection.execute(asked).first() is not None
+def posted_as(connection: Connection, key: str) -> list[Entry]:
+    """What one order posted under its key, and under the key with a number behind."""
+    name = TXNS.c.idem_key
+    numbered = name.startswith(f"{key}:", autoescape=True)
+    asked = select(TXNS).where(or_(name == key, numbered)).order_by(TXNS.c.id)
+    found = [dict(row) for row in connection.execute(asked).mappings()]
+    at = next((txn["at"] for txn in found if txn["idem_key"] == key), None)
+    mine = [txn for txn in found if txn["at"] == at]
+    legs = _legs(connection, LEGS.c.txn_id.in_([txn["id"] for txn in mine]))
+    return [Entry(posting=_posting(txn), legs=tuple(legs[txn["id"]])) for txn in mine]
+
+
+def allocations(connection: Connection, names: Iterable[str]) -> list[Allocation]:
+    """The allocations of these ids."""
+    return [Allocation(**row) for row in _load_by(connection, ALLOCATIONS, "id", names)]
 
 
 def balances(
@@ -244,17 +256,22 @@ def batches(connection: Connection, size: int = BATCH) -> Iterator[list[Stored]]
         if not txns:
             return
         inside = and_(LEGS.c.txn_id > last, LEGS.c.txn_id <= txns[-1]["id"])
-        legs: dict[int, list[Leg]] = defaultdict(list)
-        rows = select(LEGS).where(inside).order_by(LEGS.c.txn_id, LEGS.c.number)
-        for row in connection.execute(rows):
-            leg = Leg(
-                ledger_account=row.ledger_account,
-                allocation_id=row.allocation_id,
-                ucr=row.ucr,
-            )
-            legs[row.txn_id].append(leg)
+        legs = _legs(connection, inside)
         yield [Stored(txn=txn, legs=tuple(legs[txn["id"]])) for txn in txns]
         last = txns[-1]["id"]
+
+
+def _legs(connection: Connection, which: ColumnElement[bool]) -> dict[int, list[Leg]]:
+    legs: dict[int, list[Leg]] = defaultdict(list)
+    rows = select(LEGS).where(which).order_by(LEGS.c.txn_id, LEGS.c.number)
+    for row in connection.execute(rows):
+        leg = Leg(
+            ledger_account=row.ledger_account,
+            allocation_id=row.allocation_id,
+            ucr=row.ucr,
+        )
+        legs[row.txn_id].append(leg)
+    return legs
 
 
 def rebuild(connection: Connection) -> None:

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from sqlalchemy import Connection, select
 
+from dorabatch.daemon.credit.repeats import Asked, check_same
 from dorabatch.daemon.rights import Caller, check_admin
 from dorabatch.daemon.services import Services
 from dorabatch.db import Tx
@@ -92,8 +93,10 @@ class CreditOrders:
         now = self._services.clock.now()
 
         def write(tx: Tx) -> Done:
-            if ledger.has_key(tx.connection, key):
-                text = f"key {order.key!r} was used before: nothing was changed"
+            if check_same(tx.connection, key, order.key, _asked(order)):
+                text = (
+                    f"key {order.key!r} was used before for this: nothing was changed"
+                )
                 return Done(moved=0, message=text, is_repeated=True)
             return acts[order.verb](
                 _Act(tx=tx, caller=caller, order=order, key=key, now=now)
@@ -265,6 +268,15 @@ class CreditOrders:
         above = {name for user in users for name in desk.chain_of(user)}
         given = connection.execute(granted.distinct()).scalars()
         return {*users, *above, *given, *desk.people.names()}
+
+
+def _asked(order: Order) -> Asked:
+    begin, end = (
+        None if moment is None else microseconds_of(moment)
+        for moment in (order.valid_from, order.valid_to)
+    )
+    same = "verb", "account", "reason", "amount", "target", "allocation", "on_exhaust"
+    return Asked(**{name: getattr(order, name) for name in same}, begin=begin, end=end)
 
 
 def _given(order: Order) -> int:

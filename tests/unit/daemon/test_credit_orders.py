@@ -12,7 +12,7 @@ from dorabatch.daemon.credit.answers import (
     text_of,
 )
 from dorabatch.daemon.credit.orders import CreditOrders, Done, Order
-from dorabatch.errors import NotAllowed, NotFound, Refused, UserError
+from dorabatch.errors import ConflictError, NotAllowed, NotFound, Refused, UserError
 from dorabatch.units import credits_number, number_text
 from tests.makers import BOB, later
 from tests.unit.daemon.conftest import Parts, caller
@@ -70,8 +70,67 @@ def test_the_same_key_moves_nothing_twice(site: Site) -> None:
         again = do(site, verb, "alice", key="k1", **more)
         assert (first.is_repeated, again.is_repeated) == (False, True)
         assert again.moved == 0
-        assert "used before" in again.message
+        assert "used before for this" in again.message
         assert site.standing().available == before
+
+
+@pytest.mark.parametrize(
+    ("verb", "first", "second", "told"),
+    [
+        ("grant", {}, {"credits": 50}, r"grant 100 to alice.*: grant 50 to alice"),
+        ("grant", {}, {"account": "bob"}, r"grant 100 to alice.*: grant 100 to bob"),
+        ("grant", {}, {"reason": "more"}, r"\('because'\).*\('more'\)"),
+        ("grant", {}, {"valid_to": later(DAY)}, r"until 2026-01-06T12:00:00"),
+        ("grant", {"valid_to": later(DAY)}, {}, r"until 2026-01-06T12:00:00"),
+        ("grant", {"valid_from": later(DAY)}, {}, r"from 2026-01-06T12:00:00"),
+        ("grant", {"on_exhaust": "hold"}, {"on_exhaust": "demote"}, "on exhaust hold"),
+        ("transfer", {}, {"credits": 11}, r"transfer 100 from alice to bob.*: tr.* 11"),
+        ("transfer", {}, {"target": "carol"}, r"to bob.* to carol"),
+        ("refund", {"credits": 1}, {"credits": 2}, r"refund 1 of 1\.1/1.*refund 2 of"),
+        (
+            "expire",
+            {},
+            {"allocation": "other"},
+            r"expire grant:\S+ of.*expire other of",
+        ),
+    ],
+)
+def test_a_key_that_was_used_for_another_order_is_a_conflict(
+    site: Site, verb: str, first: dict[str, Any], second: dict[str, Any], told: str
+) -> None:
+    site.apply("apiVersion: v1\nkind: User\nmetadata:\n  name: carol\n")
+    do(site, "grant", "alice", 300, valid_to=later(30 * DAY))
+    key = site.run("a")
+    site.wait(2 * HOUR)
+    site.end(key)
+    usual: dict[str, dict[str, Any]] = {
+        "grant": {"account": "alice", "credits": 100},
+        "transfer": {"account": "alice", "credits": 100, "target": "bob"},
+        "refund": {"account": f"{key}.1/1"},
+        "expire": {"account": "alice"},
+    }
+    said = {**usual[verb], **first}
+    do(site, verb, key="k1", **said)
+    before, entries = site.standing().available, len(site.entries())
+    site.parts.clock.advance(60)
+    assert do(site, verb, key="k1", **said).is_repeated
+    with pytest.raises(ConflictError, match=r"key 'k1' was used before, on 2026-01-05"):
+        do(site, verb, key="k1", **{**usual[verb], **second})
+    with pytest.raises(ConflictError, match=f"for another order: .*{told}"):
+        do(site, verb, key="k1", **{**usual[verb], **second})
+    assert (site.standing().available, len(site.entries())) == (before, entries)
+
+
+def test_a_transfer_from_several_allocations_is_known_again(site: Site) -> None:
+    do(site, "grant", "alice", 5, valid_to=later(DAY))
+    do(site, "grant", "alice", 50)
+    said = {"credits": 20, "target": "bob", "key": "k"}
+    do(site, "transfer", "alice", **said)
+    assert do(site, "transfer", "alice", **said).is_repeated
+    # Keys look alike: "k" with a number behind is another one's.
+    site.wait(1)
+    assert not do(site, "transfer", "alice", **{**said, "key": "k:x"}).is_repeated
+    assert do(site, "transfer", "alice", **said).is_repeated
 
 
 def test_a_transfer_takes_what_ends_first_and_keeps_its_end(site: Site) -> None:
