@@ -12,7 +12,7 @@ from pydantic import Field, PlainSerializer, PlainValidator
 from dorabatch.resources.document import Document, EmptySpec, Part, ZonedMetadata
 from dorabatch.resources.names import ModelName
 from dorabatch.resources.quantity import (
-    read_microcredits,
+    read_credit_number,
     read_moment,
     write_microcredits,
     write_moment,
@@ -30,7 +30,7 @@ class PerTime(Part):
 
     microcredits_per_hour: Annotated[
         int,
-        PlainValidator(read_microcredits),
+        PlainValidator(read_credit_number),
         PlainSerializer(write_microcredits),
         Field(alias="hour"),
     ]

@@ -15,6 +15,7 @@ from dorabatch.resources.document import API_VERSIONS, Document
 from dorabatch.resources.explain import Problem, explain, render_field
 from dorabatch.resources.kinds import find_kind
 from dorabatch.resources.names import show
+from dorabatch.resources.quantity import AS_YAML
 from dorabatch.resources.yamltree import (
     DEPTH_MAX,
     NODES_MAX,
@@ -44,7 +45,7 @@ def parse_manifest(text: str, *, path: str = "") -> Manifest:
     """Read every document of a YAML text."""
     trees, warnings = read_trees(text, path=path)
     found = [
-        (_build(tree.value, path, tree.line_of), tree.line)
+        (_build(tree.value, path, tree.line_of, AS_YAML), tree.line)
         for tree in trees
         if tree.value is not None
     ]
@@ -74,7 +75,12 @@ def _warnings(documents: Iterable[Document]) -> Iterable[str]:
         seen.add(key)
 
 
-def _build(value: Value, path: str, line_of: LineOf) -> Document:
+def _build(
+    value: Value,
+    path: str,
+    line_of: LineOf,
+    context: dict[str, str] | None = None,
+) -> Document:
     if not isinstance(value, dict):
         raise ManifestError(
             f"a document must be a mapping with apiVersion, kind, metadata and spec, "
@@ -92,7 +98,7 @@ def _build(value: Value, path: str, line_of: LineOf) -> Document:
             str(error), path=path, line=line_of((field,)), field=field
         ) from None
     try:
-        return model.model_validate(value)
+        return model.model_validate(value, context=context)
     except ValidationError as error:
         raise summarize(explain(error, model), path=path, line_of=line_of) from None
 

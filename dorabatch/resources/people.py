@@ -19,7 +19,7 @@ from dorabatch.resources.names import (
 )
 from dorabatch.resources.nearest import did_you_mean
 from dorabatch.resources.quantity import (
-    read_microcredits,
+    read_credit_number,
     read_part,
     write_microcredits,
 )
@@ -149,7 +149,7 @@ class WeeklyCredits(Part):
     zone: Name
     weekly_microcredits: Annotated[
         int,
-        PlainValidator(read_microcredits),
+        PlainValidator(read_credit_number),
         PlainSerializer(write_microcredits),
         Field(alias="weekly"),
     ]

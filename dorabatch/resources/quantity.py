@@ -10,8 +10,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 
+from pydantic import ValidationInfo
+
 from dorabatch.resources.names import quoted, show
 
+AS_YAML = {"written as": "YAML"}
+"""The context of validating what people write, where each number keeps its digits."""
 MICROCREDITS_PER_CREDIT = 1_000_000
 CREDITS_MAX = 1_000_000_000
 BYTES_MAX = 2**50
@@ -171,6 +175,16 @@ def read_microcredits(value: object) -> int:
     if credits > CREDITS_MAX:
         raise ValueError(f"is {credits}; allowed are 0 to {CREDITS_MAX}")
     return int(micro)
+
+
+def read_credit_number(value: object, info: ValidationInfo) -> int:
+    """The same where a document has it: a YAML number; JSON may keep it as text."""
+    micro = read_microcredits(value)
+    if info.context == AS_YAML and isinstance(value, str):
+        raise ValueError(
+            f"must be a number such as 2.5, not {show(value)}; write it without quotes"
+        )
+    return micro
 
 
 def write_microcredits(micro: int) -> str:

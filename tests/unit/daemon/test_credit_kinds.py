@@ -5,13 +5,13 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from dorabatch.daemon.credit.kinds import CreditKinds
-from dorabatch.errors import NotAllowed, NotFound, UserError
+from dorabatch.errors import ManifestError, NotAllowed, NotFound, UserError
 from dorabatch.fairshare.period import ResetRule
 from dorabatch.resources.manifest import parse_manifest
 from dorabatch.units import moment_of
 from tests.makers import BOB, V100, ZONE, later
 from tests.unit.daemon.conftest import Parts, caller
-from tests.unit.daemon.credits import PRICE, Site, site_of
+from tests.unit.daemon.credits import PRICE, USER, Site, site_of
 
 HOUR = 3600
 CREDIT = 1_000_000
@@ -235,3 +235,27 @@ def test_weeks_follow_the_local_clock_over_its_changes(site: Site) -> None:
     hours = {moment_of(one.posting.at).hour for one in deposits[1:]}
     assert hours == {0, 1}
     assert site.standing().available == 500 * CREDIT
+
+
+@pytest.mark.parametrize(
+    ("document", "field"),
+    [
+        (PRICE.format(name="V100", hour='"5"'), "spec.credit.per.hour"),
+        (USER.format(name="ana", weekly='"5"'), "spec.credits[0].weekly"),
+    ],
+)
+def test_a_number_in_quotes_is_no_amount(
+    parts: Parts, document: str, field: str
+) -> None:
+    site, sentence = site_of(parts), "must be a number such as 2.5, not the text"
+    with pytest.raises(ManifestError, match=sentence) as refused:
+        site.apply(document)
+    assert refused.value.field == field
+    assert "without quotes" in refused.value.message
+    # As a number it is taken, kept and read again.
+    site.apply(document.replace('"', ""))
+    kinds = CreditKinds(parts.services)
+    admin = caller(is_admin=True)
+    prices = [row["per_hour"] for row in kinds.records(admin, "Resourcecredit")]
+    users = [row["credits"][0]["weekly"] for row in kinds.records(admin, "User")]
+    assert [*prices, *users] == [5]
