@@ -94,7 +94,8 @@ def forecast(account: str | None, as_json: bool) -> None:
     ),
     notes=(
         "closing = opening + deposits - charges + refunds - expired + transferred, to"
-        " the millionth of a credit; liens are part of it. dreport statement says the"
+        " the millionth of a credit. Liens are part of it, and so is what was granted"
+        " and begins later; without that it is the balance. dreport statement says the"
         " same of all accounts."
     ),
 )

@@ -37,7 +37,9 @@ shares_option = click.option(
     ),
     notes=(
         "PROMISED is the part of the whole that an account or user is promised, USED"
-        " what it has used in GPU-hours, faded by the half-life. SHARE/USE compares"
+        " what it has used: GPU hours times the price of the GPU (1 where none has a"
+        " price), faded by the half-life; dreport usage says plain hours. SHARE/USE"
+        " compares"
         " siblings: above 1 has used less than its share. FACTOR is the user's rank in"
         " the tree, from 0 to 1.\n"
         "Everybody may look; changes are for administrators, are checked as a whole and"

@@ -31,6 +31,7 @@ STATEMENT_COLUMNS = (
     Column("transferred", "TRANSFERRED", Kind.UCR),
     Column("closing", "CLOSING", Kind.UCR),
     Column("liens", "OF IT HELD", Kind.UCR),
+    Column("later", "OF IT LATER", Kind.UCR),
 )
 MODEL_COLUMNS = (
     Column("zone", "ZONE"),
@@ -43,10 +44,14 @@ MODEL_COLUMNS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Books:
-    """The ledger over a period: sides before it, what moved in it, and its end."""
+    """The ledger over a period: sides before it, what moved in it, and its end.
+
+    `later[zone, account]` is credit that is there at the end and begins later.
+    """
 
     opening: Mapping[str, int]
     moves: Sequence[Move]
+    later: Mapping[tuple[str, str], int]
     head: Head | None
 
     def closing(self) -> dict[str, int]:
@@ -61,7 +66,7 @@ def statement_sheets(books: Books, accounts: frozenset[str] | None) -> list[Shee
     """One line for each account in each zone, and its charges by model."""
     rows = tuple(
         tuple(getattr(one, column.name) for column in STATEMENT_COLUMNS)
-        for one in statements(books.opening, books.moves).values()
+        for one in statements(books.opening, books.moves, books.later).values()
         if accounts is None or one.account in accounts
     )
     by_model = tuple(

@@ -18,7 +18,7 @@ from dorabatch.fairshare.report_rows import (
 )
 from dorabatch.fairshare.share_tables import CHANGES, FORECASTS
 from dorabatch.fairshare.statement import SIDES
-from dorabatch.fairshare.tables import LEGS, PRICES, TXNS
+from dorabatch.fairshare.tables import ALLOCATIONS, LEGS, PRICES, TXNS
 
 BY_HAND = ("deposit", "refund", "expire", "transfer")
 
@@ -39,6 +39,28 @@ def balances_before(
     if of is not None:
         asked = asked.where(LEGS.c.ledger_account.in_(_sides_of(*of)))
     return {side: int(ucr) for side, ucr in connection.execute(asked)}
+
+
+def credit_later(
+    connection: Connection, at: int, of: tuple[str, str] | None = None
+) -> dict[tuple[str, str], int]:
+    """(zone, account) -> credit that was given before `at` and begins at it or later.
+
+    `of` leaves only one of them.
+    """
+    owner = ALLOCATIONS.c.zone, ALLOCATIONS.c.account
+    side = "avail:" + ALLOCATIONS.c.zone + ":" + ALLOCATIONS.c.account
+    asked = (
+        select(*owner, func.sum(LEGS.c.ucr))
+        .join(LEGS, LEGS.c.allocation_id == ALLOCATIONS.c.id)
+        .join(TXNS, TXNS.c.id == LEGS.c.txn_id)
+        .where(ALLOCATIONS.c.valid_from >= at, TXNS.c.at < at)
+        .where(LEGS.c.ledger_account == side)
+        .group_by(*owner)
+    )
+    if of is not None:
+        asked = asked.where(owner[0] == of[0], owner[1] == of[1])
+    return {(zone, name): int(ucr) for zone, name, ucr in connection.execute(asked)}
 
 
 def moves(

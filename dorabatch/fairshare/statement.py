@@ -19,7 +19,7 @@ class Statement:
     """One account in one zone over [start, end), in micro-credits.
 
     closing = opening + deposits - charges + refunds - expired + transferred; liens
-    are part of it.
+    are part of it, and so is `later`: credit that begins at the end or after it.
     """
 
     zone: str
@@ -31,6 +31,7 @@ class Statement:
     expired: int = 0
     transferred: int = 0
     liens: int = 0
+    later: int = 0
     closing: int = 0
 
 
@@ -46,11 +47,14 @@ class ModelUse:
 
 
 def statements(
-    opening: Mapping[str, int], moves: Iterable[Move]
+    opening: Mapping[str, int],
+    moves: Iterable[Move],
+    later: Mapping[tuple[str, str], int],
 ) -> dict[tuple[str, str], Statement]:
     """(zone, account) -> its statement, in order.
 
-    `opening[side]` is what a side had before the period, `moves` what moved in it.
+    `opening[side]` is what a side had before the period, `moves` what moved in it,
+    `later[zone, account]` what of its closing begins at the end of the period or after.
     """
     moved: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for side, ucr in opening.items():
@@ -68,6 +72,7 @@ def statements(
             expired=-parts["expire"],
             transferred=parts["transfer"],
             liens=parts["liens"],
+            later=later.get((zone, account), 0),
             closing=sum(ucr for kind, ucr in parts.items() if kind != "liens"),
         )
         for (zone, account), parts in sorted(moved.items())

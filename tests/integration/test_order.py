@@ -75,10 +75,10 @@ def test_use_outlives_a_kill_of_the_daemon(site: Site) -> None:
     site.wait_ended(ref, "done")
     running = site.daemon.submit(*ONE, "--", "sleep", "600")
     site.daemon.wait_for(running, state="running")
-    before = tree(site)["root"]["used_gpu_hours"]
+    before = tree(site)["root"]["used_weighted"]
     site.daemon.kill()
     site.restart()
-    after = tree(site)["root"]["used_gpu_hours"]
+    after = tree(site)["root"]["used_weighted"]
     assert before <= after < before + 30 / 3600
     assert site.daemon.ask("dshare", "rebuild") == "the cached use was right\n"
 

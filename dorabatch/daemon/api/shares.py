@@ -187,7 +187,7 @@ async def rebuild(context: Context, request: Request) -> Response:
         lambda tx: services.usage.renew(tx, services.clock.now()),
     )
     named = [
-        {"name": name, "before_gpu_hours": old / 3.6e6, "after_gpu_hours": new / 3.6e6}
+        {"name": name, "before_weighted": old / 3.6e6, "after_weighted": new / 3.6e6}
         for name, (old, new) in changed.items()
     ]
     message = (

@@ -71,8 +71,9 @@ class CreditAnswers:
         with one_state(self._services.engine) as connection:
             opening = report_store.balances_before(connection, first, mine)
             moves = report_store.moves(connection, first, last, mine)
+            later = report_store.credit_later(connection, last, mine)
         none = Statement(zone=self._zone, account=account)
-        found = statements(opening, moves).get(mine, none)
+        found = statements(opening, moves, later).get(mine, none)
         units = {
             row["product_name"]: row["price_unit"]
             for row in CreditKinds(self._services).records(caller, "Resourcecredit")
@@ -86,7 +87,7 @@ class CreditAnswers:
                 name: credits_number(getattr(found, name))
                 for name in (
                     "opening", "deposits", "charges", "refunds", "expired",
-                    "transferred", "liens", "closing",
+                    "transferred", "liens", "later", "closing",
                 )
             },
             "models": [

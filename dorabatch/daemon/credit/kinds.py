@@ -284,6 +284,12 @@ def account_row(
     standing = desk.standing_of(account, now)
     weekly = desk.people.weekly_of(desk.zone, account)
     available = standing.available
+    side, at = f"avail:{desk.zone}:{account}", microseconds_of(now)
+    later = sum(
+        desk.book.balances.get((side, one.id), 0)
+        for one in desk.book.budgeted(desk.zone, account)
+        if one.valid_from > at
+    )
     return {
         "kind": "Usercredit",
         "name": account,
@@ -294,6 +300,7 @@ def account_row(
         "available": None if available is None else credits_number(available),
         "held": credits_number(standing.liens),
         "balance": None if available is None else credits_number(standing.balance),
+        "later": None if available is None else credits_number(later),
         "on_exhaust": standing.on_exhaust if standing.is_limited else None,
         "resets_at": standing.resets_at.isoformat() if standing.resets_at else None,
         "reset_text": standing.when() if standing.resets_at else None,

@@ -190,7 +190,7 @@ def _row(shown: Shown, node: int, depth: int) -> dict[str, Any]:
         "depth": depth,
         "shares": int(tree.shares[node]),
         "promised": float(shown.promised[name]),
-        "used_gpu_hours": float(shown.total[node]) / _HOUR,
+        "used_weighted": float(shown.total[node]) / _HOUR,
         "part_of_use": float(shown.total[node]) / (shown.everything or 1.0),
         "level_share": _level_share(shown, node),
         "level_use": _level_use(shown, node),
@@ -254,7 +254,7 @@ TREE_CELLS: dict[str, tuple[str, Cell]] = {
         ),
     ),
     "promised": ("PROMISED", lambda row: _percent(row["promised"])),
-    "used": ("USED(GPU-H)", lambda row: f"{row['used_gpu_hours']:.1f}"),
+    "used": ("USED(WEIGHTED)", lambda row: f"{row['used_weighted']:.1f}"),
     "part": ("OF_USE", lambda row: _percent(row["part_of_use"])),
     "ratio": ("SHARE/USE", _ratio_text),
     "factor": (

@@ -128,6 +128,7 @@ class Reports:
         return Books(
             opening=report_store.balances_before(connection, start),
             moves=report_store.moves(connection, start, end),
+            later=report_store.credit_later(connection, end),
             head=report_store.head_before(connection, end),
         )
 

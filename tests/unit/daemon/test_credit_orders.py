@@ -13,8 +13,9 @@ from dorabatch.daemon.credit.answers import (
 )
 from dorabatch.daemon.credit.orders import CreditOrders, Done, Order
 from dorabatch.errors import ConflictError, NotAllowed, NotFound, Refused, UserError
-from dorabatch.units import credits_number, number_text
-from tests.makers import BOB, later
+from dorabatch.fairshare import report_store
+from dorabatch.units import credits_number, microseconds_of, number_text
+from tests.makers import BOB, ZONE, later
 from tests.unit.daemon.conftest import Parts, caller
 from tests.unit.daemon.credits import Site, site_of
 
@@ -223,6 +224,28 @@ def test_a_statement_sums_to_the_ledger(site: Site) -> None:
     assert parts[1]["opening"] == parts[0]["closing"]
     assert parts[1]["closing"] == whole["closing"]
     assert "closing" in text_of(whole)
+
+
+def test_balance_and_statement_agree_on_credit_that_begins_later(site: Site) -> None:
+    do(site, "grant", "alice", 10)
+    do(site, "grant", "alice", 100, valid_from=later(DAY), valid_to=later(9 * DAY))
+    do(site, "grant", "bob", 5, valid_from=later(2 * DAY))
+    site.wait(HOUR)
+    answers, books = CreditAnswers(site.parts.services), {}
+    for at in (HOUR, 3 * DAY):
+        site.wait(at - HOUR)
+        now = site.parts.clock.now()
+        balance = answers.balance(ADMIN, "alice")
+        statement = answers.statement(ADMIN, "alice", later(-1), now)
+        assert statement["closing"] == 110
+        assert statement["closing"] == balance["balance"] + balance["later"]
+        assert statement["later"] == balance["later"]
+        books[at] = (balance["balance"], balance["later"])
+        with site.parts.services.engine.connect() as connection:
+            found = report_store.credit_later(connection, microseconds_of(now))
+        wanted = {(ZONE, "alice"): 100 * CREDIT, (ZONE, "bob"): 5 * CREDIT}
+        assert found == (wanted if at == HOUR else {})
+    assert books == {HOUR: (10, 100), 3 * DAY: (110, 0)}
 
 
 def test_a_forecast_has_a_range(site: Site) -> None:

@@ -80,7 +80,7 @@ def test_the_tree_is_made_and_shown(shell: Shell) -> None:
     parts.submit("b", submitter=BOB, workspace="bob")
     lines = shell.run("dshare").splitlines()
     assert lines[0].split() == [
-        *("NAME", "KIND", "SHARES", "PROMISED", "USED(GPU-H)", "OF_USE"),
+        *("NAME", "KIND", "SHARES", "PROMISED", "USED(WEIGHTED)", "OF_USE"),
         *("SHARE/USE", "FACTOR", "RUNS(GPU)", "WAITS(GPU)"),
     ]
     assert [line.split()[0] for line in lines[1:]] == [
@@ -94,7 +94,7 @@ def test_the_tree_is_made_and_shown(shell: Shell) -> None:
         row["name"]: row for row in json.loads(shell.run("dshare", "tree", "--json"))
     }
     assert rows["alice"]["promised"] == 0.6
-    assert rows["alice"]["used_gpu_hours"] == pytest.approx(45.7, abs=0.1)
+    assert rows["alice"]["used_weighted"] == pytest.approx(45.7, abs=0.1)
     assert (rows["bob"]["waiting_gpus"], rows["maths"]["waiting_gpus"]) == (1, 1)
     assert (rows["bob"]["factor"], rows["alice"]["factor"]) == (1.0, 0.5)
     assert [
