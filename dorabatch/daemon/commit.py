@@ -4,8 +4,8 @@ A placement that no longer matches is left for the next cycle; nothing here talk
 node.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from dorabatch.daemon.billing.charging import Billing, Placing
@@ -15,7 +15,7 @@ from dorabatch.daemon.places import Places
 from dorabatch.daemon.snapshot import Snapshot
 from dorabatch.db import Tx
 from dorabatch.errors import LeaseLost
-from dorabatch.placer.arrays import Plan
+from dorabatch.placer.arrays import Placement, RequestArrays
 from dorabatch.placer.choice import Choice
 from dorabatch.queue import store
 from dorabatch.queue.board import Board
@@ -23,6 +23,9 @@ from dorabatch.queue.records import Container, Happening
 from dorabatch.queue.transitions import new_run
 
 MILLI = 1000
+
+PART = 2000
+"""So many placements or a few more are one transaction: other writes come between."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,9 +35,35 @@ class Committed:
     `refused[container]` says why credit does not let it start.
     """
 
-    placed: tuple[Container, ...]
-    stale: int
-    refused: Mapping[int, str]
+    placed: tuple[Container, ...] = ()
+    stale: int = 0
+    refused: Mapping[int, str] = field(default_factory=dict)
+
+    def and_then(self, more: "Committed") -> "Committed":
+        """What came of both."""
+        return Committed(
+            placed=self.placed + more.placed,
+            stale=self.stale + more.stale,
+            refused={**self.refused, **more.refused},
+        )
+
+
+def parts(
+    placements: Sequence[Placement], requests: RequestArrays
+) -> Iterator[list[Placement]]:
+    """The placements in order, some PART at a time; all of a gang in one part."""
+    gangs = requests.key[requests.gang], requests.group[requests.gang]
+    gang_of = dict(zip(*(column.tolist() for column in gangs), strict=True))
+    part: list[Placement] = []
+    for one in placements:
+        gang = gang_of.get(one.key)
+        same = part and gang is not None and gang == gang_of.get(part[-1].key)
+        if len(part) >= PART and not same:
+            yield part
+            part = []
+        part.append(one)
+    if part:
+        yield part
 
 
 class PlanCommitter:
@@ -54,9 +83,11 @@ class PlanCommitter:
         self._choices = {choice.key: choice for choice in choices}
         self._places = Places(board, snapshot, trials or {})
 
-    def commit(self, tx: Tx, plan: Plan, now: datetime) -> Committed:
-        """Write the plan; runs inside the writer's transaction."""
-        changed = self._places.taken(plan.placements)
+    def commit(
+        self, tx: Tx, placements: Sequence[Placement], now: datetime
+    ) -> Committed:
+        """Write a part of the plan; runs inside the writer's transaction."""
+        changed = self._places.taken(placements)
         admission = self._billing.admit(
             tx, [self._placing(after) for _, after in changed], now
         )
@@ -71,7 +102,7 @@ class PlanCommitter:
         store.insert_events(tx, events + self._choice_events(placed_now, now))
         return Committed(
             placed=tuple(after for _, after in done),
-            stale=len(plan.placements) - len(done) - len(refused),
+            stale=len(placements) - len(done) - len(refused),
             refused=refused,
         )
 

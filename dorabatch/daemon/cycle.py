@@ -6,10 +6,11 @@ down, starts and stops. Touches no node itself.
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from dorabatch import log
 from dorabatch.daemon.books import LastPlan
-from dorabatch.daemon.commit import Committed, PlanCommitter
+from dorabatch.daemon.commit import Committed, PlanCommitter, parts
 from dorabatch.daemon.decision import Decision, decide
 from dorabatch.daemon.keeper import Keepers
 from dorabatch.daemon.lane.ground import Scene
@@ -67,24 +68,31 @@ def _carry_out(
     services: Services, keepers: Keepers, scene: Scene, decision: Decision
 ) -> Committed:
     move_trials(services, keepers, decision.stops, decision.going_on)
-    committed = _commit(services, scene, decision)
-    for container in committed.placed:
-        keepers.launch(container)
+    committed = _commit(services, keepers, scene, decision)
     give_way(services, keepers, decision.victims)
     return committed
 
 
-def _commit(services: Services, scene: Scene, decision: Decision) -> Committed:
+def _commit(
+    services: Services, keepers: Keepers, scene: Scene, decision: Decision
+) -> Committed:
+    """Write the placements down, part by part; each part starts at once."""
     plan, snapshot = decision.plan, scene.snapshot
+    committed = Committed()
     if not plan.placements:
-        return Committed(placed=(), stale=0, refused={})
+        return committed
     told = choices(scene.requests, snapshot.cluster, plan.placements)
     committer = PlanCommitter(
         services.board, snapshot, services.billing, told, decision.trial_seconds
     )
     now = services.clock.now()
-    committed = services.writer.do(lambda tx: committer.commit(tx, plan, now))
-    services.steps.reach(Step.PLACE_COMMITTED)
+    for part in parts(plan.placements, scene.requests):
+        write = partial(committer.commit, placements=part, now=now)
+        done = services.writer.do(write)
+        services.steps.reach(Step.PLACE_COMMITTED)
+        for container in done.placed:
+            keepers.launch(container)
+        committed = committed.and_then(done)
     return committed
 
 

@@ -1,19 +1,25 @@
 """Committing a plan: exclusive devices, guarded writes, stale ones left alone."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import pytest
 
+from dorabatch.daemon import commit as committing
 from dorabatch.daemon.capture import take_snapshot
 from dorabatch.daemon.commit import Committed, PlanCommitter
+from dorabatch.daemon.cycle import run_cycle
 from dorabatch.daemon.holding import amounts
+from dorabatch.daemon.keeper import Keepers
 from dorabatch.daemon.settle import end_containers
 from dorabatch.daemon.snapshot import Snapshot
-from dorabatch.placer.arrays import SHARE, Placement, Plan
+from dorabatch.placer.arrays import SHARE, Placement
 from dorabatch.queue import store
+from dorabatch.queue.records import Container
 from dorabatch.queue.states import Outcome, State
 from tests.checkers import broken_laws
-from tests.makers import V100, demand, facts, hold, view
+from tests.makers import V100, demand, facts, hold, node_settings, view
+from tests.oracles.placer_cases import make_requests
 from tests.unit.daemon.conftest import Parts
 
 N1 = view("n1")
@@ -29,14 +35,10 @@ def commit(
     parts: Parts, snapshot: Snapshot, wanted: Sequence[tuple[int, int]]
 ) -> Committed:
     """Commit (container, GPUs) on n1 and check the laws."""
-    plan = Plan(
-        placements=tuple(Placement(key=k, node=0, gpus=(n,)) for k, n in wanted),
-        waiting={},
-        explanations=(),
-    )
+    placements = [Placement(key=k, node=0, gpus=(n,)) for k, n in wanted]
     committer = PlanCommitter(parts.services.board, snapshot, parts.services.billing)
     now = parts.clock.now()
-    done = parts.services.writer.do(lambda tx: committer.commit(tx, plan, now))
+    done = parts.services.writer.do(lambda tx: committer.commit(tx, placements, now))
     board = parts.services.board
     assert broken_laws(list(board.containers.values()), NODES) == []
     return done
@@ -114,17 +116,13 @@ def test_cancelled_before_the_commit_is_stale(parts: Parts) -> None:
 def test_cancelled_in_the_same_transaction_is_stale_alone(parts: Parts) -> None:
     parts.submit("a", replicas=3)
     snapshot, now = snapshot_of(parts), parts.clock.now()
-    plan = Plan(
-        placements=tuple(Placement(key=n, node=0, gpus=(1,)) for n in (1, 2, 3)),
-        waiting={},
-        explanations=(),
-    )
+    placements = [Placement(key=n, node=0, gpus=(1,)) for n in (1, 2, 3)]
     committer = PlanCommitter(parts.services.board, snapshot, parts.services.billing)
     second = parts.container(1, 2)
 
     def both(tx: store.Tx) -> Committed:
         end_containers(tx, [second], outcome=Outcome.CANCELLED, reason="x", now=now)
-        return committer.commit(tx, plan, now)
+        return committer.commit(tx, placements, now)
 
     done = parts.services.writer.do(both)
     assert ([c.replica for c in done.placed], done.stale) == ([1, 3], 1)
@@ -163,3 +161,44 @@ def test_gpu_models_are_named_in_the_hold(parts: Parts) -> None:
     assert placed.hold is not None
     assert placed.hold.gpu_models == (V100, V100)
     assert (placed.hold.cores, placed.hold.cpu_milli) == ((), 4000)
+
+
+def test_a_plan_is_written_in_parts_that_keep_a_gang_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(committing, "PART", 2)
+    rows: list[dict[str, object]] = [{"key": 1}]
+    rows += [{"key": key, "group": 7, "gang": 1} for key in (2, 3, 4, 5)]
+    rows += [{"key": 6, "group": 8, "gang": 1}, {"key": 9}]
+    placements = [Placement(key=key, node=0, gpus=(1,)) for key in (1, 2, 3, 4, 5, 6)]
+    found = committing.parts(placements, make_requests(rows))
+    assert [[one.key for one in part] for part in found] == [[1, 2, 3, 4, 5], [6]]
+
+
+def test_other_writes_come_between_the_parts_of_a_plan(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(committing, "PART", 2)
+    launched: list[int] = []
+    last = parts.submit("a", replicas=4, options={"gpus": "1"}).workload_id
+
+    class CancelsLast:
+        def launch(self, one: Container) -> None:
+            """While the first part starts the last container is cancelled."""
+            launched.append(one.replica)
+            if len(launched) == 1:
+                gone = parts.container(last, 4)
+                now = parts.clock.now()
+                parts.services.writer.do(
+                    lambda tx: end_containers(
+                        tx, [gone], outcome=Outcome.CANCELLED, reason="x", now=now
+                    )
+                )
+
+    parts.services.fleet.put(node_settings("n1"))
+    parts.services.fleet.seen("n1", parts.clock.now(), facts())
+    result = run_cycle(parts.services, cast(Keepers, CancelsLast()))
+    assert launched == [1, 2, 3]
+    assert (result.placed, result.stale) == (3, 1)
+    board = parts.services.board
+    assert broken_laws(list(board.containers.values()), NODES) == []

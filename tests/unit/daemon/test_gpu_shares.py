@@ -3,6 +3,7 @@
 import pytest
 
 from dorabatch.config import Settings
+from dorabatch.daemon import commit
 from dorabatch.daemon.admission import check_site_bounds
 from dorabatch.daemon.billing.quote import hold_items
 from dorabatch.daemon.capture import take_snapshot
@@ -175,3 +176,12 @@ def test_a_share_is_billed_as_a_share(parts):
     prices = parts.services.credits.prices
     (item, *_) = hold_items(part, None, prices, "dc-rov-01")
     assert (item.model, item.milli) == (V100, 250)
+
+
+def test_a_device_opened_in_one_part_of_a_plan_is_filled_in_the_next(
+    parts, monkeypatch
+):
+    monkeypatch.setattr(commit, "PART", 1)
+    shares = [share(parts, name, "0.25") for name in "abcd"]
+    turn(parts)
+    assert {held(parts, one) for one in shares} == {(("GPU-0",), 250)}
