@@ -123,15 +123,10 @@ def add(
 ) -> int:
     """Show the key, ask, and pin exactly the key that was shown."""
     check_fingerprint(fingerprint)
-    port, user = described["port"], described["user"]
-    scanned = _scan({"host": host, "port": port, "user": user})
-    if not agrees(scanned, host, fingerprint, is_yes=yes):
-        return _not_pinned()
     request: dict[str, Json] = {
         "host": host,
-        "port": port,
-        "user": user,
-        "fingerprint": str(scanned["fingerprint"]),
+        "port": described["port"],
+        "user": described["user"],
     }
     if described["name"] is not None:
         request["name"] = described["name"]
@@ -139,8 +134,13 @@ def add(
         request["allow"] = described["allow"]
     if described["zone"] is not None:
         request["zone"] = described["zone"]
+    # The daemon checks all of it before it shows the key.
+    scanned = _scan(request)
+    if not agrees(scanned, host, fingerprint, is_yes=yes):
+        return _not_pinned()
+    added = {**request, "fingerprint": str(scanned["fingerprint"])}
     name = described["name"] or host
-    return _show_message(_post("/v1/nodes", request), f"node {name} is added")
+    return _show_message(_post("/v1/nodes", added), f"node {name} is added")
 
 
 @dnode.command(

@@ -120,7 +120,8 @@ def _exit_status(command: str, ref: str, record: Record) -> int:
     outcome = str(record.get("outcome") or "without an outcome")
     if outcome == "done":
         return 0
-    note(command, f"workload {ref} ended: {outcome}, exit code {code}")
+    told = "" if code is None else f", exit code {code}"
+    note(command, f"workload {ref} ended: {outcome}{told}")
     if isinstance(code, int) and 0 < code < 256:
         return code
     return EXIT_NO_CODE

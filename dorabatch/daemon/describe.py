@@ -10,6 +10,7 @@ from dorabatch.daemon.choice_words import EVENT_KIND, choice_sentence, read_choi
 from dorabatch.daemon.credit.shown import CreditShown
 from dorabatch.daemon.rows import Row, container_row, duration, workload_row
 from dorabatch.daemon.services import Services
+from dorabatch.daemon.settle import exit_words
 from dorabatch.daemon.summary import containers_of, summarize_containers
 from dorabatch.queue import store
 from dorabatch.queue.records import Workload, billed_seconds
@@ -91,11 +92,10 @@ def describe_workload(record: Row) -> str:
     for one in record["containers"]:
         where = f" on {one['node']}" if one["node"] else ""
         gpus = f", GPUs {', '.join(one['gpu_uuids'])}" if one["gpu_uuids"] else ""
-        code = "" if one["exit_code"] is None else f", exit code {one['exit_code']}"
-        reason = f" ({one['reason']})" if one["reason"] else ""
+        said = "".join(f", {w}" for w in exit_words(one["exit_code"], one["reason"]))
         lines.append(
             f"  {one['name']}: {one['state']}{where}, attempt {one['attempt']}, "
-            f"{duration(one['seconds'])}{gpus}{code}{reason}"
+            f"{duration(one['seconds'])}{gpus}{said}"
         )
     lines += ["", "Spec:", _indented(record["spec"]), "", "Events:"]
     for event in record["events"]:

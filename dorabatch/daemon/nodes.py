@@ -65,6 +65,10 @@ class Nodes:
         seconds = self._services.settings.ssh.connect_seconds_max
         return scan_host_key(host, port, seconds)
 
+    def check_new(self, name: str, spec: NodeSpec) -> None:
+        """Raise ConflictError for a machine that is a node under another name."""
+        self._check_place(self._settings(name, spec))
+
     def save(
         self, caller: Caller, name: str, spec: NodeSpec
     ) -> tuple[SavedNode, HostKey | None]:

@@ -70,6 +70,12 @@ class PlainKinds:
                     f"workspace {name!r} holds {len(live)} live workloads (such as "
                     f"{live[0]!r}); cancel them first: dcancel --workspace {name} --all"
                 )
+        records = self.records(kind)
+        if any(one["name"] == name and one["owner"] is None for one in records):
+            raise ConflictError(
+                f"zone {name!r} is the one that this dorad serves; no document was "
+                "applied for it, so there is none to remove"
+            )
         gone = RemovedObject(kind=kind, zone="", workspace="", name=name)
         now = self._services.clock.now()
         if not self._services.writer.do(
@@ -83,7 +89,11 @@ class PlainKinds:
         """All of a kind."""
         with self._services.engine.connect() as connection:
             found = list_objects(connection, kind)
-        return [_record(one) for one in found]
+        records = [_record(one) for one in found]
+        served = self._services.settings.zone
+        if kind == "Zone" and all(one["name"] != served for one in records):
+            records.append(_undeclared(served))
+        return sorted(records, key=lambda one: str(one["name"]))
 
     def record(self, kind: str, name: str) -> Row:
         """One of a kind."""
@@ -106,7 +116,7 @@ class PlainKinds:
 
 
 def _cell(name: str) -> Cell:
-    return lambda row: str(row[name])
+    return lambda row: "-" if row[name] is None else str(row[name])
 
 
 def _record(one: StoredObject) -> dict[str, Any]:
@@ -118,6 +128,12 @@ def _record(one: StoredObject) -> dict[str, Any]:
         "created_at": one.created_at.isoformat(timespec="seconds"),
         "changed_at": one.changed_at.isoformat(timespec="seconds"),
     }
+
+
+def _undeclared(zone: str) -> Row:
+    """The zone of the daemon's settings, where no document says more of it."""
+    said = {"owner": None, "spec": "{}", "created_at": None, "changed_at": None}
+    return {"kind": "Zone", "name": zone, **said}
 
 
 def _spec_text(document: Zone | Workspace) -> str:

@@ -67,10 +67,7 @@ def _event(before: Container, after: Container, now: datetime) -> Happening:
     }[after.state]
     outcome = after.outcome or before.outcome
     parts = [f"attempt {before.attempt}", f"{outcome}" if outcome else "stopped"]
-    if before.exit_code is not None:
-        parts.append(f"exit code {before.exit_code}")
-    if before.reason:
-        parts.append(before.reason)
+    parts += exit_words(before.exit_code, before.reason)
     return Happening(
         workload_id=before.workload_id,
         at=now,
@@ -78,6 +75,12 @@ def _event(before: Container, after: Container, now: datetime) -> Happening:
         kind=kind,
         text=", ".join(parts),
     )
+
+
+def exit_words(exit_code: int | None, reason: str) -> list[str]:
+    """An exit code and a reason, the code once where the reason says it too."""
+    code = "" if exit_code is None else f"exit code {exit_code}"
+    return [one for one in (code if code not in reason else "", reason) if one]
 
 
 def end_workload_if_over(

@@ -164,7 +164,7 @@ def test_what_is_not_text_or_too_large_is_refused(peer):
         (
             {"outcome": "cancelled", "exit_code": None},
             1,
-            "dsub: workload 12 ended: cancelled, exit code None\n",
+            "dsub: workload 12 ended: cancelled\n",
         ),
     ],
 )

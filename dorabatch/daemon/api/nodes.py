@@ -22,18 +22,21 @@ from dorabatch.daemon.api.context import (
 from dorabatch.daemon.defrag import defrag_advice, defrag_text
 from dorabatch.daemon.nodes import SavedNode
 from dorabatch.daemon.rights import check_admin
-from dorabatch.errors import HostKeyChanged, UserError
+from dorabatch.errors import HostKeyChanged, ManifestError, UserError
 from dorabatch.resources.cluster import NodeSpec
 from dorabatch.resources.manifest import parse_json_document
 from dorabatch.resources.names import check_host, check_name
 
-_SCAN_KEYS = frozenset({"host", "port", "user", "name"})
-_ADD_KEYS = frozenset({"name", "host", "port", "user", "fingerprint", "allow", "zone"})
+_SCAN_KEYS = frozenset({"name", "host", "port", "user", "allow", "zone"})
+_ADD_KEYS = _SCAN_KEYS | {"fingerprint"}
 _SSH_PORT = 22
 
 
 async def scan(context: Context, request: Request) -> Response:
-    """POST /v1/nodes/scan: the key a machine (or a known node) presents."""
+    """POST /v1/nodes/scan: the key a machine (or a known node) presents.
+
+    Of a machine, everything else that adding it would say is checked before.
+    """
     check_admin(context.caller(request), "looking at a host key")
     body = await read_body(context, request)
     known_keys(body, _SCAN_KEYS)
@@ -43,6 +46,7 @@ async def scan(context: Context, request: Request) -> Response:
         host, port = spec.ssh_host, spec.ssh_port
     else:
         host, port = _host(body), _port(body)
+        context.nodes.check_new(*_described(context, body))
     key = await run_in_threadpool(context.nodes.scan, host, port)
     return json_answer(
         {"key_type": key.key_type, "fingerprint": key.fingerprint, "pinned": pinned}
@@ -55,28 +59,11 @@ async def add(context: Context, request: Request) -> Response:
     check_admin(caller, "adding a node")
     body = await read_body(context, request)
     known_keys(body, _ADD_KEYS)
-    check_zone(context, text_field(body, "zone") or None)
     host, port = _host(body), _port(body)
-    name = text_field(body, "name") or host
-    user = text_field(body, "user") or context.services.settings.ssh.user
     fingerprint = text_field(body, "fingerprint")
     if not fingerprint:
         raise UserError("fingerprint: missing; scan the host key first (dnode add)")
-    spec: dict[str, Any] = {
-        "endpoint": f"ssh://{user}@{host}:{port}",
-        "hostKey": fingerprint,
-    }
-    if body.get("allow"):
-        spec["allow"] = body["allow"]
-    document = parse_json_document(
-        {
-            "apiVersion": "v1",
-            "kind": "Node",
-            "metadata": {"name": _name(name)},
-            "spec": spec,
-        }
-    )
-    node_spec: NodeSpec = document.spec  # type: ignore[attr-defined]  # kind is Node
+    name, node_spec = _described(context, body)
     key = await run_in_threadpool(context.nodes.scan, host, port)
     _same_key(key.fingerprint, fingerprint, host)
     saved, _ = await run_in_threadpool(context.nodes.save, caller, name, node_spec)
@@ -127,6 +114,27 @@ async def verb(context: Context, request: Request) -> Response:
     )
     state = "takes nothing new" if is_cordoned else "is in use again"
     return json_answer({"name": name, "message": f"node {name} {state}"})
+
+
+def _described(context: Context, body: dict[str, Any]) -> tuple[str, NodeSpec]:
+    """The node that a request describes; UserError for what cannot be one."""
+    check_zone(context, text_field(body, "zone") or None)
+    host, port = _host(body), _port(body)
+    user = text_field(body, "user") or context.services.settings.ssh.user
+    spec: dict[str, Any] = {"endpoint": f"ssh://{user}@{host}:{port}"}
+    for field, key in (("fingerprint", "hostKey"), ("allow", "allow")):
+        if body.get(field):
+            spec[key] = body[field]
+    name = _name(text_field(body, "name") or host)
+    head = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}}
+    try:
+        document = parse_json_document({**head, "spec": spec})
+    except ManifestError as error:
+        # Host and port are right by now: what is left of the address is the user.
+        option = "--allow" if error.field.startswith("spec.allow") else "--user"
+        raise UserError(f"{option}: {error.problem}") from error
+    node_spec: NodeSpec = document.spec  # type: ignore[attr-defined]  # kind is Node
+    return name, node_spec
 
 
 def _same_key(found: str, expected: str, where: str) -> None:

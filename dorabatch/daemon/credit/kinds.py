@@ -200,6 +200,7 @@ class CreditKinds:
         weekly = weekly_credit(spec, self._zone, document.name, settings)
 
         def write(tx: Tx) -> str:
+            self._check_home(tx, document.name, spec.default.workspace)
             result = save_object(tx, wanted)
             if weekly is not None:
                 services = self._services
@@ -210,6 +211,24 @@ class CreditKinds:
         self._services.cycle_wanted.set()
         done = Applied(kind="User", name=document.name, result=result, message="")
         return done, tuple(warnings)
+
+    def _check_home(self, tx: Tx, user: str, workspace: str | None) -> None:
+        """Raise UserError for a default workspace that the user could not use."""
+        if workspace is None or workspace == user:
+            return
+        owners = {
+            one.name: one.owner for one in list_objects(tx.connection, "Workspace")
+        }
+        owner, is_admin = owners.get(workspace), user in self._services.settings.admins
+        if owner == user or (owner and is_admin):
+            return
+        known = f"it belongs to {owner}" if owner else "there is no such workspace"
+        own = [repr(name) for name, of in owners.items() if of == user]
+        raise UserError(
+            f"spec.default.workspace: {workspace!r}: {known}; allowed are "
+            f"{', '.join([repr(user), *own])}, and what {user} makes with dora apply "
+            f"(kind: Workspace, such as '{user}.NAME') before"
+        )
 
     def _stored(
         self, caller: Caller, kind: str, zone: str, name: str, spec: str, now: datetime

@@ -5,11 +5,13 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from dorabatch.daemon.credit.kinds import CreditKinds
+from dorabatch.daemon.plain_kinds import PlainKinds
 from dorabatch.errors import ManifestError, NotAllowed, NotFound, UserError
 from dorabatch.fairshare.period import ResetRule
+from dorabatch.queue.records import Submitter
 from dorabatch.resources.manifest import parse_manifest
 from dorabatch.units import moment_of
-from tests.makers import BOB, V100, ZONE, later
+from tests.makers import ALICE, BOB, V100, ZONE, later
 from tests.unit.daemon.conftest import Parts, caller
 from tests.unit.daemon.credits import PRICE, USER, Site, site_of
 
@@ -150,11 +152,37 @@ def test_roles_are_left_out_with_a_word(site: Site) -> None:
     assert "left out" in warnings[0]
 
 
+def make(site: Site, who: Submitter, name: str) -> None:
+    """Somebody makes a workspace."""
+    text = f"apiVersion: v1\nkind: Workspace\nmetadata:\n  name: {name}\n"
+    (document,) = parse_manifest(text, path="x.yaml").documents
+    plain = PlainKinds(site.parts.services, site.parts.context.intake)
+    plain.apply(caller(who), document)
+
+
+def test_an_admins_default_workspace_may_be_anybodys(site: Site) -> None:
+    make(site, BOB, "bob.paper")
+    site.apply(
+        "apiVersion: v1\nkind: User\nmetadata:\n  name: root\nspec:\n  default:\n"
+        "    workspace: bob.paper\n"
+    )
+    assert site.parts.services.people.default_workspace("root") == "bob.paper"
+
+
 def test_a_users_default_workspace_is_meant(site: Site) -> None:
     text = (
         "apiVersion: v1\nkind: User\nmetadata:\n  name: alice\nspec:\n  default:\n"
         "    workspace: alice.paper\n    zone: dc-rov-01\n"
     )
+    with pytest.raises(UserError, match=r"'alice.paper': there is no such workspace"):
+        site.apply(text)
+    with pytest.raises(UserError, match="allowed are 'alice', and what alice makes"):
+        site.apply(text)
+    make(site, BOB, "bob.paper")
+    with pytest.raises(UserError, match=r"'bob.paper': it belongs to bob; allow"):
+        site.apply(text.replace("alice.paper", "bob.paper"))
+    assert site.parts.services.people.names() == []
+    make(site, ALICE, "alice.paper")
     site.apply(text)
     people = site.parts.services.people
     assert people.default_workspace("alice") == "alice.paper"

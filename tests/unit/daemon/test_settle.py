@@ -1,5 +1,8 @@
 """The end of an attempt and of a workload: once, and nothing is let go too early."""
 
+import pytest
+
+from dorabatch.daemon.describe import describe_workload, workload_record
 from dorabatch.daemon.settle import end_containers, settle_gone
 from dorabatch.queue import store
 from dorabatch.queue import transitions as to
@@ -47,6 +50,42 @@ def test_a_workload_ends_with_its_last_container_and_once(parts: Parts) -> None:
         )
     )
     assert end_of(parts, 1) == later(20)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "told"),
+    [
+        (0, "", ["exit code 0"]),
+        (5, "exit code 5", ["exit code 5"]),
+        (
+            0,
+            "exit code 0; restartPolicy Always",
+            ["exit code 0; restartPolicy Always"],
+        ),
+        (137, "cancelled by root", ["exit code 137", "cancelled by root"]),
+        (None, "the node was restarted", ["the node was restarted"]),
+        (None, "", []),
+    ],
+)
+def test_an_exit_code_is_told_once(
+    parts: Parts, code: int | None, reason: str, told: list[str]
+) -> None:
+    parts.submit("a", replicas=2)
+    now = parts.clock.now()
+
+    def exits(one: Container) -> Container:
+        stops = to.stopping(one, AfterStop.FINISH, Outcome.FAILED, reason)
+        return to.exited(stops, exit_code=code, started_at=None, ended_at=now)
+
+    for replica in (1, 2):
+        one = parts.run(parts.container(1, replica), hold(node=f"n{replica}"))
+        settle(parts, parts.change(one, exits))
+    record = workload_record(parts.services, parts.services.board.workloads[1])
+    ends_told = [one["text"] for one in record["events"] if one["kind"] == "end"]
+    assert ends_told == [", ".join(["attempt 1", "failed", *told])] * 2
+    text = describe_workload(record)
+    lines = text[text.index("Containers:") : text.index("Spec:")].splitlines()[1:3]
+    assert all(line.endswith(", ".join(["0:00", *told])) for line in lines), lines
 
 
 def test_a_restart_keeps_the_hold_and_begins_another_attempt(parts: Parts) -> None:
