@@ -13,6 +13,7 @@ from dorabatch.cmds.dora import json_option, zone_option
 from dorabatch.cmds.helptext import DocumentedGroup
 from dorabatch.cmds.jsontext import Json, encode_json
 from dorabatch.cmds.terminal import confirm, note, say, stream_out, warn
+from dorabatch.cmds.whole import Whole
 from dorabatch.errors import HostKeyChanged, UserError
 
 NODES = "/v1/kinds/Node"
@@ -96,7 +97,7 @@ def show(name: str, as_json: bool) -> None:
 @click.option("--name", metavar="NAME", help="Its name, if not that of the host.")
 @click.option(
     "--port",
-    type=click.IntRange(1, 65535),
+    type=Whole(1, 65535),
     default=SSH_PORT,
     show_default=True,
     metavar="PORT",

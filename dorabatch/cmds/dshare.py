@@ -13,6 +13,7 @@ from dorabatch.cmds.helptext import DocumentedGroup
 from dorabatch.cmds.jsontext import Json, encode_json
 from dorabatch.cmds.terminal import say, stream_out
 from dorabatch.cmds.whatif import whatif
+from dorabatch.cmds.whole import Whole
 
 reason_option = click.option(
     "--reason", default="", metavar="TEXT", help="Why; kept in the history."
@@ -188,7 +189,7 @@ def user(
 )
 @click.option(
     "--limit",
-    type=click.IntRange(1, 10_000),
+    type=Whole(1, 10_000),
     default=50,
     show_default=True,
     metavar="N",

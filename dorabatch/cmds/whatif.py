@@ -15,6 +15,7 @@ from dorabatch.cmds.helptext import Documented
 from dorabatch.cmds.jsontext import encode_json
 from dorabatch.cmds.progress import follow
 from dorabatch.cmds.terminal import say
+from dorabatch.cmds.whole import Whole
 from dorabatch.errors import UserError
 
 _BAR = 30
@@ -54,7 +55,7 @@ _FIGURES = (("wait_h", "WAIT h"), ("slowdown", "SLOWDOWN"), ("credits", "CREDITS
 )
 @click.option(
     "--shakes",
-    type=click.IntRange(1, 50),
+    type=Whole(1, 50),
     default=3,
     show_default=True,
     metavar="N",

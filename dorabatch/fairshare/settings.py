@@ -17,7 +17,7 @@ from dorabatch.fairshare.lane import LaneRule
 
 NEVER = "never"
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_TIME = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)([smhdw])")
+_TIME = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,3})?)([smhdw])")
 _NUMBER = re.compile(r"[0-9]{0,6}(?:\.[0-9]{1,6})?")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _SECONDS_MAX = 10 * 365 * 86_400
@@ -90,7 +90,7 @@ def read_weight(text: str) -> Decimal:
     """A number from 0 with up to six decimals."""
     if not _NUMBER.fullmatch(text):
         raise ValueError(
-            "write a number of 0 or more with up to six decimals, such as 0.3"
+            "write a number from 0 to 999999 with up to six decimals, such as 0.3"
         )
     try:
         return Decimal(text)

@@ -104,8 +104,14 @@ def _record(
         return answers.forecast(caller, account)
     zone = ZoneInfo(context.services.settings.credits.reset.time_zone)
     first, last = default_period(context.services.clock.now())
-    start = read_moment(query.get("from", ""), "from", zone) or first
-    end = read_moment(query.get("until", ""), "until", zone) or last
+    start = read_moment(query.get("from", ""), "from", zone)
+    end = read_moment(query.get("until", ""), "until", zone)
+    if start is None and end is not None and end <= first:
+        raise UserError(
+            f"--until {end.isoformat()}: is before the last 30 days; say with --from "
+            "where the statement begins"
+        )
+    start, end = start or first, end or last
     return answers.statement(caller, account, start, end)
 
 

@@ -38,6 +38,7 @@ _ROW_KEYS = frozenset({"action", "name", "parent", "shares", "reason"})
 _ACTIONS = ("add", "set", "remove")
 _TOP = ("", "-", "/")
 _CHANGES_SHOWN = 50
+_SHARES_MAX = 10**11 - 1
 
 
 async def tree(context: Context, request: Request) -> Response:
@@ -258,10 +259,10 @@ def _shares(body: dict[str, Any]) -> int | None:
     if isinstance(value, str) and value.lstrip("-").isdecimal() and len(value) < 12:
         value = int(value)
     is_whole = isinstance(value, int) and not isinstance(value, bool)
-    if not is_whole or value < 0:
+    if not is_whole or not 0 <= value <= _SHARES_MAX:
         raise UserError(
-            f"shares: {body['shares']!r} (allowed: a whole number of 0 or more, or "
-            "'parent' to compete with the parent's shares)"
+            f"shares: {body['shares']!r} (allowed: a whole number from 0 to "
+            f"{_SHARES_MAX}, or 'parent' to compete with the parent's shares)"
         )
     return int(value)
 

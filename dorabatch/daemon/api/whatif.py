@@ -41,7 +41,7 @@ async def whatif(context: Context, request: Request) -> Response:
     try:
         span = timedelta(seconds=read_positive_duration(since))
     except ValueError as error:
-        raise UserError(f"since = {since!r}: {error}") from error
+        raise UserError(f"--since {since!r}: {error}") from error
     services = context.services
     if "nice_max" in changes:
         raise UserError(

@@ -60,12 +60,15 @@ class CreditAnswers:
     ) -> Row:
         """An account's period; its parts sum to the ledger's balance."""
         self._check(caller, account)
+        if start > self._services.clock.now():
+            raise UserError(
+                f"--from {start.isoformat()}: is in the future; a statement is about "
+                "what was"
+            )
         if end <= start:
             raise UserError(
                 f"--until {end.isoformat()}: is not after --from {start.isoformat()}"
             )
-        if start > self._services.clock.now():
-            raise UserError(f"--from {start.isoformat()}: is in the future")
         first, last = microseconds_of(start), microseconds_of(end)
         mine = (self._zone, account)
         with one_state(self._services.engine) as connection:

@@ -110,14 +110,14 @@ class CreditOrders:
         order = act.order
         self.check_account(act.tx.connection, order.account)
         begin = order.valid_from or act.now
+        if order.valid_to is not None and order.valid_to <= act.now:
+            raise Refused(
+                f"--until {order.valid_to.isoformat()}: is past; give a later moment"
+            )
         if order.valid_to is not None and order.valid_to <= begin:
             raise Refused(
                 f"--until {order.valid_to.isoformat()}: ends before it begins "
                 f"({begin.isoformat(timespec='seconds')}); give a later moment"
-            )
-        if order.valid_to is not None and order.valid_to <= act.now:
-            raise Refused(
-                f"--until {order.valid_to.isoformat()}: is past; give a later moment"
             )
         amount = _given(order)
         mode = order.on_exhaust or self._services.settings.credits.on_exhaust

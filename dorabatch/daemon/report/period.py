@@ -46,7 +46,10 @@ def read_period(wanted: Wanted, now: datetime, rule: ResetRule) -> Period:
 def _span(text: str) -> timedelta:
     match = _SPAN.fullmatch(text)
     if match is None or int(match[1]) == 0:
-        raise UserError(f"--since {text!r} (allowed: such as 90m, 12h, 7d or 4w)")
+        raise UserError(
+            f"--since {text!r} (allowed: 1 to 99999 of m, h, d or w, such as 90m, 12h, "
+            "7d or 4w)"
+        )
     return int(match[1]) * _UNITS[match[2]]
 
 
@@ -64,6 +67,10 @@ def _between(wanted: Wanted, now: datetime, rule: ResetRule) -> Period:
         raise UserError(f"--to {wanted.end} needs --from: when does the period begin?")
     start = _moment("--from", wanted.start, rule)
     end = _moment("--to", wanted.end, rule) if wanted.end else now
+    if start > now:
+        raise UserError(
+            f"--from {wanted.start} is in the future; a report is about what was"
+        )
     if end <= start:
         raise UserError(
             f"the period ends before it begins: --from {wanted.start}, --to "

@@ -194,6 +194,8 @@ def test_orders_need_a_reason_an_end_after_the_beginning_and_an_admin(
         do(site, "grant", "alice", 1, reason=" ")
     with pytest.raises(Refused, match="ends before it begins"):
         do(site, "grant", "alice", 1, valid_from=later(DAY), valid_to=later(HOUR))
+    with pytest.raises(Refused, match=r"--until 2026-01-04.*: is past; give a later"):
+        do(site, "grant", "alice", 1, valid_to=later(-DAY))
     with pytest.raises(Refused, match=r"--on-exhaust 'cry' \(allowed: demote, hold"):
         do(site, "grant", "alice", 1, on_exhaust="cry")
     with pytest.raises(NotFound, match="no allocation 'x'"):
@@ -274,9 +276,10 @@ def test_balance_and_rights(site: Site) -> None:
     with pytest.raises(NotFound, match="no account 'ghost'"):
         answers.balance(ADMIN, "ghost")
     with pytest.raises(UserError, match="is not after"):
-        answers.statement(caller(BOB), "bob", later(1), later(0))
-    with pytest.raises(UserError, match="in the future"):
-        answers.statement(caller(BOB), "bob", later(DAY), later(2 * DAY))
+        answers.statement(caller(BOB), "bob", later(-1), later(-2))
+    for end in (-DAY, 2 * DAY):
+        with pytest.raises(UserError, match=r"--from 2026-01-06.* in the future"):
+            answers.statement(caller(BOB), "bob", later(DAY), later(end))
 
 
 def test_a_spoilt_ledger_is_named(site: Site) -> None:

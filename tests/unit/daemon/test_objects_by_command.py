@@ -1,4 +1,4 @@
-"""Nodes, zones and users as administrators type them, against the daemon's own API."""
+"""Nodes, zones and moments as people type them, against the daemon's own API."""
 
 import pytest
 
@@ -29,6 +29,23 @@ def test_a_node_is_checked_before_its_key_is_looked_at(
     said = shell.run(*where, *options, "--yes", status=2)
     assert sentence in said
     assert "127.0.0.1:1" in shell.run(*where, "--name", "n1", "--yes", status=4)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            ("--from", "2100-01-01"),
+            "2100-01-01T00:00:00+00:00: is in the future",
+        ),
+        (("--until", "2000-01-01"), "is before the last 30 days; say with --from"),
+        (("--from", "soon"), "--from 'soon': is no moment; write 2026-07-01"),
+    ],
+)
+def test_a_statement_says_which_moment_is_wrong(
+    shell: Shell, options: tuple[str, ...], sentence: str
+) -> None:
+    assert sentence in shell.run("dcredit", "statement", *options, status=2)
 
 
 def test_the_zone_of_the_daemon_is_listed_without_a_document(shell: Shell) -> None:

@@ -132,9 +132,20 @@ def test_settings_are_set_audited_and_taken_back(shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (("log", "--limit", "many"), "'many' (allowed: a whole number from 1 to"),
+        (("set", "half_life=9999999d"), "at most 10 years are allowed"),
+        (("set", "weights.age=9999999"), "write a number from 0 to 999999"),
+        (
+            ("account", "add", "lab", "--shares", "1" + "0" * 20),
+            "(allowed: a whole number from 0 to 99999999999, or 'parent'",
+        ),
+        (
+            ("whatif", "--since", "0d", "--set", "half_life=1d"),
+            "--since '0d': it must be above 0",
+        ),
         (("set", "half_life=soon"), "half_life = 'soon': write a time such as"),
         (("set", "colour=red"), "there is no setting 'colour'"),
-        (("set", "weights.age=-1"), "a number of 0 or more"),
+        (("set", "weights.age=-1"), "a number from 0 to 999999"),
         (
             ("set", "weights.fair_share=0", "weights.credit=0", "weights.age=0"),
             "add up to nothing",
@@ -148,7 +159,7 @@ def test_settings_are_set_audited_and_taken_back(shell: Shell) -> None:
         (("user", "ana"), "give --account, --shares or --remove"),
         (("user", "ana", "--remove", "--shares=2"), "--remove goes with neither"),
         (("tree", "nobody"), "'nobody' is no account"),
-        (("log", "--limit", "0"), "0 is not in the range"),
+        (("log", "--limit", "0"), "'0' (allowed: a whole number from 1 to 10000)"),
     ],
 )
 def test_a_mistake_is_a_sentence(
