@@ -22,7 +22,7 @@ from dorabatch.daemon.summary import (
 from dorabatch.daemon.wish import spec_of
 from dorabatch.errors import UserError
 from dorabatch.placer.arrays import SHARE
-from dorabatch.queue.records import Container, Hold, Workload
+from dorabatch.queue.records import WHOLE_GPU_MILLI, Container, Hold, Workload
 from dorabatch.queue.states import State, state_code
 
 Row = dict[str, Any]
@@ -47,6 +47,7 @@ def workload_row(
         "replicas": workload.replicas,
         "running": summary.running,
         "gpus": spec.gpu_count,
+        "gpu_milli": spec.gpu_milli if spec.gpu_count else None,
         "gpu_models": list(spec.gpu_models) if spec.gpu_models else None,
         "cpus": _cpu_text(spec.cpu_milli, spec.cpu_exclusive),
         "image": spec.image.image,
@@ -206,11 +207,21 @@ def duration(seconds: int) -> str:
 def _gpu_text(row: Row) -> str:
     if not row["gpus"]:
         return "-"
-    models = row["gpu_models"]
+    models, count = row["gpu_models"], row["gpus"]
+    if row["gpu_milli"] < WHOLE_GPU_MILLI:
+        count = f"{row['gpu_milli'] / WHOLE_GPU_MILLI:g}"
     if not models:
-        return str(row["gpus"])
+        return str(count)
     more = f"|+{len(models) - 1}" if len(models) > 1 else ""
-    return f"{row['gpus']}x{models[0]}{more}"
+    return f"{count}x{models[0]}{more}"
+
+
+def _device_text(row: Row) -> str:
+    models = ",".join(row["gpu_models"]) or "-"
+    milli = row["gpu_milli"] or WHOLE_GPU_MILLI
+    return (
+        models if milli == WHOLE_GPU_MILLI else f"{milli / WHOLE_GPU_MILLI:g}x{models}"
+    )
 
 
 def _where(row: Row) -> str:
@@ -273,7 +284,7 @@ CONTAINER_CELLS: dict[str, tuple[str, Cell]] = {
     "state": ("STATE", _text("state")),
     "try": ("TRY", _text("attempt")),
     "node": ("NODE", _text("node")),
-    "gpus": ("GPUS", _list("gpu_models")),
+    "gpus": ("GPUS", _device_text),
     "uuids": ("GPU_UUIDS", _list("gpu_uuids")),
     "cores": ("CORES", _list("cores")),
     "memory": ("MEM_MIB", _text("memory_mib")),

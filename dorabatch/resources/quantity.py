@@ -140,15 +140,18 @@ def read_decimal(value: object) -> Decimal:
     return Decimal(text)
 
 
+_SHARE = "a share above 0 and below 1 with up to three decimals, such as 0.5"
+
+
 def read_share_milli(value: object) -> int:
     """A share of one GPU, 0.001 to 0.999, in thousandths."""
-    share = read_decimal(value)
+    try:
+        share = read_decimal(value)
+    except ValueError:
+        raise ValueError(f"must be {_SHARE}, not {show(value)}") from None
     milli = share * 1000
     if not 0 < share < 1 or milli != int(milli):
-        raise ValueError(
-            f"is {share}; a share is above 0 and below 1 with up to three decimals, "
-            "such as 0.5"
-        )
+        raise ValueError(f"is {share}; give {_SHARE}")
     return int(milli)
 
 

@@ -12,7 +12,15 @@ from dorabatch.daemon.devices import FreeDevices
 from dorabatch.daemon.ends import take_times
 from dorabatch.daemon.holding import amounts
 from dorabatch.daemon.main import compose
-from dorabatch.daemon.rows import NODE_CELLS, node_row
+from dorabatch.daemon.rows import (
+    CONTAINER_CELLS,
+    NODE_CELLS,
+    WORKLOAD_CELLS,
+    container_row,
+    node_row,
+    workload_row,
+)
+from dorabatch.daemon.summary import summarize_containers
 from dorabatch.daemon.wish import container_wish
 from dorabatch.errors import Refused
 from dorabatch.node.container_spec import job_env
@@ -66,6 +74,22 @@ def test_two_shares_have_one_device_and_leave_the_other_whole(parts):
     turn(parts)
     assert held(parts, other) == (("GPU-1",), 1000)
     assert held(parts, third) is None
+
+
+def test_lists_show_the_part_and_not_a_whole_gpu(parts):
+    ids = share(parts, "a", "0.5"), share(parts, "b", "0.25", gpu_models=[V100])
+    ids += (whole(parts, "c", 1),)
+    turn(parts)
+    board, last, now = parts.services.board, parts.services.last_plan, parts.clock.now()
+    asked, given = [], []
+    for key in ids:
+        one, workload = parts.container(key), board.workloads[key]
+        row = workload_row(last, workload, summarize_containers([one]), now)
+        asked.append(WORKLOAD_CELLS["gpus"][1](row))
+        row = container_row(last, workload, one, now)
+        given.append(CONTAINER_CELLS["gpus"][1](row))
+    assert asked == ["0.5", f"0.25x{V100}", "1"]
+    assert given == [f"0.5x{V100}", f"0.25x{V100}", V100]
 
 
 def test_what_a_cycle_opened_the_next_one_goes_on_filling(parts):

@@ -126,6 +126,8 @@ REFUSED = [
     ({"gpu_models": ["a;b"]}, "--gpu-model", "is not a product name"),
     ({"gpu_models": ["All", "T4"]}, "--gpu-model", "All stands alone"),
     ({"gpu_share": "1.5"}, "--gpu-share", "below 1"),
+    ({"gpu_share": "-0.5"}, "--gpu-share", "above 0 and below 1"),
+    ({"gpu_share": "nan"}, "--gpu-share", "above 0 and below 1"),
     ({"gpu_share": "0.5", "gpus": "2"}, "--gpu-share", "count must be 1"),
     ({"cpus": "0.5"}, "--cpus", "'500m'"),
     ({"cpus": "0"}, "--cpus", "is 0"),
