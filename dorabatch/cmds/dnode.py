@@ -219,7 +219,7 @@ def defrag(dry_run: bool, as_json: bool) -> None:
 
 
 @dnode.command(
-    help="Remove a node from the cluster; what runs there is drained first.",
+    help="Remove a node from the cluster; refused while something runs there.",
     examples=(("Without a question", "dnode remove gpu01 --yes"),),
 )
 @click.argument("name")

@@ -182,7 +182,8 @@ def describe(
         ("By kind and name", "dora delete workload blue.red"),
         ("What a file describes", "dora delete -f cluster.yaml"),
     ),
-    notes="What is in use is drained first, or the daemon refuses and says why.",
+    notes="Of what is in use the daemon says why it stays; containers of a workload"
+    " are stopped first.",
 )
 @click.argument("kind", required=False, shell_complete=complete_kind)
 @click.argument("name", required=False)

@@ -11,6 +11,7 @@ from datetime import datetime
 from dorabatch.daemon.billing.charging import Billing, Placing
 from dorabatch.daemon.billing.desk import run_name
 from dorabatch.daemon.choice_words import EVENT_KIND, choice_text
+from dorabatch.daemon.fleet import Fleet
 from dorabatch.daemon.places import Places
 from dorabatch.daemon.snapshot import Snapshot
 from dorabatch.db import Tx
@@ -73,11 +74,13 @@ class PlanCommitter:
         self,
         board: Board,
         snapshot: Snapshot,
+        fleet: Fleet,
         billing: Billing,
         choices: Sequence[Choice] = (),
         trials: Mapping[int, int] | None = None,
     ) -> None:
         self._board = board
+        self._fleet = fleet
         self._billing = billing
         self._names = snapshot.cluster.names
         self._choices = {choice.key: choice for choice in choices}
@@ -87,7 +90,9 @@ class PlanCommitter:
         self, tx: Tx, placements: Sequence[Placement], now: datetime
     ) -> Committed:
         """Write a part of the plan; runs inside the writer's transaction."""
-        changed = self._places.taken(placements)
+        # A node may have been removed since the plan was made.
+        there = [one for one in placements if self._fleet.get(self._names[one.node])]
+        changed = self._places.taken(there)
         admission = self._billing.admit(
             tx, [self._placing(after) for _, after in changed], now
         )

@@ -83,7 +83,12 @@ def _commit(
         return committed
     told = choices(scene.requests, snapshot.cluster, plan.placements)
     committer = PlanCommitter(
-        services.board, snapshot, services.billing, told, decision.trial_seconds
+        services.board,
+        snapshot,
+        services.fleet,
+        services.billing,
+        told,
+        decision.trial_seconds,
     )
     now = services.clock.now()
     for part in parts(plan.placements, scene.requests):

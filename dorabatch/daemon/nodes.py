@@ -5,6 +5,8 @@ Turns Node documents into the fleet's settings and keepers. Places and starts no
 
 from dataclasses import dataclass
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from dorabatch.daemon.catalog import (
     RemovedObject,
     StoredObject,
@@ -24,6 +26,8 @@ from dorabatch.db import Tx
 from dorabatch.errors import ConflictError, NodeError, NotFound
 from dorabatch.node.facts import HostKey
 from dorabatch.node.ssh import scan_host_key
+from dorabatch.queue import store
+from dorabatch.queue.states import HOLDING
 from dorabatch.resources.cluster import NodeSpec
 
 KIND = "Node"
@@ -118,25 +122,25 @@ class Nodes:
 
     def remove(self, caller: Caller, name: str) -> None:
         """Forget a node that nothing runs on."""
-        if self._stored(name) is None:
+        view = self._services.fleet.get(name)
+        if self._stored(name) is None or view is None:
             raise self._unknown(name)
-        held = self._services.board.on_node(name)
-        if held:
-            ids = ", ".join(str(c.workload_id) for c in held[:5])
-            raise ConflictError(
-                f"node {name} still holds {len(held)} containers (workloads {ids}); "
-                f"cordon it (dnode cordon {name}) and wait, or cancel them"
-            )
         zone, now = self._services.settings.zone, self._services.clock.now()
         gone = RemovedObject(kind=KIND, zone=zone, workspace="", name=name)
 
         def write(tx: Tx) -> None:
+            _check_empty(tx, zone, name)
             delete_object(tx, gone, actor=caller.user, at=now)
             forget_facts(tx, zone, name)
+            # What the writer does next places nothing there any more.
+            self._services.fleet.drop(name)
 
-        self._services.writer.do(write)
+        try:
+            self._services.writer.do(write)
+        except SQLAlchemyError:
+            self._services.fleet.put(view.settings, view.facts)
+            raise
         self._keepers.drop(name)
-        self._services.fleet.drop(name)
 
     def pinned_key(self, name: str) -> tuple[NodeSpec, str | None]:
         """A node's spec and its pinned key."""
@@ -222,6 +226,20 @@ class Nodes:
             allows_gpu=spec.allows_gpu,
             allows_cpu=spec.allows_cpu,
             scheduling_disabled=spec.scheduling_disabled,
+        )
+
+
+def _check_empty(tx: Tx, zone: str, name: str) -> None:
+    """Raise ConflictError for a node that something holds a place on."""
+    live = store.running_in(tx, zone, HOLDING)
+    held = [one for one in live if one.hold and one.hold.node == name]
+    if held:
+        ids = [str(key) for key in sorted({one.workload_id for one in held})]
+        count = "1 container" if len(held) == 1 else f"{len(held)} containers"
+        of = f"workload{'' if len(ids) == 1 else 's'} {', '.join(ids[:5])}"
+        raise ConflictError(
+            f"node {name} still holds {count} ({of}); cordon it "
+            f"(dnode cordon {name}) and wait, or cancel them"
         )
 
 

@@ -228,12 +228,14 @@ def containers_of(tx: Tx, workload_id: WorkloadId) -> list[Container]:
     return [_container(row) for row in tx.connection.execute(statement)]
 
 
-def running_in(tx: Tx, zone: str) -> list[Container]:
-    """All containers of a zone that run, as they stand in this transaction."""
+def running_in(
+    tx: Tx, zone: str, states: Iterable[State] = (State.RUNNING,)
+) -> list[Container]:
+    """A zone's containers that run, or are in these states, in this transaction."""
     statement = (
         select(CONTAINERS)
         .join(WORKLOADS)
-        .where(CONTAINERS.c.state == State.RUNNING, WORKLOADS.c.zone == zone)
+        .where(CONTAINERS.c.state.in_(list(states)), WORKLOADS.c.zone == zone)
     )
     return [_container(row) for row in tx.connection.execute(statement)]
 

@@ -1,7 +1,7 @@
 """Committing a plan: exclusive devices, guarded writes, stale ones left alone."""
 
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import pytest
 
@@ -13,22 +13,33 @@ from dorabatch.daemon.holding import amounts
 from dorabatch.daemon.keeper import Keepers
 from dorabatch.daemon.settle import end_containers
 from dorabatch.daemon.snapshot import Snapshot
+from dorabatch.db import Tx, Writer
+from dorabatch.errors import ConflictError
 from dorabatch.placer.arrays import SHARE, Placement
 from dorabatch.queue import store
 from dorabatch.queue.records import Container
 from dorabatch.queue.states import Outcome, State
+from dorabatch.resources.cluster import NodeSpec
 from tests.checkers import broken_laws
 from tests.makers import V100, demand, facts, hold, node_settings, view
 from tests.oracles.placer_cases import make_requests
-from tests.unit.daemon.conftest import Parts
+from tests.unit.daemon.conftest import Parts, caller
 
 N1 = view("n1")
 NODES = {"n1": facts()}
+KEY = "SHA256:" + "A" * 43
 
 
 def snapshot_of(parts: Parts) -> Snapshot:
     """What a cycle would see."""
+    parts.services.fleet.put(N1.settings)
     return take_snapshot(parts.services.board, [N1])
+
+
+def committer_of(parts: Parts, snapshot: Snapshot) -> PlanCommitter:
+    """Who commits a plan that was made on a snapshot."""
+    services = parts.services
+    return PlanCommitter(services.board, snapshot, services.fleet, services.billing)
 
 
 def commit(
@@ -36,7 +47,7 @@ def commit(
 ) -> Committed:
     """Commit (container, GPUs) on n1 and check the laws."""
     placements = [Placement(key=k, node=0, gpus=(n,)) for k, n in wanted]
-    committer = PlanCommitter(parts.services.board, snapshot, parts.services.billing)
+    committer = committer_of(parts, snapshot)
     now = parts.clock.now()
     done = parts.services.writer.do(lambda tx: committer.commit(tx, placements, now))
     board = parts.services.board
@@ -57,6 +68,54 @@ def test_devices_are_picked_for_one_container_only(parts: Parts) -> None:
         kinds = [e.kind for e in store.events_of(connection, 1)]
     assert [run.hold for run in runs] == holds
     assert kinds.count("place") == 3
+
+
+class Before(Writer):
+    """The daemon's writer, to which another job comes first, once."""
+
+    def __init__(self, writer: Writer, first: Callable[[Tx], object]) -> None:
+        self._writer, self._first = writer, first
+
+    def do(self, action: Callable[[Tx], Any]) -> Any:
+        """Both in one batch, as two that come at the same moment."""
+
+        def both(tx: Tx) -> Any:
+            self._first(tx)
+            return action(tx)
+
+        return self._writer.do(both)
+
+
+def placing(parts: Parts) -> Callable[[Tx], Committed]:
+    """What a cycle that has planned container 1 on n1 writes."""
+    committer, now = committer_of(parts, snapshot_of(parts)), parts.clock.now()
+    placements = [Placement(key=1, node=0, gpus=(1,))]
+    return lambda tx: committer.commit(tx, placements, now)
+
+
+def test_nothing_is_placed_on_a_node_that_was_removed_meanwhile(parts: Parts) -> None:
+    admin, nodes = caller(is_admin=True), parts.context.nodes
+    nodes.save(admin, "n1", NodeSpec(endpoint="ssh://127.0.0.1:1", hostKey=KEY))
+    parts.submit("a")
+    write = placing(parts)
+    nodes.remove(admin, "n1")
+    done = parts.services.writer.do(write)
+    assert (done.placed, done.stale) == ((), 1)
+    assert parts.container(1).state is State.QUEUED
+
+
+def test_a_node_that_something_is_placed_on_meanwhile_is_kept(parts: Parts) -> None:
+    admin, nodes = caller(is_admin=True), parts.context.nodes
+    nodes.save(admin, "n1", NodeSpec(endpoint="ssh://127.0.0.1:1", hostKey=KEY))
+    parts.submit("a")
+    services, writer = parts.services, parts.services.writer
+    write = placing(parts)
+    services.writer = Before(writer, write)
+    with pytest.raises(ConflictError, match=r"1 container \(workload 1\); cordon"):
+        nodes.remove(admin, "n1")
+    services.writer = writer
+    assert services.fleet.get("n1") is not None
+    assert nodes.pinned_key("n1")[1] == KEY
 
 
 def test_what_is_held_already_is_not_picked(parts: Parts) -> None:
@@ -117,7 +176,7 @@ def test_cancelled_in_the_same_transaction_is_stale_alone(parts: Parts) -> None:
     parts.submit("a", replicas=3)
     snapshot, now = snapshot_of(parts), parts.clock.now()
     placements = [Placement(key=n, node=0, gpus=(1,)) for n in (1, 2, 3)]
-    committer = PlanCommitter(parts.services.board, snapshot, parts.services.billing)
+    committer = committer_of(parts, snapshot)
     second = parts.container(1, 2)
 
     def both(tx: store.Tx) -> Committed:
