@@ -65,6 +65,10 @@ class Booked:
         return np.flatnonzero(held)
 
 
+FEW = 16
+"""So few rows are left out one by one, without arrays."""
+
+
 class Potential(NamedTuple):
     """What would be free, by bin: gpus, rest (largest of one GPU), cpu, memory."""
 
@@ -105,19 +109,19 @@ class Lower:
         self._next = 0
         self._count_in(np.arange(len(self._rows)), 1)
 
-    def move_to(self, row: int) -> IntArray:
+    def move_to(self, row: int) -> list[int]:
         """Leave out the rows up to this one, and say on which bins they are.
 
         Rows are passed once.
         """
-        end = int(np.searchsorted(self._rows, row, side="right"))
+        end = int(self._rows.searchsorted(row, side="right"))
         passed = self._leave_out(np.arange(self._next, end))
         self._next = max(self._next, end)
         return passed
 
-    def drop(self, rows: list[int]) -> IntArray:
+    def drop(self, rows: list[int]) -> list[int]:
         """Leave out rows that were given back, and say from which bins."""
-        return self._leave_out(np.searchsorted(self._rows, rows))
+        return self._leave_out(self._rows.searchsorted(rows))
 
     def rows_on(self, bin_: int) -> list[int]:
         """The rows on the node of a bin, the lowest rank first."""
@@ -144,12 +148,41 @@ class Lower:
             memory=state.memory[bins] + self._memory[node],
         )
 
-    def _leave_out(self, at: IntArray) -> IntArray:
+    def given_back_at(self, bin_: int) -> tuple[int, int, int, int]:
+        """As `given_back`, for one bin."""
+        state, node = self.state, self.state.ground.node.item(bin_)
+        rests: list[int] = state.rest[bin_].tolist()
+        shares: list[int] = self._share[bin_].tolist()
+        sums = [max(rest, 0) + share for rest, share in zip(rests, shares, strict=True)]
+        free = state.free.item(bin_) + self._gpus.item(bin_)
+        for rest, all_ in zip(rests, sums, strict=True):
+            free += rest != 0 and all_ == WHOLE_GPU_MILLI
+        cpu = state.cpu.item(bin_) + self._cpu.item(node)
+        memory = state.memory.item(bin_) + self._memory.item(node)
+        return free, max(sums, default=0), cpu, memory
+
+    def _leave_out(self, at: IntArray) -> list[int]:
         at = at[self._held[at]]
-        if len(at):
+        self._held[at] = False
+        if len(at) > FEW:
             self._count_in(at, -1)
-            self._held[at] = False
-        return self._bin[at]
+        else:
+            for place in at.tolist():
+                self._count_out(place)
+        bins: list[int] = self._bin[at].tolist()
+        return bins
+
+    def _count_out(self, place: int) -> None:
+        """As `_count_in` of one row with sign -1."""
+        classes, ground = self.state.classes, self.state.ground
+        bin_, slot = self._bin.item(place), self._slot.item(place)
+        kind, node = classes.of.item(self._rows.item(place)), ground.node.item(bin_)
+        self._cpu[node] -= ground.cpu_need[kind].item(bin_)
+        self._memory[node] -= ground.memory_need[kind].item(bin_)
+        if slot < 0:
+            self._gpus[bin_] -= classes.gpu_count.item(kind)
+        else:
+            self._share[bin_, slot] -= classes.gpu_milli.item(kind)
 
     def _count_in(self, at: IntArray, sign: int) -> None:
         classes, ground = self.state.classes, self.state.ground

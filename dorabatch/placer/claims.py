@@ -8,7 +8,7 @@ import numpy as np
 
 from dorabatch.placer.arrays import WHOLE_GPU_MILLI, FloatArray, IntArray
 from dorabatch.placer.booked import Booked, Lower, Potential
-from dorabatch.placer.engine import Engine
+from dorabatch.placer.engine import ONE_BY_ONE, Engine
 from dorabatch.placer.ground import State
 from dorabatch.placer.lanes import Lanes, one_group
 
@@ -81,10 +81,26 @@ class Claims:
 
     def cost_at(self, state: State, index: int, bin_: int) -> float:
         """The same for one bin."""
-        return self.cost(state, index, np.array([bin_])).item(0)
+        there, classes, ground = self._catch_up(), state.classes, state.ground
+        count, milli = classes.gpu_count.item(index), classes.gpu_milli.item(index)
+        if count > 1 and ground.sisters:
+            return self.cost(state, index, np.array([bin_])).item(0)
+        need = ground.cpu_need[index].item(bin_)
+        roomy = there.gpus.item(bin_) >= count or (
+            milli < WHOLE_GPU_MILLI and there.rest.item(bin_) >= milli
+        )
+        if not (
+            roomy
+            and ground.allowed[index, bin_]
+            and there.cpu.item(bin_) >= need
+            and there.memory.item(bin_) >= ground.memory_need[index].item(bin_)
+        ):
+            return np.inf
+        short = max(count - state.free.item(bin_), 0) * GPU_WEIGHT
+        return short + max(need - state.cpu.item(bin_), 0)
 
-    def _note(self, bins: IntArray) -> None:
-        for bin_ in bins.tolist() if self._there is not None else ():
+    def _note(self, bins: list[int]) -> None:
+        for bin_ in bins if self._there is not None else ():
             self._costs.touch(bin_)
 
     def _catch_up(self) -> Potential:
@@ -97,11 +113,16 @@ class Claims:
         every = len(self._engine.state.free)
         if self._there is None or len(stale) * 4 > every:
             self._there = self._lower.given_back(np.arange(every))
-        elif stale:
+        elif len(stale) <= ONE_BY_ONE:
+            for bin_ in set(stale):
+                now = self._lower.given_back_at(bin_)
+                for part, amount in zip(self._there, now, strict=True):
+                    part[bin_] = amount
+        else:
             bins = np.array(stale)
-            now = self._lower.given_back(bins)
-            for part, changed in zip(self._there, now, strict=True):
-                part[bins] = changed
+            given = self._lower.given_back(bins)
+            for part, amounts in zip(self._there, given, strict=True):
+                part[bins] = amounts
         return self._there
 
 

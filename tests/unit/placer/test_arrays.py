@@ -115,7 +115,7 @@ def test_lower_rows_are_counted_until_they_are_passed_or_dropped():
     for row, dropped in ((0, None), (1, 5), (2, None), (5, None), (6, None)):
         lower.move_to(row)
         if dropped is not None:
-            assert lower.drop([dropped]).tolist() == [booked.bin[dropped]]
+            assert lower.drop([dropped]) == [booked.bin[dropped]]
             state.give_back(booked.pop(dropped))
         left -= {dropped, *range(row + 1)}
         nodes = {int(state.ground.node[booked.bin[r]]) for r in left}
@@ -124,6 +124,7 @@ def test_lower_rows_are_counted_until_they_are_passed_or_dropped():
             on = [r for r in left if state.ground.node[booked.bin[r]] == node]
             assert lower.rows_on(bin_) == sorted(on, reverse=True)
         there = lower.given_back(np.array(bins, dtype=np.int64))
+        assert [lower.given_back_at(b) for b in bins] == list(zip(*there, strict=True))
         for r in left:
             state.give_back(booked.hold(r))
         assert there.gpus.tolist() == state.free[bins].tolist()
