@@ -6,7 +6,7 @@ whole. Knows no rank; what finds no room is handed back.
 
 import numpy as np
 
-from dorabatch.placer.arrays import WHOLE_GPU_MILLI, FloatArray, IntArray
+from dorabatch.placer.arrays import SHARE, WHOLE_GPU_MILLI, FloatArray, IntArray
 from dorabatch.placer.ground import State, needs_at
 from dorabatch.placer.outlook import CPU_STEP, Outlook
 from dorabatch.placer.slots import Pattern, fullest
@@ -93,7 +93,7 @@ def _fill(
             pattern = fullest(most, waiting.sizes, waiting.counts)
             if not pattern:
                 break
-            some = some[waiting.memory_of(pattern, some) <= state.memory[some]]
+            some = waiting.roomy(pattern, some)
             times = waiting.take(pattern, some)
             taken, some = some[:times], some[times:]
             room[taken] -= waiting.size_of(pattern)
@@ -107,7 +107,17 @@ def _fill(
 class _Waiting:
     """Requests of some kinds, by kind, and the bins that the first of each got."""
 
-    __slots__ = ("_bin", "_needs", "_next", "_rows", "counts", "left", "sizes")
+    __slots__ = (
+        "_bin",
+        "_memory",
+        "_next",
+        "_rows",
+        "_state",
+        "counts",
+        "kinds",
+        "left",
+        "sizes",
+    )
 
     def __init__(self, state: State, kinds: IntArray, of: IntArray) -> None:
         classes = state.classes
@@ -118,17 +128,22 @@ class _Waiting:
         self._rows = np.argsort(kind, kind="stable")[: int(counts.sum())]
         self._bin = np.full(len(self._rows), -1, dtype=np.int64)
         self._next: list[int] = (np.cumsum(counts) - counts).tolist()
-        self._needs = [state.ground.memory_need[one] for one in kinds.tolist()]
+        self._state = state
+        self._memory: list[int] = classes.memory_mib[kinds].tolist()
+        self.kinds: list[int] = kinds.tolist()
         self.counts: list[int] = counts.tolist()
         self.sizes: list[int] = (-(-classes.cpu_milli[kinds] // CPU_STEP)).tolist()
         self.left = len(self._rows)
 
-    def memory_of(self, pattern: Pattern, bins: IntArray) -> IntArray:
-        """MiB that a pattern asks for on each bin."""
-        need = np.zeros(len(bins), dtype=np.int64)
+    def roomy(self, pattern: Pattern, bins: IntArray) -> IntArray:
+        """Those of the bins that have the memory a pattern asks for."""
+        own, needs = self._state.memory[bins], self._state.ground.memory_need
+        need: int | IntArray = 0
         for kind, many in pattern:
-            need += self._needs[kind][bins] * many
-        return need
+            fixed = self._memory[kind]
+            each = needs[self.kinds[kind]][bins] if fixed == SHARE else fixed
+            need = need + each * many
+        return bins[own >= need]
 
     def size_of(self, pattern: Pattern) -> int:
         """Steps of CPUs that a pattern asks for."""
