@@ -69,11 +69,11 @@ def check_same(connection: Connection, key: str, name: str, asked: Asked) -> boo
 
 
 def _is_same(asked: Asked, before: Asked, at: int) -> bool:
-    begin = at if asked.begin is None else asked.begin
+    begins = [at if one.begin is None else one.begin for one in (asked, before)]
     return (
         (asked.account, asked.reason, asked.target, asked.end)
         == (before.account, before.reason, before.target, before.end)
-        and before.begin in (None, begin)
+        and begins[0] == begins[1]
         and asked.amount in (None, before.amount)
         and asked.allocation in ("", before.allocation)
         and asked.on_exhaust in ("", before.on_exhaust)
@@ -106,7 +106,7 @@ def _order_of(connection: Connection, verb: str, posted: Sequence[Entry]) -> Ask
         reason=reason,
         amount=amount,
         on_exhaust=row.on_exhaust,
-        begin=row.valid_from,
+        begin=None if row.valid_from == first.at else row.valid_from,
         end=None if row.valid_to >= FOREVER else row.valid_to,
     )
 

@@ -83,6 +83,7 @@ def test_the_same_key_moves_nothing_twice(site: Site) -> None:
         ("grant", {}, {"reason": "more"}, r"\('because'\).*\('more'\)"),
         ("grant", {}, {"valid_to": later(DAY)}, r"until 2026-01-06T12:00:00"),
         ("grant", {"valid_to": later(DAY)}, {}, r"until 2026-01-06T12:00:00"),
+        ("grant", {}, {"valid_from": later(DAY)}, r"alice on exhaust.*alice from 2026"),
         ("grant", {"valid_from": later(DAY)}, {}, r"from 2026-01-06T12:00:00"),
         ("grant", {"on_exhaust": "hold"}, {"on_exhaust": "demote"}, "on exhaust hold"),
         ("transfer", {}, {"credits": 11}, r"transfer 100 from alice to bob.*: tr.* 11"),
