@@ -130,7 +130,7 @@ class _Walk:
                 plans += 1
             first = int(live[0])
             end = self._segment(live) if self.plans and not self.full else first
-            if end - first >= JOINT_MIN:
+            if np.searchsorted(live, end) >= JOINT_MIN:
                 self._jointly(live[live < end], end)
                 start = end
             elif self.requests.gang[first]:
