@@ -16,48 +16,17 @@ GPU_WEIGHT = 1e6
 """A GPU taken from others counts as so many milli-CPUs."""
 
 
-class Claims:
-    """What the booked rows behind a row hold, and where a class fits with that.
+class _Lacking:
+    """The choice of claims: the bin where a class takes least from others.
 
-    Rows ask in rank order; `engine` says which bins change meanwhile.
+    there[bin]: what would be free. It knows no Claims, so that all goes with those.
     """
 
-    __slots__ = ("_costs", "_engine", "_fresh", "_lanes", "_lower", "_seen", "_there")
+    __slots__ = ("_lanes", "there")
 
-    def __init__(self, booked: Booked, engine: Engine, row: int, end: int) -> None:
-        self._engine = engine
-        self._lower = Lower(booked, row, end)
-        self._costs = Engine(engine.state, self)
-        self._lanes = one_group(len(engine.state.free))
-        self._there: Potential | None = None
-        # How far the engine's changes, and all changes, are known of.
-        self._seen = self._fresh = 0
-
-    def bin_for(self, row: int, index: int, within: IntArray | None) -> int:
-        """The bin where class `index` fits with least taken from rows behind `row`.
-
-        -1 = nowhere, or on none of the bins `within`.
-        """
-        self._note(self._lower.move_to(row))
-        state = self._engine.state
-        if within is None:
-            self._catch_up()
-            return self._costs.cheapest(index)
-        if state.ground.sisters:
-            costs = self.cost(state, index, within)
-        else:
-            there = self._lower.given_back(within)
-            costs = _lacking(state, index, within, there, state.free[within])
-        best = int(costs.argmin())
-        return int(within[best]) if costs[best] < np.inf else -1
-
-    def rows_on(self, bin_: int) -> list[int]:
-        """Rows behind the last that asked on the node of a bin, the lowest first."""
-        return self._lower.rows_on(bin_)
-
-    def drop(self, rows: list[int]) -> None:
-        """These rows were given back."""
-        self._note(self._lower.drop(rows))
+    def __init__(self, there: Potential) -> None:
+        self.there = there
+        self._lanes = one_group(len(there.gpus))
 
     def lanes(self, _index: int) -> Lanes:
         """All bins are of one group."""
@@ -69,7 +38,7 @@ class Claims:
 
     def cost(self, state: State, index: int, bins: IntArray | slice) -> FloatArray:
         """cost[bin]: what class `index` would take from others there."""
-        there = self._catch_up()
+        there = self.there
         gpus, free = there.gpus, state.free
         if state.classes.gpu_count[index] > 1 and state.ground.sisters:
             # GPUs of several accepted models on one node will do.
@@ -81,7 +50,7 @@ class Claims:
 
     def cost_at(self, state: State, index: int, bin_: int) -> float:
         """The same for one bin."""
-        there, classes, ground = self._catch_up(), state.classes, state.ground
+        there, classes, ground = self.there, state.classes, state.ground
         count, milli = classes.gpu_count.item(index), classes.gpu_milli.item(index)
         if count > 1 and ground.sisters:
             return self.cost(state, index, np.array([bin_])).item(0)
@@ -99,31 +68,75 @@ class Claims:
         short = max(count - state.free.item(bin_), 0) * GPU_WEIGHT
         return short + max(need - state.cpu.item(bin_), 0)
 
-    def _note(self, bins: list[int]) -> None:
-        for bin_ in bins if self._there is not None else ():
-            self._costs.touch(bin_)
 
-    def _catch_up(self) -> Potential:
-        """What bins would have now: those that changed are looked at again."""
-        for bin_ in self._engine.since(self._seen) if self._there is not None else ():
+class Claims:
+    """What the booked rows behind a row hold, and where a class fits with that.
+
+    Rows ask in rank order; `engine` says which bins change meanwhile.
+    """
+
+    __slots__ = ("_choice", "_costs", "_engine", "_fresh", "_lower", "_seen")
+
+    def __init__(self, booked: Booked, engine: Engine, row: int, end: int) -> None:
+        self._engine = engine
+        self._lower = Lower(booked, row, end)
+        self._costs: Engine | None = None
+        self._choice: _Lacking | None = None
+        # How far the engine's changes, and all changes, are known of.
+        self._seen = self._fresh = 0
+
+    def bin_for(self, row: int, index: int, within: IntArray | None) -> int:
+        """The bin where class `index` fits with least taken from rows behind `row`.
+
+        -1 = nowhere, or on none of the bins `within`.
+        """
+        self._note(self._lower.move_to(row))
+        state = self._engine.state
+        if within is None:
+            return self._caught_up()[0].cheapest(index)
+        if state.ground.sisters:
+            costs = self._caught_up()[1].cost(state, index, within)
+        else:
+            there = self._lower.given_back(within)
+            costs = _lacking(state, index, within, there, state.free[within])
+        best = int(costs.argmin())
+        return int(within[best]) if costs[best] < np.inf else -1
+
+    def rows_on(self, bin_: int) -> list[int]:
+        """Rows behind the last that asked on the node of a bin, the lowest first."""
+        return self._lower.rows_on(bin_)
+
+    def drop(self, rows: list[int]) -> None:
+        """These rows were given back."""
+        self._note(self._lower.drop(rows))
+
+    def _note(self, bins: list[int]) -> None:
+        if self._costs is not None:
+            for bin_ in bins:
+                self._costs.touch(bin_)
+
+    def _caught_up(self) -> tuple[Engine, _Lacking]:
+        """Costs and what bins would have now; those that changed are looked at anew."""
+        every, lower = len(self._engine.state.free), self._lower
+        if self._costs is None or self._choice is None:
+            self._choice = _Lacking(lower.given_back(np.arange(every)))
+            self._costs = Engine(self._engine.state, self._choice)
+            self._seen = self._engine.changes
+        for bin_ in self._engine.since(self._seen):
             self._costs.touch(bin_)
         self._seen = self._engine.changes
-        stale = self._costs.since(self._fresh)
+        stale, there = self._costs.since(self._fresh), self._choice.there
         self._fresh = self._costs.changes
-        every = len(self._engine.state.free)
-        if self._there is None or len(stale) * 4 > every:
-            self._there = self._lower.given_back(np.arange(every))
-        elif len(stale) <= ONE_BY_ONE:
+        if len(stale) <= ONE_BY_ONE:
             for bin_ in set(stale):
-                now = self._lower.given_back_at(bin_)
-                for part, amount in zip(self._there, now, strict=True):
+                now = lower.given_back_at(bin_)
+                for part, amount in zip(there, now, strict=True):
                     part[bin_] = amount
         else:
-            bins = np.array(stale)
-            given = self._lower.given_back(bins)
-            for part, amounts in zip(self._there, given, strict=True):
+            bins = np.array(stale) if len(stale) * 4 <= every else np.arange(every)
+            for part, amounts in zip(there, lower.given_back(bins), strict=True):
                 part[bins] = amounts
-        return self._there
+        return self._costs, self._choice
 
 
 def _lacking(

@@ -1,5 +1,7 @@
 """Where a request of higher rank takes least back from lower ranks."""
 
+import gc
+
 import numpy as np
 import pytest
 
@@ -84,3 +86,17 @@ def test_claims_stay_true_while_rows_pass_and_give_back(seed, kinds):
         if state.fits_at(of[row], bin_):
             booked.put(row, engine.put(of[row], bin_))
     assert claimed
+
+
+def test_rows_of_costs_go_with_the_claims_that_made_them():
+    # A row for each class on a hundred thousand nodes is much to leave lying about.
+    requests = make_requests([{"gpus": 4}, {"gpus": 1}])
+    classes, cluster = classes_of(requests), make_cluster(KINDS[:1])
+    state = State(lay_ground(classes, cluster), classes, cluster)
+    engine, booked = Engine(state, Scored(best_fit, 1)), Booked(state, 2)
+    booked.put(1, engine.put(int(classes.of[1]), 0))
+    gc.collect()
+    claims = Claims(booked, engine, 0, 2)
+    assert claims.bin_for(0, int(classes.of[0]), None) == 0
+    del claims
+    assert gc.collect() == 0
