@@ -15,7 +15,7 @@ from dorabatch.placer.arrays import BoolArray, FloatArray, IntArray
 STEPS = 40
 STEP_PART = 0.97
 CENTRE_LEAST = 1e-3
-GAP_ENOUGH = 3e-4
+GAP_ENOUGH = 1e-5
 
 START_PRICE = 0.1
 """What room costs at first, in parts of what a unit left unserved costs."""
