@@ -1,8 +1,7 @@
 """Balanced rounds: every round gives each open bin of each shape one item.
 
-Heavy ones go where most CPUs are left per free GPU; the last one of a bin is what uses
-its CPUs best. All shapes take part in a round at once, each by itself. What finds no
-room is left; it is never forced.
+Heavy ones go where most CPUs are left per free GPU. All shapes take part in a round at
+once, each by itself. What finds no room is left; it is never forced.
 """
 
 import numpy as np
@@ -54,70 +53,26 @@ def _opened(room: Room, items: Items, pool: IntArray) -> IntArray:
 
 
 def _rounds(room: Room, items: Items, pool: IntArray, opened: IntArray) -> None:
-    """One item a round and bin: what fits best where none comes after it, else any."""
+    """One item a round and bin, from an even sample of each shape's sizes."""
     size = items.gpus[pool[0]]
     waits = room.counts(items.shape[pool])
     closed = idle = np.zeros(len(room.total), dtype=bool)
     for _ in range(ROUNDS_MAX):
         able = opened[room.free[opened] >= size]
-        count = np.where(closed, 0, np.minimum(room.counts(room.shape[able]), waits))
+        has = room.counts(room.shape[able])
+        count = np.where(closed, 0, np.minimum(has, waits))
         if not count.any():
             return
-        able = _as_many(room, able, count)
-        last = (room.free[able] == size) & ~idle[room.shape[able]]
-        found = _finish(room, items, pool, able[last])
-        if found.any():
-            pool, waits = pool[items.bin[pool] < 0], waits - found
-        even = _evenly(room, items, pool, able[~last], (waits, idle))
-        if even.any():
-            pool, waits = pool[items.bin[pool] < 0], waits - even
-        none = found + even == 0
-        closed, idle = closed | (idle & none), none
-
-
-def _as_many(room: Room, bins: IntArray, count: IntArray) -> IntArray:
-    """Of each shape so many of the bins: nodes nearly full are finished first."""
-    if (count < room.counts(room.shape[bins])).any():
-        return room.first(bins, room.free[bins], count)
-    return bins
-
-
-def _finish(room: Room, items: Items, pool: IntArray, bins: IntArray) -> IntArray:
-    """The heaviest item that fits for each bin that is full then; how many by shape.
-
-    So what CPUs are left over lie together on the bins that are not full.
-    """
-    if len(bins) == 0:
-        return np.zeros(len(room.total), dtype=np.int64)
-    bins = bins[np.lexsort((-room.cpu[bins], room.shape[bins]))]
-    shape = room.shape[bins]
-    most = float(max(items.cpu[pool].max(initial=0), room.cpu[bins].max()))
-    # Ascending as the pool lies: by shape, the heaviest first.
-    key = items.shape[pool] * (most + 1.0) + most - items.cpu[pool]
-    fits = np.searchsorted(key, shape * (most + 1.0) + most - room.cpu[bins])
-    # Each bin takes another, the next one where the first is taken.
-    each = np.arange(len(bins))
-    at = np.maximum.accumulate(fits - each) + each
-    mine = np.searchsorted(items.shape[pool], shape, side="right") > at
-    good = room.book(items, pool[at[mine]], bins[mine])
-    return room.counts(shape[mine][good])
-
-
-def _evenly(
-    room: Room,
-    items: Items,
-    pool: IntArray,
-    bins: IntArray,
-    others: tuple[IntArray, BoolArray],
-) -> IntArray:
-    """An even sample of sizes for the bins, heavy ones where most CPUs are left per
-    free GPU; how many found room by shape. `others` is (waits[shape], idle[shape])."""
-    waits, idle = others
-    count = np.minimum(room.counts(room.shape[bins]), waits)
-    bins = room.richest_first(_as_many(room, bins, count))
-    sample = _sample(room.shape[bins], waits, count, idle)
-    good = room.book(items, pool[sample], bins)
-    return room.counts(room.shape[bins[good]])
+        if (count < has).any():
+            # Nodes nearly full are finished first.
+            able = room.first(able, room.free[able], count)
+        able = room.richest_first(able)
+        sample = _sample(room.shape[able], waits, count, idle)
+        good = room.book(items, pool[sample], able)
+        found = room.counts(room.shape[able[good]])
+        closed, idle = closed | (idle & (found == 0)), found == 0
+        waits = waits - found
+        pool = pool[items.bin[pool] < 0]
 
 
 def _sample(

@@ -105,20 +105,3 @@ def test_many_requests_without_gpus_go_together_where_gpus_need_the_cpus():
     # Whole nodes are used up, so that the others' GPUs keep their CPUs.
     assert np.count_nonzero(state.cpu == 8000) == 24
     assert (state.cpu >= 0).all()
-
-
-def test_the_last_request_of_a_node_uses_its_cpus_best():
-    cluster = make_cluster([(12000, 65536, (1, 0, 0))] * 3)
-    used = replace(cluster, cpu_free_milli=np.array([10000, 4000, 12000]))
-    rows = [{"cpu": cpu} for cpu in (10000, 9000, 8000, 4000, 12000, 1000)]
-    joint, state = _jointly(rows, used)
-    assert joint.bin.tolist() == [0, -1, -1, 1, 2, -1]
-    assert state.cpu.tolist() == [0, 0, 0]
-
-
-def test_where_no_last_request_is_light_enough_nothing_is_placed():
-    cluster = make_cluster([(12000, 65536, (1, 0, 0))] * 2)
-    used = replace(cluster, cpu_free_milli=np.array([2000, 8000]))
-    joint, state = _jointly([{"cpu": 9000}, {"cpu": 8000}, {"cpu": 3000}], used)
-    assert joint.bin.tolist() == [-1, 1, -1]
-    assert state.cpu.tolist() == [2000, 0]
