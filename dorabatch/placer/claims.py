@@ -10,31 +10,23 @@ from dorabatch.placer.arrays import WHOLE_GPU_MILLI, FloatArray, IntArray
 from dorabatch.placer.booked import Booked, Lower, Potential
 from dorabatch.placer.engine import ONE_BY_ONE, Engine
 from dorabatch.placer.ground import State
-from dorabatch.placer.lanes import Lanes, one_group
+from dorabatch.placer.lanes import OneGroup
 
 GPU_WEIGHT = 1e6
 """A GPU taken from others counts as so many milli-CPUs."""
 
 
-class _Lacking:
+class _Lacking(OneGroup):
     """The choice of claims: the bin where a class takes least from others.
 
     there[bin]: what would be free. It knows no Claims, so that all goes with those.
     """
 
-    __slots__ = ("_lanes", "there")
+    __slots__ = ("there",)
 
     def __init__(self, there: Potential) -> None:
+        super().__init__(len(there.gpus))
         self.there = there
-        self._lanes = one_group(len(there.gpus))
-
-    def lanes(self, _index: int) -> Lanes:
-        """All bins are of one group."""
-        return self._lanes
-
-    def pick(self, _index: int, least: FloatArray) -> int:
-        """That group, where any bin will do."""
-        return 0 if least.item(0) < np.inf else -1
 
     def cost(self, state: State, index: int, bins: IntArray | slice) -> FloatArray:
         """cost[bin]: what class `index` would take from others there."""

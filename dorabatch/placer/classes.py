@@ -14,7 +14,8 @@ from dorabatch.placer.arrays import BoolArray, IntArray, RequestArrays
 
 BUCKETS = 1 << 16
 FEW = 1 << 10
-"""Up to as many classes are told apart by parts of a digest, without sorting."""
+"""Up to as many classes are told apart by parts of a digest, without sorting; up to as
+many requests are sorted at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

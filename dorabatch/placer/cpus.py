@@ -109,12 +109,12 @@ class _Waiting:
 
     __slots__ = (
         "_bin",
+        "_kinds",
         "_memory",
         "_next",
         "_rows",
         "_state",
         "counts",
-        "kinds",
         "left",
         "sizes",
     )
@@ -130,7 +130,7 @@ class _Waiting:
         self._next: list[int] = (np.cumsum(counts) - counts).tolist()
         self._state = state
         self._memory: list[int] = classes.memory_mib[kinds].tolist()
-        self.kinds: list[int] = kinds.tolist()
+        self._kinds: list[int] = kinds.tolist()
         self.counts: list[int] = counts.tolist()
         self.sizes: list[int] = (-(-classes.cpu_milli[kinds] // CPU_STEP)).tolist()
         self.left = len(self._rows)
@@ -141,7 +141,7 @@ class _Waiting:
         need: int | IntArray = 0
         for kind, many in pattern:
             fixed = self._memory[kind]
-            each = needs[self.kinds[kind]][bins] if fixed == SHARE else fixed
+            each = needs[self._kinds[kind]][bins] if fixed == SHARE else fixed
             need = need + each * many
         return bins[own >= need]
 
@@ -155,7 +155,7 @@ class _Waiting:
         Returns on how many.
         """
         times = min(len(bins), *(self.counts[kind] // many for kind, many in pattern))
-        for kind, many in pattern if times else ():
+        for kind, many in pattern:
             count, first = many * times, self._next[kind]
             self._bin[first : first + count] = np.repeat(bins[:times], many)
             self._next[kind] += count

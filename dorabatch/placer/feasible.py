@@ -142,9 +142,18 @@ def refusals(
     classes: Classes, index: int, cluster: ClusterArrays, room: Room
 ) -> Refusals:
     """Every (reason, refused[node]) of class `index`, in the order counted."""
-    kept = reserved(classes, index, cluster)
     return (
         *lasting_refusals(classes, index, cluster),
+        *present_refusals(classes, index, cluster, room),
+    )
+
+
+def present_refusals(
+    classes: Classes, index: int, cluster: ClusterArrays, room: Room
+) -> Refusals:
+    """What depends on amounts and on what is kept for others."""
+    kept = reserved(classes, index, cluster)
+    return (
         (GPUS, lacks_gpus(classes, index, room)),
         (CPUS, lacks_cpus(classes, index, cluster, room)),
         (MEMORY, lacks_memory(classes, index, cluster, room)),

@@ -41,9 +41,21 @@ class Lanes:
         self.bins[places] = order
 
 
-def one_group(bins: int) -> Lanes:
-    """All bins in their order."""
-    return Lanes(np.arange(bins), np.zeros(1, dtype=np.int64))
+class OneGroup:
+    """A choice among all bins in their order: the cheapest, while there is room."""
+
+    __slots__ = ("_lanes",)
+
+    def __init__(self, bins: int) -> None:
+        self._lanes = Lanes(np.arange(bins), np.zeros(1, dtype=np.int64))
+
+    def lanes(self, _index: int) -> Lanes:
+        """All bins are of one group."""
+        return self._lanes
+
+    def pick(self, _index: int, least: FloatArray) -> int:
+        """That group; -1 where no bin will do."""
+        return 0 if least.item(0) < np.inf else -1
 
 
 class CostRow:

@@ -102,18 +102,18 @@ def _too_large(
     ).left
     if reason == GPUS:
         usable = gpus_usable(classes, index, room_total(cluster))
-        best = int(np.where(takes, usable, -1).argmax())
+        best = nearest(takes, usable)
         return reason, (
             f"{_HERE}: needs {ask}; the largest node for it, {cluster.names[best]}, "
             f"has {int(usable[best])}"
         )
     if reason == CPUS:
         total, need = cluster.cpu_total_milli, cpu_needed(classes, index, cluster)
-        best = _nearest(counted.before, total - need)
+        best = nearest(counted.before, total - need)
         wants, has = cpu_words(int(need[best])), f"{int(total[best]) / 1000:g}"
     else:
         total, need = cluster.memory_total_mib, memory_needed(classes, index, cluster)
-        best = _nearest(counted.before, total - need)
+        best = nearest(counted.before, total - need)
         wants, has = f"{int(need[best])} MiB of memory", f"{int(total[best])} MiB"
     if reason == MEMORY or classes.gpu_count[index]:
         wants += f" beside {ask}"
@@ -121,7 +121,8 @@ def _too_large(
     return reason, f"{_HERE}: needs {wants}; {where}"
 
 
-def _nearest(among: BoolArray, spare: IntArray) -> int:
+def nearest(among: BoolArray, spare: IntArray) -> int:
+    """The first of these nodes with most to spare."""
     return int(np.where(among, spare, np.iinfo(np.int64).min).argmax())
 
 

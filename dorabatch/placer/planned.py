@@ -8,7 +8,7 @@ import numpy as np
 
 from dorabatch.placer.arrays import WHOLE_GPU_MILLI, FloatArray, IntArray
 from dorabatch.placer.ground import State
-from dorabatch.placer.lanes import Lanes, one_group
+from dorabatch.placer.lanes import Lanes, OneGroup
 from dorabatch.placer.outlook import Outlook
 
 UNIT = 0.02
@@ -61,21 +61,20 @@ class Planned:
         self.cpu_only = state.classes.gpu_count == 0
         self._credit = np.zeros_like(outlook.share)
         self._shapes: Lanes | None = None
-        self._every: Lanes | None = None
+        self._every: OneGroup | None = None
 
     def lanes(self, index: int) -> Lanes:
         """A group for each shape; requests without GPUs go to the best of all bins."""
         shapes = self.outlook.shapes
         if self.cpu_only[index]:
-            self._every = self._every or one_group(len(shapes.shape))
-            return self._every
+            return self._all().lanes(index)
         self._shapes = self._shapes or Lanes(shapes.order, shapes.start)
         return self._shapes
 
     def pick(self, index: int, least: FloatArray) -> int:
         """The group for one more request of class `index`, or -1."""
         if self.cpu_only[index]:
-            return 0 if least.item(0) < np.inf else -1
+            return self._all().pick(index, least)
         credit = self._credit[index]
         credit += self.outlook.share[index]
         shape = int(np.where(least < np.inf, credit, -np.inf).argmax())
@@ -83,6 +82,10 @@ class Planned:
             return -1
         credit[shape] -= 1.0
         return shape
+
+    def _all(self) -> OneGroup:
+        self._every = self._every or OneGroup(len(self.outlook.shape))
+        return self._every
 
     def cost(self, state: State, index: int, bins: IntArray | slice) -> FloatArray:
         """cost[bin]: growth of expected waste in steps, infinite where no room."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from dorabatch.placer.arrays import WHOLE_GPU_MILLI, FloatArray, IntArray
 from dorabatch.placer.ground import State
-from dorabatch.placer.lanes import Lanes, one_group
+from dorabatch.placer.lanes import OneGroup
 
 
 def best_fit(state: State, index: int, bins: IntArray | slice) -> FloatArray:
@@ -50,23 +50,15 @@ def cost_for(policy_name: str) -> Cost:
     return first_fit if policy_name in {"first-fit", "random"} else best_fit
 
 
-class Scored:
+class Scored(OneGroup):
     """A choice for the engine: the cheapest of all bins by a cost."""
 
-    __slots__ = ("_lanes", "cost")
+    __slots__ = ("cost",)
 
     def __init__(self, cost: Cost, bins: int) -> None:
+        super().__init__(bins)
         self.cost = cost
-        self._lanes = one_group(bins)
 
     def cost_at(self, state: State, index: int, bin_: int) -> float:
         """The cost of one bin."""
         return self.cost(state, index, np.array([bin_])).item(0)
-
-    def lanes(self, _index: int) -> Lanes:
-        """All bins are of one group."""
-        return self._lanes
-
-    def pick(self, _index: int, least: FloatArray) -> int:
-        """That group, while there is room."""
-        return 0 if least.item(0) < np.inf else -1

@@ -23,19 +23,16 @@ from dorabatch.placer.feasible import (
     RESERVED,
     Room,
     gpus_usable,
-    lacks_cpus,
-    lacks_memory,
     lasting_refusals,
-    reserved,
+    present_refusals,
 )
 from dorabatch.placer.ground import cpu_needed, memory_needed
-from dorabatch.placer.never import Counted, explain_never, first_reasons
+from dorabatch.placer.never import Counted, explain_never, first_reasons, nearest
 from dorabatch.placer.words import asked_words, cpu_words
 
 RANK = "Rank"
 GANG = "Gang"
 _AMOUNTS = (GPU_MODEL, GPUS, CPUS, MEMORY, RESERVED)
-_LEAST = np.iinfo(np.int64).min
 
 
 class WhyNot:
@@ -58,8 +55,7 @@ class WhyNot:
         """
         classes, cluster = self._classes, self._cluster
         never = None if possible else explain_never(classes, index, cluster)
-        usable = gpus_usable(classes, index, self._room)
-        found = self._counted(index, usable)
+        found = self._counted(index)
         if never is not None:
             return replace(never, counts=found.counts)
         if found.left.any():
@@ -69,53 +65,46 @@ class WhyNot:
         return Explanation(
             reason=found.reason,
             counts=found.counts,
-            sentence=self._sentence(index, found, usable),
+            sentence=self._sentence(index, found),
             delays=cluster.masks[which - 1].delays if which else (),
         )
 
-    def _counted(self, index: int, usable: IntArray) -> Counted:
+    def _counted(self, index: int) -> Counted:
         classes, cluster, room = self._classes, self._cluster, self._room
-        count = int(classes.gpu_count[index])
         accepts = classes.accepts[index].tobytes()
-        sort = count > 0, int(classes.mask[index]), accepts
+        sort = bool(classes.gpu_count[index] > 0), int(classes.mask[index]), accepts
         if sort not in self._lasting:
             lasting = lasting_refusals(classes, index, cluster)
             self._lasting[sort] = first_reasons(lasting, len(cluster))
-        kept = reserved(classes, index, cluster)
-        return self._lasting[sort].and_then(
-            (
-                (GPUS, usable < count),
-                (CPUS, lacks_cpus(classes, index, cluster, room)),
-                (MEMORY, lacks_memory(classes, index, cluster, room)),
-                *(() if kept is None else (kept,)),
-            )
-        )
+        present = present_refusals(classes, index, cluster, room)
+        return self._lasting[sort].and_then(present)
 
-    def _sentence(self, index: int, found: Counted, usable: IntArray) -> str:
+    def _sentence(self, index: int, found: Counted) -> str:
         """What is asked for, how many nodes come near, and the best of them."""
         classes, cluster = self._classes, self._cluster
         needs = f"needs {asked_words(classes, index, cluster.models)}"
         if found.reason == RESERVED:
             return _reserved_sentence(needs, found.counts[RESERVED])
         if found.reason == GPUS:
-            return f"{needs}; {self._gpus_words(index, found, usable)}"
+            return f"{needs}; {self._gpus_words(index, found)}"
         if found.reason in (CPUS, MEMORY):
             return f"{needs}{self._amount_words(index, found)}"
         words = ", ".join(f"{name} {hit}" for name, hit in found.counts.items())
         return f"{needs}; none of {len(cluster)} nodes takes it now: {words}"
 
-    def _gpus_words(self, index: int, found: Counted, usable: IntArray) -> str:
+    def _gpus_words(self, index: int, found: Counted) -> str:
         """On the nodes that have such GPUs too few of them are free."""
         classes, room = self._classes, self._room
         count, milli = int(classes.gpu_count[index]), int(classes.gpu_milli[index])
         nodes = self._nodes(found, "such GPUs")
         if milli < WHOLE_GPU_MILLI:
             parts = room.rest_milli[classes.accepts[index]].max(axis=0, initial=0)
-            best = int(np.where(found.before, parts, -1).argmax())
+            best = nearest(found.before, parts)
             return (
                 f"{nodes}, none has that much of one GPU free now (best: "
                 f"{self._cluster.names[best]} with {parts[best] / 1000:g})"
             )
+        usable = gpus_usable(classes, index, room)
         best = _best(found.before, self._owns(index) >= count, usable)
         return (
             f"{nodes}, none has {count} free now (best: {self._cluster.names[best]} "
@@ -164,7 +153,7 @@ class WhyNot:
 def _best(near: BoolArray, large: BoolArray, spare: IntArray) -> int:
     """Of the near nodes the one with most to spare, of those large enough if any."""
     able = near & large
-    return int(np.where(able if able.any() else near, spare, _LEAST).argmax())
+    return nearest(able if able.any() else near, spare)
 
 
 def explain_gang(members: int, sample: Explanation) -> Explanation:

@@ -7,7 +7,7 @@ from dorabatch.placer.arrays import USED_UP
 from dorabatch.placer.classes import classes_of
 from dorabatch.placer.engine import EVERYTHING, ONE_BY_ONE, Engine
 from dorabatch.placer.ground import State, lay_ground
-from dorabatch.placer.lanes import BLOCK, FEW, CostRow, Lanes, one_group
+from dorabatch.placer.lanes import BLOCK, FEW, CostRow, Lanes, OneGroup
 from dorabatch.placer.outlook import look_ahead
 from dorabatch.placer.planned import Planned
 from dorabatch.placer.score import Scored, best_fit, first_fit
@@ -136,4 +136,4 @@ def test_no_bins_have_no_best_one():
     engine = Engine(state, Scored(best_fit, 0))
     assert engine.best(0) == -1
     assert engine.costs(0).tolist() == []
-    assert one_group(0).bins.tolist() == []
+    assert OneGroup(0).lanes(0).bins.tolist() == []
