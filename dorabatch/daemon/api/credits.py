@@ -27,7 +27,8 @@ from dorabatch.daemon.credit.answers import (
     forecast_text,
     text_of,
 )
-from dorabatch.daemon.credit.orders import CreditOrders, Order
+from dorabatch.daemon.credit.order import Order
+from dorabatch.daemon.credit.orders import CreditOrders
 from dorabatch.daemon.rights import Caller, check_admin
 from dorabatch.daemon.rows import Row
 from dorabatch.errors import UserError

@@ -11,7 +11,8 @@ from uuid import uuid4
 
 from sqlalchemy import Connection, select
 
-from dorabatch.daemon.credit.repeats import Asked, check_same
+from dorabatch.daemon.credit.order import Order
+from dorabatch.daemon.credit.repeats import check_same
 from dorabatch.daemon.rights import Caller, check_admin
 from dorabatch.daemon.services import Services
 from dorabatch.db import Tx
@@ -23,26 +24,6 @@ from dorabatch.fairshare.tables import ALLOCATIONS
 from dorabatch.queue.tables import WORKLOADS
 from dorabatch.resources.nearest import did_you_mean
 from dorabatch.units import microseconds_of, render_credits
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """One order; `key` is the caller's own name for it, empty makes a new one.
-
-    `amount` is in micro-credits; None is all that is left to refund. For a refund
-    `account` is the run, such as 12.1/1.
-    """
-
-    verb: str
-    account: str
-    reason: str
-    amount: int | None = None
-    target: str = ""
-    allocation: str = ""
-    on_exhaust: str = ""
-    valid_from: datetime | None = None
-    valid_to: datetime | None = None
-    key: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +74,7 @@ class CreditOrders:
         now = self._services.clock.now()
 
         def write(tx: Tx) -> Done:
-            if check_same(tx.connection, key, order.key, _asked(order)):
+            if check_same(tx.connection, key, order):
                 text = (
                     f"key {order.key!r} was used before for this: nothing was changed"
                 )
@@ -268,15 +249,6 @@ class CreditOrders:
         above = {name for user in users for name in desk.chain_of(user)}
         given = connection.execute(granted.distinct()).scalars()
         return {*users, *above, *given, *desk.people.names()}
-
-
-def _asked(order: Order) -> Asked:
-    begin, end = (
-        None if moment is None else microseconds_of(moment)
-        for moment in (order.valid_from, order.valid_to)
-    )
-    same = "verb", "account", "reason", "amount", "target", "allocation", "on_exhaust"
-    return Asked(**{name: getattr(order, name) for name in same}, begin=begin, end=end)
 
 
 def _given(order: Order) -> int:

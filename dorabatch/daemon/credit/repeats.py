@@ -5,82 +5,45 @@ that is left) is the same as whatever became of it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import Connection
 
+from dorabatch.daemon.credit.order import Order, moment_text
 from dorabatch.errors import ConflictError
 from dorabatch.fairshare import ledger
 from dorabatch.fairshare.book import FOREVER, Entry
-from dorabatch.units import moment_of, render_credits
+from dorabatch.units import moment_of
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """An order as it can be found in the ledger again.
-
-    Micro-credits; microseconds since 1970. None and "": it was left open.
-    """
-
-    verb: str
-    account: str
-    reason: str
-    amount: int | None = None
-    target: str = ""
-    allocation: str = ""
-    on_exhaust: str = ""
-    begin: int | None = None
-    end: int | None = None
-
-    def sentence(self) -> str:
-        """What was ordered, and why."""
-        amount = "all" if self.amount is None else render_credits(self.amount)
-        text = {
-            "grant": f"grant {amount} to {self.account}",
-            "transfer": f"transfer {amount} from {self.account} to {self.target}",
-            "refund": f"refund {amount} of {self.account}",
-            "expire": f"expire {self.allocation or 'all'} of {self.account}",
-        }[self.verb]
-        parts = [
-            text,
-            f"from {_moment(self.begin)}" if self.begin is not None else "",
-            f"until {_moment(self.end)}" if self.end is not None else "",
-            f"on exhaust {self.on_exhaust}" if self.on_exhaust else "",
-        ]
-        return " ".join(part for part in parts if part) + f" ({self.reason!r})"
-
-
-def check_same(connection: Connection, key: str, name: str, asked: Asked) -> bool:
-    """Whether something was posted under `key`; ConflictError: for another order.
-
-    `name` is how whoever orders calls the key.
-    """
+def check_same(connection: Connection, key: str, order: Order) -> bool:
+    """Whether something was posted under `key`; ConflictError: for another order."""
     posted = ledger.posted_as(connection, key)
     if not posted:
         return False
-    before = _order_of(connection, asked.verb, posted)
-    if not _is_same(asked, before, posted[0].posting.at):
+    at = moment_of(posted[0].posting.at)
+    before = _order_of(connection, order.verb, posted)
+    if not _is_same(order, before, at):
         raise ConflictError(
-            f"key {name!r} was used before, on {_moment(posted[0].posting.at)}, for "
-            f"another order: {before.sentence()}; asked now: {asked.sentence()}. "
-            "Nothing was changed; give another key, or order the same again"
+            f"key {order.key!r} was used before, on {moment_text(at)}, for another "
+            f"order: {before.sentence()}; asked now: {order.sentence()}. Nothing was "
+            "changed; give another key, or order the same again"
         )
     return True
 
 
-def _is_same(asked: Asked, before: Asked, at: int) -> bool:
-    begins = [at if one.begin is None else one.begin for one in (asked, before)]
+def _is_same(order: Order, before: Order, at: datetime) -> bool:
     return (
-        (asked.account, asked.reason, asked.target, asked.end)
-        == (before.account, before.reason, before.target, before.end)
-        and begins[0] == begins[1]
-        and asked.amount in (None, before.amount)
-        and asked.allocation in ("", before.allocation)
-        and asked.on_exhaust in ("", before.on_exhaust)
+        (order.account, order.reason, order.target, order.valid_to)
+        == (before.account, before.reason, before.target, before.valid_to)
+        and (order.valid_from or at) == (before.valid_from or at)
+        and order.amount in (None, before.amount)
+        and order.allocation in ("", before.allocation)
+        and order.on_exhaust in ("", before.on_exhaust)
     )
 
 
-def _order_of(connection: Connection, verb: str, posted: Sequence[Entry]) -> Asked:
+def _order_of(connection: Connection, verb: str, posted: Sequence[Entry]) -> Order:
     """The order that these entries came from."""
     first = posted[0].posting
     account, reason = first.chain[0], first.reason
@@ -89,27 +52,23 @@ def _order_of(connection: Connection, verb: str, posted: Sequence[Entry]) -> Ask
     if verb == "refund":
         back = [leg for entry in posted for leg in entry.legs if leg.ucr < 0]
         amount = -sum(leg.ucr for leg in back if leg.ledger_account[:8] == "revenue:")
-        return Asked(verb=verb, account=first.run, reason=reason, amount=amount)
+        return Order(verb=verb, account=first.run, reason=reason, amount=amount)
     if verb == "transfer":
         target = given[0].ledger_account.split(":", 2)[2]
-        return Asked(
+        return Order(
             verb=verb, account=account, reason=reason, amount=amount, target=target
         )
     if verb == "expire":
         ended = {leg.allocation_id for e in posted for leg in e.legs if leg.ucr < 0}
         named = ", ".join(sorted(ended))
-        return Asked(verb=verb, account=account, reason=reason, allocation=named)
+        return Order(verb=verb, account=account, reason=reason, allocation=named)
     (row,) = ledger.allocations(connection, [given[0].allocation_id])
-    return Asked(
+    return Order(
         verb=verb,
         account=account,
         reason=reason,
         amount=amount,
         on_exhaust=row.on_exhaust,
-        begin=None if row.valid_from == first.at else row.valid_from,
-        end=None if row.valid_to >= FOREVER else row.valid_to,
+        valid_from=None if row.valid_from == first.at else moment_of(row.valid_from),
+        valid_to=None if row.valid_to >= FOREVER else moment_of(row.valid_to),
     )
-
-
-def _moment(at: int) -> str:
-    return moment_of(at).isoformat(timespec="seconds")

@@ -8,7 +8,8 @@ import pytest
 
 from dorabatch.config import CreditSettings
 from dorabatch.daemon.billing.quote import hold_items
-from dorabatch.daemon.credit.orders import CreditOrders, Order
+from dorabatch.daemon.credit.order import Order
+from dorabatch.daemon.credit.orders import CreditOrders
 from dorabatch.daemon.describe import describe_workload, workload_record
 from dorabatch.daemon.kept_rows import KeptRows
 from dorabatch.daemon.listing import answer, parse_question

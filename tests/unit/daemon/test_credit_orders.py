@@ -11,7 +11,8 @@ from dorabatch.daemon.credit.answers import (
     forecast_text,
     text_of,
 )
-from dorabatch.daemon.credit.orders import CreditOrders, Done, Order
+from dorabatch.daemon.credit.order import Order
+from dorabatch.daemon.credit.orders import CreditOrders, Done
 from dorabatch.errors import ConflictError, NotAllowed, NotFound, Refused, UserError
 from dorabatch.fairshare import report_store
 from dorabatch.units import credits_number, microseconds_of, number_text
