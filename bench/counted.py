@@ -13,8 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.counted_line import Line
-from dorabatch.fairshare.decay import HALF_LIFE_SECONDS, decayed_usage
-from dorabatch.fairshare.decide import (
+from dorabatch.fairshare.turn.account_tree import Account, AccountTree, build_tree
+from dorabatch.fairshare.turn.decay import HALF_LIFE_SECONDS, decayed_usage
+from dorabatch.fairshare.turn.factor import MILLION, fair_tree
+from dorabatch.fairshare.turn.lane import LaneRule
+from dorabatch.fairshare.turn.pool import Pool
+from dorabatch.fairshare.turn.pool_decide import (
     Decision,
     Move,
     PauseRule,
@@ -27,13 +31,9 @@ from dorabatch.fairshare.decide import (
     trial_room,
     under_share,
 )
-from dorabatch.fairshare.estimate import History
-from dorabatch.fairshare.factor import MILLION, fair_tree
-from dorabatch.fairshare.lane import LaneRule
-from dorabatch.fairshare.pool import Pool
-from dorabatch.fairshare.ranking import ClaimTerms, Formula, Rows, rank, worth
-from dorabatch.fairshare.shares import Account, AccountTree, build_tree
-from dorabatch.fairshare.usage import (
+from dorabatch.fairshare.turn.ranking import ClaimTerms, Formula, Rows, rank, worth
+from dorabatch.fairshare.turn.run_length import History
+from dorabatch.fairshare.turn.usage import (
     CATCH_UP_SECONDS,
     brought_forward,
     caught_up,

@@ -29,13 +29,12 @@ from unittest.mock import patch
 
 from bench.options import refuse_below
 from dorabatch import log
-from dorabatch.config import NodeSettings as NodePatience
-from dorabatch.config import Settings
-from dorabatch.daemon import cycle, decision, look
-from dorabatch.daemon.keeper import Keepers
+from dorabatch.config import NodeSettings, Settings
+from dorabatch.daemon.cycle import decision, look, run_cycle
 from dorabatch.daemon.main import compose
-from dorabatch.daemon.node_view import NodeSettings
-from dorabatch.daemon.services import Services
+from dorabatch.daemon.runs.node_keeper import Keepers
+from dorabatch.daemon.state.node_view import DeclaredNode
+from dorabatch.daemon.state.services import Services
 from dorabatch.db import Tx
 from dorabatch.errors import Refused
 from dorabatch.node.facts import GpuFacts, NodeFacts
@@ -62,8 +61,8 @@ STAGES = {
     "order": (look, "_gate"),
     "ends": (look, "_times"),
     "place": (decision, "place_reserved"),
-    "explain": (cycle, "choices"),
-    "commit": (cycle, "_commit"),
+    "explain": (run_cycle, "choices"),
+    "commit": (run_cycle, "_commit"),
 }
 _TURNOVER = 0.01
 _APART = timedelta(seconds=10)
@@ -87,9 +86,9 @@ def invent_nodes(services: Services, count: int) -> None:
         services.fleet.seen(name, now, invent_facts(name, model))
 
 
-def invent_settings(name: str) -> NodeSettings:
+def invent_settings(name: str) -> DeclaredNode:
     """An invented node as if an admin had added it."""
-    return NodeSettings(
+    return DeclaredNode(
         name=name,
         host=name,
         port=22,
@@ -208,7 +207,7 @@ def timed_cycle(services: Services, keepers: Keepers) -> dict[str, float]:
             wrapped = _timed(stage, getattr(module, name), spent)
             stack.enter_context(patch.object(module, name, wrapped))
         began, cpu = time.perf_counter(), time.process_time()
-        result = cycle.run_cycle(services, keepers)
+        result = run_cycle.run_cycle(services, keepers)
         whole, cpu = time.perf_counter() - began, time.process_time() - cpu
     stages = {stage: round(seconds * 1000, 1) for stage, seconds in spent.items()}
     return {
@@ -238,7 +237,7 @@ def private_services() -> Iterator[Services]:
     log.configure(level="error", as_json=False)
     with tempfile.TemporaryDirectory(prefix="dorabatch-bench-") as folder:
         # Nobody hears of the invented nodes again; they must not count as silent.
-        patience = NodePatience(unreachable_after_seconds=86_400.0)
+        patience = NodeSettings(unreachable_after_seconds=86_400.0)
         services = compose(Settings(state_dir=Path(folder), node=patience))
         try:
             yield services

@@ -22,10 +22,11 @@ import numpy as np
 from bench.counted import TICK, Jobs, Rules, Simulation
 from bench.replay import parse_window
 from bench.replay_log import read_log
-from dorabatch.daemon.order.forecasts import EVERY_SECONDS, ROWS_MAX, moments_of
+from dorabatch.daemon.timers.forecasts import EVERY_SECONDS
+from dorabatch.daemon.views.expected_starts import ROWS_MAX, moments_of
 from dorabatch.errors import UserError
-from dorabatch.fairshare.decide import Decision, Move
-from dorabatch.fairshare.starts import (
+from dorabatch.fairshare.turn.pool_decide import Decision, Move
+from dorabatch.fairshare.turn.start_forecast import (
     HIGH,
     LOW,
     SAMPLES,

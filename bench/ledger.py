@@ -21,9 +21,9 @@ from pathlib import Path
 
 from dorabatch.daemon.schema import migrate
 from dorabatch.db import open_engine
-from dorabatch.fairshare import ledger
-from dorabatch.fairshare.book import Allocation, Book, Outcome, Posting
-from dorabatch.fairshare.ledger_check import check_ledger
+from dorabatch.fairshare.money.book import Allocation, Book, Posting, PostingOutcome
+from dorabatch.fairshare.store import ledger
+from dorabatch.fairshare.store.ledger_check import check_ledger
 from dorabatch.units import amount_for
 
 ACCOUNTS = 40
@@ -97,7 +97,7 @@ class Walk:
 
     def _post(
         self, kind: str, account: str, amount: int = 0, **more: object
-    ) -> Outcome:
+    ) -> PostingOutcome:
         self.made += 1
         posting = Posting(
             kind=kind,

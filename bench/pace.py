@@ -18,7 +18,7 @@ import numpy as np
 from bench.counted import Jobs
 from bench.replay_log import DAY, Window, read_log
 from dorabatch.errors import UserError
-from dorabatch.fairshare.forecast import DAYS, forecast
+from dorabatch.fairshare.money.credit_forecast import DAYS, forecast
 
 AHEAD = 7
 _SOME_MOMENT = datetime(2026, 1, 1, tzinfo=UTC)

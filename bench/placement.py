@@ -29,15 +29,15 @@ from bench.placement_files import (
     without_shares,
 )
 from dorabatch.errors import Refused
-from dorabatch.placer.arrays import ClusterArrays, IntArray, Placement
-from dorabatch.placer.classes import classes_of
-from dorabatch.placer.engine import Engine
-from dorabatch.placer.ground import Hold, State, lay_ground
-from dorabatch.placer.memo import PlanMemo
-from dorabatch.placer.pack import place
-from dorabatch.placer.policy import PlacementPolicy
-from dorabatch.placer.score import Scored
-from dorabatch.placer.verdict import refuse_bad_amounts
+from dorabatch.placer.arrays.bins import BinHold, BinState, lay_bin_table
+from dorabatch.placer.arrays.classes import classes_of
+from dorabatch.placer.arrays.types import ClusterArrays, IntArray, Placement
+from dorabatch.placer.explain.ever_fits import refuse_bad_amounts
+from dorabatch.placer.plan.best_bin import Engine
+from dorabatch.placer.plan.place import place
+from dorabatch.placer.plan.placement_policy import PlacementPolicy
+from dorabatch.placer.plan.plan_memo import PlanMemo
+from dorabatch.placer.plan.score import Scored
 
 RECENT = 4096
 """Past arrivals that `default` may read the demand from; FGD reads the whole list."""
@@ -112,12 +112,12 @@ class FgdWalk:
 
     def __init__(self, cluster: ClusterArrays, tasks: Tasks) -> None:
         classes = classes_of(tasks.requests(np.arange(len(tasks))))
-        ground = lay_ground(classes, cluster)
+        ground = lay_bin_table(classes, cluster)
         self.fgd = Fgd(classes, ground.model)
-        state = State(ground, classes, cluster)
+        state = BinState(ground, classes, cluster)
         self.engine = Engine(state, Scored(self.fgd.cost, len(state.free)))
         self.of = classes.of.tolist()
-        self.holds: dict[int, Hold] = {}
+        self.holds: dict[int, BinHold] = {}
 
     def place(self, rows: IntArray) -> tuple[Placement, ...]:
         """Rows in order; a class that found no room is not tried again here."""
@@ -139,7 +139,7 @@ class FgdWalk:
             self.engine.give_back(self.holds.pop(row))
 
 
-def _fgd_one(engine: Engine, fgd: Fgd, row: int) -> tuple[Placement, Hold] | None:
+def _fgd_one(engine: Engine, fgd: Fgd, row: int) -> tuple[Placement, BinHold] | None:
     state = engine.state
     index = int(state.classes.of[row])
     bin_ = engine.best(index)

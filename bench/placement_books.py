@@ -11,7 +11,7 @@ import numpy as np
 
 from bench.placement_files import Tasks
 from dorabatch.errors import invariant
-from dorabatch.placer.arrays import (
+from dorabatch.placer.arrays.types import (
     USED_UP,
     WHOLE_GPU_MILLI,
     ClusterArrays,

@@ -8,9 +8,9 @@ written for comparison only.
 import numpy as np
 import numpy.typing as npt
 
-from dorabatch.placer.arrays import WHOLE_GPU_MILLI, FloatArray, IntArray
-from dorabatch.placer.classes import Classes
-from dorabatch.placer.ground import State
+from dorabatch.placer.arrays.bins import BinState
+from dorabatch.placer.arrays.classes import Classes
+from dorabatch.placer.arrays.types import WHOLE_GPU_MILLI, FloatArray, IntArray
 
 COVERED = 0.95
 
@@ -52,7 +52,7 @@ class Fgd:
         amount = np.where(good, small, total[:, None])
         return np.asarray(amount @ self.weight, dtype=np.float64)
 
-    def cost(self, state: State, index: int, bins: IntArray | slice) -> FloatArray:
+    def cost(self, state: BinState, index: int, bins: IntArray | slice) -> FloatArray:
         """Minus the integer score; infinite where the class does not fit."""
         where = np.arange(len(state.free))[bins]
         result = np.full(len(where), np.inf)
@@ -64,12 +64,12 @@ class Fgd:
         result[fits] = -score
         return result
 
-    def slot(self, state: State, index: int, bin_: int) -> int:
+    def slot(self, state: BinState, index: int, bin_: int) -> int:
         """The GPU that FGD takes for a share on `bin_`."""
         return int(self._gain(state, index, np.array([bin_]))[1][0])
 
     def _gain(
-        self, state: State, index: int, bins: IntArray
+        self, state: BinState, index: int, bins: IntArray
     ) -> tuple[FloatArray, IntArray]:
         """F before - F after per bin, at the best slot of each for a share."""
         rest = np.maximum(state.rest[bins], 0)
@@ -85,7 +85,7 @@ class Fgd:
 
     def _share_gain(
         self,
-        state: State,
+        state: BinState,
         bins: IntArray,
         milli: int,
         books: tuple[FloatArray, IntArray, IntArray, IntArray],

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dorabatch.errors import Refused
-from dorabatch.placer.arrays import (
+from dorabatch.placer.arrays.types import (
     WHOLE_GPU_MILLI,
     BoolArray,
     ClusterArrays,

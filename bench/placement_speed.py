@@ -27,10 +27,10 @@ from bench.placement_files import (
     without_shares,
 )
 from dorabatch.errors import Refused
-from dorabatch.placer.arrays import ClusterArrays
-from dorabatch.placer.memo import PlanMemo
-from dorabatch.placer.pack import place
-from dorabatch.placer.policy import PlacementPolicy
+from dorabatch.placer.arrays.types import ClusterArrays
+from dorabatch.placer.plan.place import place
+from dorabatch.placer.plan.placement_policy import PlacementPolicy
+from dorabatch.placer.plan.plan_memo import PlanMemo
 
 POLICY = PlacementPolicy(requests_max=10**9)
 

@@ -18,11 +18,11 @@ from datetime import timedelta
 from pathlib import Path
 
 from dorabatch.config import Settings
+from dorabatch.daemon.cycle.queue_order import rank_pending
 from dorabatch.daemon.main import compose
-from dorabatch.daemon.order.ranking import rank_pending
-from dorabatch.daemon.services import Services
-from dorabatch.fairshare.share_store import UsageRow
-from dorabatch.fairshare.shares import Account
+from dorabatch.daemon.state.services import Services
+from dorabatch.fairshare.store.share_store import UsageRow
+from dorabatch.fairshare.turn.account_tree import Account
 from dorabatch.queue.records import (
     Container,
     ContainerId,

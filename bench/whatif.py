@@ -18,10 +18,15 @@ from typing import Any
 
 from bench.cycle import MODELS, SEED, invent_facts, invent_settings
 from dorabatch.config import Settings
-from dorabatch.daemon.facts_json import facts_to_json
-from dorabatch.daemon.whatif.library import playable
+from dorabatch.daemon.state.facts_json import facts_to_json
+from dorabatch.daemon.whatif.make_books import playable
 from dorabatch.daemon.whatif.play import Play
-from dorabatch.daemon.whatif.site import PastJob, PastNode, Played, Question
+from dorabatch.daemon.whatif.site_history import (
+    PastJob,
+    PastNode,
+    Played,
+    WhatifQuestion,
+)
 from dorabatch.resources.submission import workload_from_options
 from dorabatch.resources.workload import canonical_json
 
@@ -34,7 +39,7 @@ _USERS = 30
 
 def invent_site(
     jobs: int, nodes: int, *, days: float, load: float, seed: int = SEED
-) -> Question:
+) -> WhatifQuestion:
     """A history whose jobs began when they came; run times are scaled to the load."""
     chance, names = random.Random(seed), sorted(MODELS)
     used = [names[number % len(names)] for number in range(nodes)]
@@ -51,7 +56,7 @@ def invent_site(
     has = sum(MODELS[model][0] for model in used) * days * _DAY
     scale = load * has / asked
     drawn.sort()
-    return Question(
+    return WhatifQuestion(
         zone="dc-rov-01",
         start_us=START_US,
         jobs=tuple(
@@ -103,7 +108,7 @@ def _node(name: str, model: str) -> PastNode:
     return PastNode(settings=invent_settings(name), facts=facts)
 
 
-def measure(question: Question) -> dict[str, Any]:
+def measure(question: WhatifQuestion) -> dict[str, Any]:
     """One play: seconds, cycles and what came of it."""
     began, cpu = time.perf_counter(), time.process_time()
     question = playable(question)

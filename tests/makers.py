@@ -8,14 +8,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from dorabatch.config import CreditSettings
-from dorabatch.daemon.billing.charging import Asks, Billing
-from dorabatch.daemon.billing.desk import CreditDesk
-from dorabatch.daemon.fleet import Fleet
-from dorabatch.daemon.node_view import NodeSettings, NodeState, NodeView
-from dorabatch.daemon.people import People
-from dorabatch.daemon.wish import demand_of, seconds_max
+from dorabatch.daemon.state.charging import Asks, Billing
+from dorabatch.daemon.state.credit_book import CreditBook
+from dorabatch.daemon.state.fleet import Fleet
+from dorabatch.daemon.state.node_view import DeclaredNode, NodeState, NodeView
+from dorabatch.daemon.state.spec_units import demand_of, seconds_max
+from dorabatch.daemon.state.users import DeclaredUsers
 from dorabatch.node.facts import GpuFacts, NodeFacts
-from dorabatch.placer.arrays import SHARE
+from dorabatch.placer.arrays.types import SHARE
 from dorabatch.queue.pending import Demand, Restriction
 from dorabatch.queue.records import (
     Container,
@@ -28,8 +28,7 @@ from dorabatch.queue.records import (
 from dorabatch.queue.states import State
 from dorabatch.queue.store import NewWorkload
 from dorabatch.resources.submission import workload_from_options
-from dorabatch.resources.workload import Workload as WorkloadDocument
-from dorabatch.resources.workload import canonical_json, spec_digest
+from dorabatch.resources.workload import WorkloadDocument, canonical_json, spec_digest
 
 START = datetime(2026, 1, 5, 12, 0, 0, 123456, tzinfo=UTC)
 ZONE = "dc-rov-01"
@@ -147,9 +146,9 @@ def gpus(count: int, model: str = V100, prefix: str = "GPU") -> tuple[GpuFacts, 
     )
 
 
-def node_settings(name: str = "n1", **changes: Any) -> NodeSettings:
+def node_settings(name: str = "n1", **changes: Any) -> DeclaredNode:
     """A node that takes everything."""
-    made = NodeSettings(
+    made = DeclaredNode(
         name=name,
         host="192.0.2.1",
         port=22,
@@ -178,4 +177,4 @@ def no_billing() -> Billing:
     """Billing where nothing has a price and nobody is limited."""
     settings = CreditSettings()
     asks = Asks(demand_of=demand_of, seconds_max=seconds_max)
-    return Billing(CreditDesk(ZONE, settings, People(settings)), Fleet(), asks)
+    return Billing(CreditBook(ZONE, settings, DeclaredUsers(settings)), Fleet(), asks)

@@ -9,42 +9,39 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable
-from datetime import datetime
 from pathlib import Path
 from typing import Protocol, TextIO
-from uuid import uuid4
 
 import click
-from sqlalchemy import Engine, bindparam, insert, select, update
 
 from dorabatch import log
 from dorabatch.clock import Clock, SystemClock
 from dorabatch.config import Settings, read_settings
-from dorabatch.daemon.billing.charging import Asks, Billing
-from dorabatch.daemon.billing.desk import CreditDesk
-from dorabatch.daemon.fleet import Fleet
-from dorabatch.daemon.mail.notices import Notifier
-from dorabatch.daemon.node_view import NodeSettings
-from dorabatch.daemon.outbox import Mail, Outbox
-from dorabatch.daemon.people import People
 from dorabatch.daemon.schema import migrate, require_current
 from dorabatch.daemon.service import Daemon
-from dorabatch.daemon.services import Services
-from dorabatch.daemon.shares.claim_book import ClaimBook
-from dorabatch.daemon.shares.policy_desk import PolicyDesk
-from dorabatch.daemon.shares.run_history import RunHistory
-from dorabatch.daemon.shares.usage_book import UsageBook
+from dorabatch.daemon.state.charging import Asks, Billing
+from dorabatch.daemon.state.claim_book import ClaimBook
+from dorabatch.daemon.state.credit_book import CreditBook
+from dorabatch.daemon.state.fleet import Fleet
+from dorabatch.daemon.state.node_view import DeclaredNode
+from dorabatch.daemon.state.outbox import Mail, Outbox
+from dorabatch.daemon.state.run_history import RunHistory
+from dorabatch.daemon.state.services import Services
+from dorabatch.daemon.state.site_policy import SitePolicy
+from dorabatch.daemon.state.spec_units import claim_of, demand_of, seconds_max
+from dorabatch.daemon.state.usage_book import UsageBook
+from dorabatch.daemon.state.users import DeclaredUsers
 from dorabatch.daemon.steps import Step, Steps
-from dorabatch.daemon.wish import claim_of, demand_of, seconds_max
-from dorabatch.db import Tx, Writer, is_in_transaction, open_engine, transaction
-from dorabatch.errors import ConfigError, DorabatchError, LeaseLost, invariant
+from dorabatch.daemon.timers.mail_notices import Notifier
+from dorabatch.db import Writer, is_in_transaction, open_engine, transaction
+from dorabatch.errors import ConfigError, DorabatchError, invariant
 from dorabatch.node.docker_driver import open_node
 from dorabatch.node.docker_link import DriverLimits
 from dorabatch.node.driver import NodeDriver
 from dorabatch.node.ssh import NodeAddress, SshTimeouts
 from dorabatch.queue import store
 from dorabatch.queue.board import Board
-from dorabatch.queue.tables import DAEMONS
+from dorabatch.queue.daemons import refuse_when_overtaken, take_over
 
 CONFIG_DEFAULT = Path("/etc/dorabatch.yaml")
 CRASH_VARIABLE = "DORABATCH_FAULT_CRASH_AT"
@@ -148,9 +145,9 @@ def compose(settings: Settings, clock: Clock | None = None) -> Services:
         demand_of=demand_of,
         claim_of=claim_of,
     )
-    policy = PolicyDesk(settings.zone, settings.policy)
-    people = People(settings.credits)
-    desk = CreditDesk(settings.zone, settings.credits, people)
+    policy = SitePolicy(settings.zone, settings.policy)
+    people = DeclaredUsers(settings.credits)
+    desk = CreditBook(settings.zone, settings.credits, people)
     desk.chain_of = lambda user: (user, *policy.accounts_of(user))
     usage = UsageBook(settings.zone, policy, board, lambda: desk.prices)
     history = RunHistory()
@@ -220,45 +217,10 @@ def _listener(
     return take_over_changes
 
 
-def take_over(engine: Engine, zone: str, now: datetime) -> tuple[int, str]:
-    """(epoch, cluster id): from now on, an older daemon of the zone cannot write."""
-    with transaction(engine) as tx:
-        found = tx.connection.execute(
-            select(DAEMONS.c.epoch, DAEMONS.c.cluster_id).where(DAEMONS.c.zone == zone)
-        ).one_or_none()
-        if found is None:
-            cluster_id = uuid4().hex[:8]
-            row = {"zone": zone, "epoch": 1, "cluster_id": cluster_id}
-            tx.connection.execute(insert(DAEMONS).values(**row, started_at=now))
-            return 1, cluster_id
-        epoch = int(found.epoch) + 1
-        tx.connection.execute(
-            update(DAEMONS)
-            .where(DAEMONS.c.zone == zone)
-            .values(epoch=epoch, started_at=now)
-        )
-        return epoch, str(found.cluster_id)
-
-
 # Locked on PostgreSQL: a takeover waits for the transaction that checked before it.
-_EPOCH_OF = (
-    select(DAEMONS.c.epoch)
-    .where(DAEMONS.c.zone == bindparam("in_zone"))
-    .with_for_update(read=True)
-)
 
 
-def refuse_when_overtaken(tx: Tx, zone: str, epoch: int) -> None:
-    """Raise LeaseLost when a newer daemon serves the zone."""
-    present = tx.connection.execute(_EPOCH_OF, {"in_zone": zone}).scalar()
-    if present != epoch:
-        raise LeaseLost(
-            f"another dorad (epoch {present}) has taken over zone {zone}; this one "
-            f"(epoch {epoch}) stops"
-        )
-
-
-def open_driver(settings: Settings, node: NodeSettings) -> NodeDriver:
+def open_driver(settings: Settings, node: DeclaredNode) -> NodeDriver:
     """The connection to a node, made at its first use."""
     address = NodeAddress(
         name=node.name,

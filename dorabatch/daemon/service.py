@@ -8,22 +8,22 @@ import threading
 
 from dorabatch import log
 from dorabatch.daemon.api.app import make_app
-from dorabatch.daemon.api.context import Context
-from dorabatch.daemon.applying import WorkloadApplier
-from dorabatch.daemon.catalog import list_objects
-from dorabatch.daemon.credit.beat import CreditBeat
-from dorabatch.daemon.cycle import run_cycle
-from dorabatch.daemon.intake import Intake
-from dorabatch.daemon.keeper import Keepers
-from dorabatch.daemon.limits import end_overdue
-from dorabatch.daemon.mail.sender import MailSender
-from dorabatch.daemon.nodes import Nodes
-from dorabatch.daemon.order.forecasts import Forecaster
-from dorabatch.daemon.outbox import Letter
-from dorabatch.daemon.server import ApiServer
-from dorabatch.daemon.services import Services
-from dorabatch.daemon.submissions import Submissions
-from dorabatch.daemon.summary import workload_label
+from dorabatch.daemon.api.http import Context
+from dorabatch.daemon.api.server import ApiServer
+from dorabatch.daemon.cycle.run_cycle import run_cycle
+from dorabatch.daemon.intake.admit import Intake
+from dorabatch.daemon.intake.node_kind import Nodes
+from dorabatch.daemon.intake.submissions import Submissions
+from dorabatch.daemon.intake.workload_kind import WorkloadApplier
+from dorabatch.daemon.runs.node_keeper import Keepers
+from dorabatch.daemon.state.object_store import list_objects
+from dorabatch.daemon.state.outbox import Letter
+from dorabatch.daemon.state.services import Services
+from dorabatch.daemon.timers.credit_charges import CreditCharges
+from dorabatch.daemon.timers.forecasts import Forecaster
+from dorabatch.daemon.timers.mail_sender import MailSender
+from dorabatch.daemon.timers.time_limits import end_overdue
+from dorabatch.daemon.views.summary import workload_label
 from dorabatch.db import Tx
 from dorabatch.errors import DorabatchError, InvariantError
 from dorabatch.queue import store
@@ -55,7 +55,7 @@ class Daemon:
         self._forecaster = Forecaster(services)
         self._thread = threading.Thread(target=self._beat, name="cycle", daemon=True)
         self._limits_at = 0.0
-        self._credit = CreditBeat(services)
+        self._credit = CreditCharges(services)
 
     def load(self) -> None:
         """Read what was declared, and begin to look after the nodes."""

@@ -47,7 +47,7 @@ _ADDRESS = re.compile(r"[0-9A-Fa-f.:]{0,45}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PortWish:
+class PortRequest:
     """A port of the container, published on the node; None lets Docker choose."""
 
     container_port: int
@@ -57,7 +57,7 @@ class PortWish:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VolumeMount:
+class MountRequest:
     """A named volume and where the container sees it.
 
     The owner gets the directory when the volume is a path of the node that has to
@@ -74,7 +74,7 @@ class VolumeMount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerWish:
+class ContainerRequest:
     """Everything about a run's container that someone can choose."""
 
     identity: RunIdentity
@@ -96,8 +96,8 @@ class ContainerWish:
     pids_limit: int = 8192
     network: str = "bridge"
     allow_host_network: bool = False
-    ports: tuple[PortWish, ...] = ()
-    mounts: tuple[VolumeMount, ...] = ()
+    ports: tuple[PortRequest, ...] = ()
+    mounts: tuple[MountRequest, ...] = ()
     workdir: str | None = None
     stop_grace_seconds: int = 10
     stop_signal: str = "SIGTERM"
@@ -107,7 +107,7 @@ class ContainerWish:
     open_stdin: bool = False
 
 
-def create_body(wish: ContainerWish) -> dict[str, object]:
+def create_body(wish: ContainerRequest) -> dict[str, object]:
     """Return the JSON object of Docker's create call."""
     _check_process(wish)
     _check_names(wish)
@@ -117,14 +117,14 @@ def create_body(wish: ContainerWish) -> dict[str, object]:
     return _body(wish, {**labels, DIGEST_LABEL: spec_digest(wish)})
 
 
-def spec_digest(wish: ContainerWish) -> str:
+def spec_digest(wish: ContainerRequest) -> str:
     """Return a short hash of what the container is; its epoch does not count."""
     body = _body(wish, {**_labels(wish), EPOCH_LABEL: ""})
     text = json.dumps(body, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _body(wish: ContainerWish, labels: Mapping[str, str]) -> dict[str, object]:
+def _body(wish: ContainerRequest, labels: Mapping[str, str]) -> dict[str, object]:
     body: dict[str, object] = {
         "Image": wish.image,
         "User": f"{wish.uid}:{wish.gid}",
@@ -150,7 +150,7 @@ def _body(wish: ContainerWish, labels: Mapping[str, str]) -> dict[str, object]:
     return body
 
 
-def job_env(wish: ContainerWish) -> dict[str, str]:
+def job_env(wish: ContainerRequest) -> dict[str, str]:
     """Return the environment of the job: the user's, then what the run is."""
     dropped = set(dropped_env(wish.env))
     kept = {name: text for name, text in wish.env.items() if name not in dropped}
@@ -179,7 +179,7 @@ def dropped_env(env: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(sorted(name for name in env if DROPPED_ENV.fullmatch(name.upper())))
 
 
-def check_mount(mount: VolumeMount) -> None:
+def check_mount(mount: MountRequest) -> None:
     """Stop with Refused unless the volume and its place are harmless."""
     where = f"volume {mount.volume!r}"
     if not _VOLUME_NAME.fullmatch(mount.volume):
@@ -230,7 +230,7 @@ def _check_device(where: str, device: str) -> None:
         raise Refused(f"{where}: device {device!r} is a control socket of the node")
 
 
-def _check_process(wish: ContainerWish) -> None:
+def _check_process(wish: ContainerRequest) -> None:
     if not _IMAGE.fullmatch(wish.image):
         raise Refused(f"image {wish.image!r} is not an image reference")
     if wish.uid == 0 and not wish.allow_root:
@@ -250,7 +250,7 @@ def _check_process(wish: ContainerWish) -> None:
         raise Refused(f"hostname {wish.hostname!r} is not one label of a host name")
 
 
-def _check_names(wish: ContainerWish) -> None:
+def _check_names(wish: ContainerRequest) -> None:
     for word in (*wish.argv, *(wish.entrypoint or ())):
         if "\0" in word:
             raise Refused(f"command: {word!r} holds a zero byte")
@@ -265,7 +265,7 @@ def _check_names(wish: ContainerWish) -> None:
             )
 
 
-def _check_limits(wish: ContainerWish) -> None:
+def _check_limits(wish: ContainerRequest) -> None:
     if wish.network not in NETWORKS:
         raise Refused(f"network {wish.network!r}; allowed are {', '.join(NETWORKS)}")
     if wish.network == "host" and not wish.allow_host_network:
@@ -287,7 +287,7 @@ def _check_limits(wish: ContainerWish) -> None:
             raise Refused(f"{name} is {value}; the least is {lowest}")
 
 
-def _check_attachments(wish: ContainerWish) -> None:
+def _check_attachments(wish: ContainerRequest) -> None:
     for uuid in wish.gpu_uuids:
         if not _GPU_UUID.fullmatch(uuid):
             raise Refused(f"GPU {uuid!r} is not a GPU's uuid")
@@ -306,7 +306,7 @@ def _check_attachments(wish: ContainerWish) -> None:
         _check_port(port)
 
 
-def _check_port(port: PortWish) -> None:
+def _check_port(port: PortRequest) -> None:
     numbers = [port.container_port]
     if port.node_port is not None:
         numbers.append(port.node_port)
@@ -318,7 +318,7 @@ def _check_port(port: PortWish) -> None:
         raise Refused(f"port address {port.address!r} is not an IP address")
 
 
-def _host_config(wish: ContainerWish) -> dict[str, object]:
+def _host_config(wish: ContainerRequest) -> dict[str, object]:
     half_log = str(wish.log_bytes_max // 2)
     config: dict[str, object] = {
         "AutoRemove": False,
@@ -373,11 +373,11 @@ def core_list(cores: tuple[int, ...]) -> str:
     )
 
 
-def _port_key(port: PortWish) -> str:
+def _port_key(port: PortRequest) -> str:
     return f"{port.container_port}/{port.protocol}"
 
 
-def _port_bindings(ports: tuple[PortWish, ...]) -> dict[str, list[dict[str, str]]]:
+def _port_bindings(ports: tuple[PortRequest, ...]) -> dict[str, list[dict[str, str]]]:
     bindings: dict[str, list[dict[str, str]]] = {}
     for port in ports:
         node_port = "" if port.node_port is None else str(port.node_port)
@@ -386,7 +386,7 @@ def _port_bindings(ports: tuple[PortWish, ...]) -> dict[str, list[dict[str, str]
     return bindings
 
 
-def _mount(mount: VolumeMount) -> dict[str, object]:
+def _mount(mount: MountRequest) -> dict[str, object]:
     # The driver makes the volume first, with its options; what is named here can
     # only be a volume, never a path of the node.
     return {
@@ -403,7 +403,7 @@ def _mount(mount: VolumeMount) -> dict[str, object]:
     }
 
 
-def _labels(wish: ContainerWish) -> dict[str, str]:
+def _labels(wish: ContainerRequest) -> dict[str, str]:
     ours = {**identity_labels(wish.identity), GPUS_LABEL: ",".join(wish.gpu_uuids)}
     return {**wish.labels, **ours}
 

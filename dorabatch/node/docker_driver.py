@@ -24,8 +24,8 @@ from dorabatch.errors import (
 )
 from dorabatch.node import gpu_probe
 from dorabatch.node.container_spec import (
-    ContainerWish,
-    VolumeMount,
+    ContainerRequest,
+    MountRequest,
     check_mount,
     core_list,
     create_body,
@@ -185,7 +185,7 @@ class DockerDriver:
             finally:
                 connection.abort()
 
-    def ensure_volume(self, mount: VolumeMount) -> None:
+    def ensure_volume(self, mount: MountRequest) -> None:
         """Make the volume, or make it anew when its options have changed."""
         check_mount(mount)
         with self._link.call("ensure_volume", mount.volume) as session:
@@ -199,7 +199,7 @@ class DockerDriver:
         ):
             session.api.remove_volume(name)
 
-    def create(self, wish: ContainerWish) -> str:
+    def create(self, wish: ContainerRequest) -> str:
         """Create the run's container, or adopt it; return its id."""
         body = create_body(wish)
         name = wish.identity.name
@@ -376,7 +376,7 @@ class DockerDriver:
             raise self._start_failed("create", name, error) from error
         return str(answer["Id"])
 
-    def _is_adoptable(self, wish: ContainerWish, holder: ContainerFacts) -> bool:
+    def _is_adoptable(self, wish: ContainerRequest, holder: ContainerFacts) -> bool:
         """True for this very run; False when it may be replaced; else StartFailed."""
         name = wish.identity.name
         found = parse_identity(holder.labels)

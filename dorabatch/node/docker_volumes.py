@@ -11,7 +11,7 @@ from typing import Any
 import docker
 
 from dorabatch.errors import NodeError
-from dorabatch.node.container_spec import VolumeMount
+from dorabatch.node.container_spec import MountRequest
 from dorabatch.node.docker_link import DockerSession, NodeLink, plain_words
 
 VOLUME_LABEL = "dorabatch.managed"
@@ -31,7 +31,7 @@ fi
 """
 
 
-def ensure_volume(session: DockerSession, link: NodeLink, mount: VolumeMount) -> None:
+def ensure_volume(session: DockerSession, link: NodeLink, mount: MountRequest) -> None:
     """Make the volume, or make it anew when its options have changed."""
     node = link.address.name
     wanted = dict(mount.driver_opts)
@@ -70,7 +70,9 @@ def _drop_volume(
         ) from error
 
 
-def _make_directory(session: DockerSession, link: NodeLink, mount: VolumeMount) -> None:
+def _make_directory(
+    session: DockerSession, link: NodeLink, mount: MountRequest
+) -> None:
     path = mount.driver_opts["device"]
     owner = ""
     if mount.owner_uid is not None and mount.owner_gid is not None:

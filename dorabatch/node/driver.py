@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol, Self
 
-from dorabatch.node.container_spec import ContainerWish, VolumeMount
+from dorabatch.node.container_spec import ContainerRequest, MountRequest
 from dorabatch.node.facts import (
     ContainerEvent,
     ContainerFacts,
@@ -114,13 +114,13 @@ class NodeDriver(Protocol):
     ) -> None:
         """Fetch the image from its registry."""
 
-    def ensure_volume(self, mount: VolumeMount) -> None:
+    def ensure_volume(self, mount: MountRequest) -> None:
         """Make the volume, or make it anew when its options have changed."""
 
     def remove_volume(self, name: str) -> None:
         """Forget the volume; its files stay where they are stored."""
 
-    def create(self, wish: ContainerWish) -> str:
+    def create(self, wish: ContainerRequest) -> str:
         """Create the run's container, or adopt it; return its id."""
 
     def start(self, name: str) -> None:

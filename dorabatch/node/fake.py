@@ -21,8 +21,8 @@ from dorabatch.errors import (
 )
 from dorabatch.node.container_spec import (
     WHOLE_GPU_MILLI,
-    ContainerWish,
-    VolumeMount,
+    ContainerRequest,
+    MountRequest,
     check_mount,
     create_body,
     spec_digest,
@@ -59,7 +59,7 @@ _EMPTY_NODE = NodeFacts(
 class FakeContainer:
     """One container of the fake node; it changes as it lives."""
 
-    def __init__(self, wish: ContainerWish, facts: ContainerFacts) -> None:
+    def __init__(self, wish: ContainerRequest, facts: ContainerFacts) -> None:
         self.wish = wish
         self.facts = facts
         self.cores = wish.cores
@@ -96,7 +96,7 @@ class FakeNode:
         self.facts = facts or replace(_EMPTY_NODE, hostname=name)
         self.images = set(images)
         self.registry = {ANY_IMAGE}
-        self.volumes: dict[str, VolumeMount] = {}
+        self.volumes: dict[str, MountRequest] = {}
         self.containers: dict[str, FakeContainer] = {}
         self.calls: list[tuple[int, str, str]] = []
         self.violations: list[str] = []
@@ -156,7 +156,7 @@ class FakeNode:
                 on_progress(PullProgress(status="Pull complete", layer="1"))
             self.images.add(image)
 
-    def ensure_volume(self, mount: VolumeMount) -> None:
+    def ensure_volume(self, mount: MountRequest) -> None:
         """Remember the volume."""
         check_mount(mount)
         with self._call("ensure_volume", mount.volume):
@@ -178,7 +178,7 @@ class FakeNode:
                 raise NodeError(f"node {self.name}: volume {name} is in use")
             self.volumes.pop(name, None)
 
-    def create(self, wish: ContainerWish) -> str:
+    def create(self, wish: ContainerRequest) -> str:
         """Create the run's container, or adopt it; return its id."""
         labels = create_body(wish)["Labels"]
         name = wish.identity.name
@@ -389,7 +389,7 @@ class FakeNode:
         is_there = self.containers.get(name) is container
         return not is_there or container.facts.has_ended
 
-    def _is_adoptable(self, wish: ContainerWish, holder: ContainerFacts) -> bool:
+    def _is_adoptable(self, wish: ContainerRequest, holder: ContainerFacts) -> bool:
         found = parse_identity(holder.labels)
         name = wish.identity.name
         if found is None or not found.is_same_run(wish.identity):

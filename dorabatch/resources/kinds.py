@@ -12,7 +12,7 @@ from dorabatch.resources.document import Document
 from dorabatch.resources.names import quoted, show
 from dorabatch.resources.nearest import did_you_mean
 from dorabatch.resources.people import Role, User, Workspace
-from dorabatch.resources.workload import Workload
+from dorabatch.resources.workload import WorkloadDocument
 
 KINDS: dict[str, type[Document]] = {
     kind.__name__: kind
@@ -26,7 +26,7 @@ KINDS: dict[str, type[Document]] = {
         Node,
         Resourcecredit,
         Usercredit,
-        Workload,
+        WorkloadDocument,
     )
 }
 _NEVER_APPLIED = {

@@ -14,7 +14,7 @@ from dorabatch.errors import ManifestError
 from dorabatch.resources.explain import Problem, explain, render_field
 from dorabatch.resources.names import check_text, show
 from dorabatch.resources.script import script_argv
-from dorabatch.resources.workload import Workload
+from dorabatch.resources.workload import WorkloadDocument
 from dorabatch.resources.yamltree import Loc
 
 OPTIONS: dict[str, str] = {
@@ -92,7 +92,7 @@ _CONFIG = {
 
 def workload_from_options(
     options: Mapping[str, object], *, default_name: str
-) -> Workload:
+) -> WorkloadDocument:
     """The Workload that the options describe; an absent or None option is unset."""
     given = {
         key: value
@@ -115,9 +115,9 @@ def workload_from_options(
         "spec": _spec(given, default_name),
     }
     try:
-        return Workload.model_validate(document)
+        return WorkloadDocument.model_validate(document)
     except ValidationError as error:
-        raise _refusal(explain(error, Workload), given) from None
+        raise _refusal(explain(error, WorkloadDocument), given) from None
 
 
 def _metadata(given: dict[str, object], default_name: str) -> dict[str, object]:

@@ -360,7 +360,7 @@ class WorkloadSpec(Part):
         return dict(self.config.env)
 
 
-class Workload(Document):
+class WorkloadDocument(Document):
     """A workload document."""
 
     rank: ClassVar[int] = 90

@@ -8,19 +8,19 @@ import pytest
 from sqlalchemy import Engine
 
 from dorabatch.config import CreditSettings
-from dorabatch.daemon.billing.charging import Asks, Billing, Placing
-from dorabatch.daemon.billing.desk import CreditDesk, run_name
-from dorabatch.daemon.fleet import Fleet
-from dorabatch.daemon.main import refuse_when_overtaken, take_over
-from dorabatch.daemon.people import People
-from dorabatch.daemon.wish import demand_of, seconds_max
+from dorabatch.daemon.state.charging import Asks, Billing, Placing
+from dorabatch.daemon.state.credit_book import CreditBook, run_name
+from dorabatch.daemon.state.fleet import Fleet
+from dorabatch.daemon.state.spec_units import demand_of, seconds_max
+from dorabatch.daemon.state.users import DeclaredUsers
 from dorabatch.db import Tx, Writer, transaction
 from dorabatch.errors import LeaseLost
-from dorabatch.fairshare import accounts, ledger, terms
-from dorabatch.fairshare.book import Allocation, Posting
-from dorabatch.fairshare.ledger_check import check_ledger
-from dorabatch.fairshare.price import Price
+from dorabatch.fairshare.money.book import Allocation, Posting
+from dorabatch.fairshare.money.price import Price
+from dorabatch.fairshare.store import accounts, ledger, terms
+from dorabatch.fairshare.store.ledger_check import check_ledger
 from dorabatch.queue import transitions as to
+from dorabatch.queue.daemons import refuse_when_overtaken, take_over
 from dorabatch.queue.records import Container
 from dorabatch.queue.states import AfterStop, Outcome
 from dorabatch.units import MicroCredits, microseconds_of
@@ -46,7 +46,7 @@ class Daemon:
     def __init__(self, engine: Engine) -> None:
         self.epoch, _ = take_over(engine, ZONE, START)
         settings = CreditSettings()
-        self.desk = CreditDesk(ZONE, settings, People(settings))
+        self.desk = CreditBook(ZONE, settings, DeclaredUsers(settings))
         fleet = Fleet()
         fleet.put(view().settings, facts())
         fleet.seen("n1", later(10**6), facts())

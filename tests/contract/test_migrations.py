@@ -9,19 +9,19 @@ from sqlalchemy import Connection, insert, inspect, select, text
 from sqlalchemy.exc import DBAPIError
 
 from dorabatch.config import MailSettings
-from dorabatch.daemon import catalog
-from dorabatch.daemon.main import take_over
-from dorabatch.daemon.outbox import Letter, Outbox
 from dorabatch.daemon.schema import migrate, require_current
+from dorabatch.daemon.state import object_store
+from dorabatch.daemon.state.outbox import Letter, Outbox
 from dorabatch.db import open_engine, transaction
 from dorabatch.errors import ConfigError
-from dorabatch.fairshare import ledger, share_store, share_tables
-from dorabatch.fairshare import tables as credit_tables
-from dorabatch.fairshare.book import Allocation, Posting
-from dorabatch.fairshare.history import Change
-from dorabatch.fairshare.shares import Account
+from dorabatch.fairshare.money.book import Allocation, Posting
+from dorabatch.fairshare.store import ledger, share_store, share_tables
+from dorabatch.fairshare.store import ledger_tables as credit_tables
+from dorabatch.fairshare.turn.account_tree import Account
+from dorabatch.fairshare.turn.changes import Change
 from dorabatch.queue import store
 from dorabatch.queue import transitions as to
+from dorabatch.queue.daemons import take_over
 from dorabatch.queue.records import WorkloadId
 from dorabatch.queue.tables import METADATA, WORKLOADS
 from tests.makers import START, ZONE, hold, new_workload
@@ -42,7 +42,7 @@ def fill(url: str) -> None:
         placed = to.placed(one, hold(), 1)
         store.save_containers(tx, [(one, placed)])
         store.insert_runs(tx, [to.new_run(placed, START)])
-        catalog.save_facts(tx, ZONE, "n1", "{}", START)
+        object_store.save_facts(tx, ZONE, "n1", "{}", START)
         values = {"kind": "Zone", "zone": "", "workspace": "", "name": "z"}
         moments = {"created_at": START, "changed_at": START}
         tx.connection.execute(
@@ -95,7 +95,7 @@ def fill_shares(connection: Connection) -> None:
     share_store.save_usage(connection, ZONE, row)
     raised = share_store.Raise(name="ana", at=1, amount=0.25)
     share_store.add_raise(connection, ZONE, raised)
-    forecast = share_store.Forecast(workload_id=1, made_at=1, low=2, high=3)
+    forecast = share_store.StartForecast(workload_id=1, made_at=1, low=2, high=3)
     share_store.add_forecasts(connection, ZONE, [forecast], kept_max=9)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dorabatch.errors import ImagePullFailed, NodeError, NodeUnreachable, StartFailed
-from dorabatch.node.container_spec import ContainerWish, VolumeMount
+from dorabatch.node.container_spec import ContainerRequest, MountRequest
 from dorabatch.node.docker_driver import open_node
 from dorabatch.node.driver import NodeDriver
 from dorabatch.node.facts import ContainerState
@@ -37,11 +37,11 @@ class Bench:
         self.driver = driver
         self.unknown_image = unknown_image
 
-    def wish(self, job: str, **changes: Any) -> ContainerWish:
+    def wish(self, job: str, **changes: Any) -> ContainerRequest:
         identity = RunIdentity(
             cluster_id=CLUSTER_ID, workload_id=next(numbers), replica=0, attempt=1
         )
-        wish = ContainerWish(
+        wish = ContainerRequest(
             identity=identity,
             image="busybox",
             argv=("sh", "-c", JOBS[job][0]),
@@ -285,7 +285,7 @@ def test_events_are_closed_from_elsewhere(bench: Bench) -> None:
 
 
 def test_volumes(bench: Bench) -> None:
-    mount = VolumeMount(volume="dora-contract", target="/data")
+    mount = MountRequest(volume="dora-contract", target="/data")
     bench.driver.ensure_volume(mount)
     bench.driver.ensure_volume(mount)
     name = bench.run("runs on", mounts=(mount,))

@@ -7,12 +7,12 @@ from sqlalchemy import Connection
 
 from dorabatch.daemon.schema import migrate
 from dorabatch.db import open_engine
-from dorabatch.fairshare import accounts, ledger, report_store, share_store
-from dorabatch.fairshare.book import Allocation, Posting
-from dorabatch.fairshare.forecast import DAY_US as DAY
-from dorabatch.fairshare.forecast import DAYS
-from dorabatch.fairshare.history import Change
-from dorabatch.fairshare.report_rows import RunRevenue
+from dorabatch.fairshare.money.book import Allocation, Posting
+from dorabatch.fairshare.money.credit_forecast import DAY_US as DAY
+from dorabatch.fairshare.money.credit_forecast import DAYS
+from dorabatch.fairshare.money.report_rows import RunRevenue
+from dorabatch.fairshare.store import accounts, ledger, report_store, share_store
+from dorabatch.fairshare.turn.changes import Change
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_changes_and_forecasts_of_a_period(connection: Connection) -> None:
     share_store.add_changes(connection, "z", changes)
     assert report_store.changes_between(connection, "z", 10, 20) == changes[1:]
     made = [
-        share_store.Forecast(workload_id=number, made_at=at, low=at, high=at + 1)
+        share_store.StartForecast(workload_id=number, made_at=at, low=at, high=at + 1)
         for number, at in ((1, 5), (2, 15))
     ]
     share_store.add_forecasts(connection, "z", made, kept_max=10)

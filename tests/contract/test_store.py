@@ -6,13 +6,13 @@ import pytest
 from sqlalchemy import Engine, bindparam, func, select
 from sqlalchemy.exc import IntegrityError
 
-from dorabatch.daemon import catalog
-from dorabatch.daemon.catalog import StoredObject
+from dorabatch.daemon.state import object_store
+from dorabatch.daemon.state.object_store import StoredObject
 from dorabatch.db import transaction
 from dorabatch.errors import LeaseLost
-from dorabatch.fairshare.history import Change, document_key
-from dorabatch.fairshare.report_store import changes_between
-from dorabatch.fairshare.share_store import load_changes
+from dorabatch.fairshare.store.report_store import changes_between
+from dorabatch.fairshare.store.share_store import load_changes
+from dorabatch.fairshare.turn.changes import Change, document_key
 from dorabatch.queue import store
 from dorabatch.queue import transitions as to
 from dorabatch.queue.records import Container, Happening, Workload
@@ -237,24 +237,24 @@ def test_objects_are_created_changed_and_removed(engine: Engine) -> None:
     wanted = stored_object()
     changed = replace(wanted, spec='{"a":1}', owner="bob", changed_at=later(5))
     with transaction(engine) as tx:
-        assert catalog.save_object(tx, wanted) == "created"
-        assert catalog.save_object(tx, wanted) == "not changed"
-        assert catalog.save_object(tx, changed) == "updated"
-        catalog.save_object(tx, stored_object(name="a", zone="z1"))
+        assert object_store.save_object(tx, wanted) == "created"
+        assert object_store.save_object(tx, wanted) == "not changed"
+        assert object_store.save_object(tx, changed) == "updated"
+        object_store.save_object(tx, stored_object(name="a", zone="z1"))
     with engine.connect() as connection:
-        found = catalog.get_object(connection, "Workspace", "", "", "team")
-        names = [one.name for one in catalog.list_objects(connection, "Workspace")]
+        found = object_store.get_object(connection, "Workspace", "", "", "team")
+        names = [one.name for one in object_store.list_objects(connection, "Workspace")]
         assert names == ["a", "team"]
-        assert len(catalog.list_objects(connection, "Workspace", "z1")) == 1
+        assert len(object_store.list_objects(connection, "Workspace", "z1")) == 1
     # Whoever made it stays its owner.
     assert found == replace(wanted, spec='{"a":1}', changed_at=later(5))
     with transaction(engine) as tx:
-        gone = catalog.RemovedObject(
+        gone = object_store.RemovedObject(
             kind="Workspace", zone="", workspace="", name="team"
         )
         by = {"actor": "eve", "at": later(9)}
-        assert catalog.delete_object(tx, gone, **by) is True
-        assert catalog.delete_object(tx, gone, **by) is False
+        assert object_store.delete_object(tx, gone, **by) is True
+        assert object_store.delete_object(tx, gone, **by) is False
     at = [microseconds_of(later(seconds)) for seconds in (0, 5, 9)]
     key = document_key("Workspace", "team")
     with engine.connect() as connection:
@@ -272,16 +272,18 @@ def test_objects_are_created_changed_and_removed(engine: Engine) -> None:
 
 def test_facts_of_nodes_are_kept(engine: Engine) -> None:
     with transaction(engine) as tx:
-        catalog.save_facts(tx, ZONE, "n1", "{}", START)
-        catalog.save_facts(tx, ZONE, "n1", '{"a":1}', later(1))
-        catalog.save_facts(tx, "other", "n1", "{}", START)
+        object_store.save_facts(tx, ZONE, "n1", "{}", START)
+        object_store.save_facts(tx, ZONE, "n1", '{"a":1}', later(1))
+        object_store.save_facts(tx, "other", "n1", "{}", START)
     with engine.connect() as connection:
-        assert catalog.load_facts(connection, ZONE) == {"n1": ('{"a":1}', later(1))}
+        assert object_store.load_facts(connection, ZONE) == {
+            "n1": ('{"a":1}', later(1))
+        }
     with transaction(engine) as tx:
-        catalog.forget_facts(tx, ZONE, "n1")
+        object_store.forget_facts(tx, ZONE, "n1")
     with engine.connect() as connection:
-        assert catalog.load_facts(connection, ZONE) == {}
-        assert set(catalog.load_facts(connection, "other")) == {"n1"}
+        assert object_store.load_facts(connection, ZONE) == {}
+        assert set(object_store.load_facts(connection, "other")) == {"n1"}
 
 
 def test_rows_written_together_are_those_of_single_statements(engine: Engine) -> None:

@@ -20,7 +20,7 @@ from dorabatch.errors import (
     StartFailed,
 )
 from dorabatch.node import gpu_probe
-from dorabatch.node.container_spec import ContainerWish, PortWish, VolumeMount
+from dorabatch.node.container_spec import ContainerRequest, MountRequest, PortRequest
 from dorabatch.node.docker_driver import DockerDriver, open_node
 from dorabatch.node.docker_link import DriverLimits
 from dorabatch.node.facts import ContainerState
@@ -80,11 +80,11 @@ def open_driver(cluster: Cluster) -> Iterator[Callable[..., DockerDriver]]:
             docker.remove_container(container["Id"], force=True)
 
 
-def wish_of(*argv: str, **changes: Any) -> ContainerWish:
+def wish_of(*argv: str, **changes: Any) -> ContainerRequest:
     identity = RunIdentity(
         cluster_id="layer", workload_id=next(numbers), replica=0, attempt=1
     )
-    wish = ContainerWish(
+    wish = ContainerRequest(
         identity=identity,
         image="busybox",
         argv=argv or ("sleep", "600"),
@@ -95,13 +95,13 @@ def wish_of(*argv: str, **changes: Any) -> ContainerWish:
     return replace(wish, **changes)
 
 
-def run(driver: DockerDriver, wish: ContainerWish) -> str:
+def run(driver: DockerDriver, wish: ContainerRequest) -> str:
     driver.create(wish)
     driver.start(wish.identity.name)
     return wish.identity.name
 
 
-def output_of(driver: DockerDriver, wish: ContainerWish) -> str:
+def output_of(driver: DockerDriver, wish: ContainerRequest) -> str:
     with driver.logs(run(driver, wish), follow=True) as stream:
         return b"".join(stream).decode()
 
@@ -366,7 +366,7 @@ class TestLaunch:
         self, open_driver: Callable[..., DockerDriver]
     ) -> None:
         driver = open_driver()
-        ports = (PortWish(container_port=80, node_port=25000),)
+        ports = (PortRequest(container_port=80, node_port=25000),)
         run(driver, wish_of(network="bridge", ports=ports))
         with pytest.raises(StartFailed, match="already allocated"):
             run(driver, wish_of(network="bridge", ports=ports))
@@ -427,7 +427,7 @@ class TestInside:
         driver = open_driver()
         path = tmp_path.resolve() / "a" / "b"
         options = {"type": "none", "o": "bind", "device": str(path)}
-        mount = VolumeMount(
+        mount = MountRequest(
             volume="dora-layer-own",
             target="/data",
             driver_opts=options,
@@ -452,7 +452,7 @@ class TestInside:
         link = tmp_path.resolve() / "link"
         link.symlink_to("/etc")
         options = {"type": "none", "o": "bind", "device": str(link)}
-        mount = VolumeMount(volume="dora-layer-link", target="/x", driver_opts=options)
+        mount = MountRequest(volume="dora-layer-link", target="/x", driver_opts=options)
         with pytest.raises(NodeError, match="symbolic link"):
             open_driver().ensure_volume(mount)
 
@@ -461,7 +461,7 @@ class TestInside:
     ) -> None:
         cluster.docker("n1").create_volume("theirs")
         options = {"type": "nfs", "o": "addr=127.0.0.1", "device": ":/x"}
-        mount = VolumeMount(volume="theirs", target="/x", driver_opts=options)
+        mount = MountRequest(volume="theirs", target="/x", driver_opts=options)
         try:
             with pytest.raises(NodeError, match="not made by dorabatch"):
                 open_driver().ensure_volume(mount)

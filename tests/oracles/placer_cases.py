@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dorabatch.placer.arrays import ClusterArrays, Mask, RequestArrays
+from dorabatch.placer.arrays.types import ClusterArrays, Mask, RequestArrays
 
 MODELS = ("V100", "T4", "A100")
 

@@ -3,7 +3,7 @@
 Answers first-fit placement, refusal reasons and violations of a plan's promises.
 """
 
-from dorabatch.placer.arrays import (
+from dorabatch.placer.arrays.types import (
     SHARE,
     USED_UP,
     ClusterArrays,

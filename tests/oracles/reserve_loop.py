@@ -5,14 +5,14 @@ Slow and obvious; never used outside tests.
 
 from dataclasses import replace
 
-from dorabatch.placer.arrays import (
+from dorabatch.placer.arrays.free_room import Ends
+from dorabatch.placer.arrays.types import (
     UNKNOWN_US,
     ClusterArrays,
     Placement,
     Plan,
     RequestArrays,
 )
-from dorabatch.placer.timeline import Ends
 from tests.oracles.placer_loop import LoopBooks
 
 Held = tuple[int, tuple[int, ...], int, int]

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dorabatch.fairshare.factor import fair_tree, level_fair_share
-from dorabatch.fairshare.shares import Account, build_tree
+from dorabatch.fairshare.turn.account_tree import Account, build_tree
+from dorabatch.fairshare.turn.factor import fair_tree, level_fair_share
 
 
 @st.composite

@@ -15,9 +15,9 @@ from sqlalchemy.exc import IntegrityError
 from dorabatch.daemon.schema import migrate
 from dorabatch.db import open_engine
 from dorabatch.errors import UserError
-from dorabatch.fairshare import ledger, tables
-from dorabatch.fairshare.book import Allocation, Posting
-from dorabatch.fairshare.ledger_check import FAULTS_MAX, LedgerCheck, check_ledger
+from dorabatch.fairshare.money.book import Allocation, Posting
+from dorabatch.fairshare.store import ledger, ledger_tables
+from dorabatch.fairshare.store.ledger_check import FAULTS_MAX, LedgerCheck, check_ledger
 
 GOLDEN = json.loads(
     (Path(__file__).parents[1] / "cases" / "credits_golden.json").read_text()
@@ -177,7 +177,7 @@ def test_every_ancestor_budget_is_checked_and_spent(engine):
 
 
 def cached(connection):
-    rows = connection.execute(tables.BALANCES.select())
+    rows = connection.execute(ledger_tables.BALANCES.select())
     return {tuple(row[:-1]): row[-1] for row in rows}
 
 
@@ -307,9 +307,9 @@ def forge(connection, number, **changes):
         if one.txn["id"] == number
     ]
     txn = {**stored.txn, **changes}
-    row = tables.TXNS.c.id == number
+    row = ledger_tables.TXNS.c.id == number
     values = {**changes, "hash": ledger.hash_of(txn, stored.legs)}
-    connection.execute(tables.TXNS.update().where(row).values(**values))
+    connection.execute(ledger_tables.TXNS.update().where(row).values(**values))
 
 
 def found(connection, batch):

@@ -12,7 +12,7 @@ from dorabatch.resources.manifest import parse_json_document, parse_manifest
 from dorabatch.resources.names import check_image, check_name, check_path
 from dorabatch.resources.submission import OPTIONS, workload_from_options
 from dorabatch.resources.workload import (
-    Workload,
+    WorkloadDocument,
     canonical_json,
     load_spec,
     spec_digest,
@@ -124,7 +124,11 @@ def test_any_json_is_read_or_refused(value):
 @FAST
 @given(JSON)
 def test_any_spec_is_read_or_refused(value):
-    document = {"apiVersion": "v1", "kind": "Workload", "metadata": {"name": "a"}}
+    document = {
+        "apiVersion": "v1",
+        "kind": "Workload",
+        "metadata": {"name": "a"},
+    }
     refuses_or_returns(parse_json_document, document | {"spec": value})
 
 
@@ -167,7 +171,7 @@ def test_yaml_and_json_of_a_workload_agree(options):
     )
     assert parse_json_document(document) == workload
     (read,) = parse_manifest(yaml.safe_dump(document)).documents
-    assert isinstance(read, Workload)
+    assert isinstance(read, WorkloadDocument)
     assert read == workload
 
 

@@ -7,11 +7,11 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dorabatch.placer import memory as module
-from dorabatch.placer.memory import Memory
-from dorabatch.placer.pack import place
-from dorabatch.placer.policy import PlacementPolicy
-from dorabatch.placer.timeline import Room, placement_ends
+from dorabatch.placer.arrays.free_room import FreeRoom, placement_ends
+from dorabatch.placer.plan import no_room as module
+from dorabatch.placer.plan.no_room import NoRoomMemory
+from dorabatch.placer.plan.place import place
+from dorabatch.placer.plan.placement_policy import PlacementPolicy
 from tests.oracles.placer_cases import MODELS, make_cluster, make_requests
 from tests.oracles.placer_loop import violations
 
@@ -33,7 +33,7 @@ def after(cluster, requests, plan, dropped=()):
     kept = tuple(p for p in plan.placements if p.key not in dropped)
     rows = np.array([requests.key.tolist().index(p.key) for p in kept], dtype=np.int64)
     late = np.zeros(len(requests), dtype=np.int64)
-    room = Room(cluster, 8)
+    room = FreeRoom(cluster, 8)
     room.take(placement_ends(requests, rows, kept, late, cluster))
     return room.as_cluster(cluster)
 
@@ -47,7 +47,7 @@ def after(cluster, requests, plan, dropped=()):
     st.integers(0, 24),
 )
 def test_a_second_cycle_plans_as_if_it_knew_nothing(nodes, queue, more, ended, down):
-    cluster, memory = make_cluster(nodes), Memory()
+    cluster, memory = make_cluster(nodes), NoRoomMemory()
     requests = make_requests(queue)
     first = memory.place(requests, cluster, FIRST, None)
     assert first == place(requests, cluster, FIRST)
@@ -91,7 +91,7 @@ def full():
 
 
 def test_an_unchanged_queue_is_not_searched_again():
-    (cluster, requests), memory = full(), Memory()
+    (cluster, requests), memory = full(), NoRoomMemory()
     first, looked = tried(memory, requests, cluster)
     assert looked == 3
     again, looked = tried(memory, requests, cluster)
@@ -101,7 +101,7 @@ def test_an_unchanged_queue_is_not_searched_again():
 
 
 def test_what_came_free_is_tried_by_those_it_is_enough_for():
-    (cluster, requests), memory = full(), Memory()
+    (cluster, requests), memory = full(), NoRoomMemory()
     tried(memory, requests, cluster)
     gpus = cluster.gpus_free.copy()
     gpus[3, 0] = 1
@@ -111,7 +111,7 @@ def test_what_came_free_is_tried_by_those_it_is_enough_for():
 
 
 def test_a_node_that_comes_back_is_tried():
-    (cluster, requests), memory = full(), Memory()
+    (cluster, requests), memory = full(), NoRoomMemory()
     cluster.gpus_free[5, 0] = 2
     away = cluster.ready.copy()
     away[5] = False
@@ -122,14 +122,14 @@ def test_a_node_that_comes_back_is_tried():
 
 
 def test_other_nodes_make_everything_new():
-    (cluster, requests), memory = full(), Memory()
+    (cluster, requests), memory = full(), NoRoomMemory()
     tried(memory, requests, cluster)
     renamed = replace(cluster, names=tuple(f"m{i}" for i in range(20)))
     assert tried(memory, requests, renamed)[1] == 3
 
 
 def test_what_was_left_for_the_next_cycle_is_tried_then():
-    (cluster, requests), memory = full(), Memory()
+    (cluster, requests), memory = full(), NoRoomMemory()
     few = PlacementPolicy(requests_max=1)
     plan = memory.place(requests, cluster, few, None)
     assert plan.left == (101, 102)

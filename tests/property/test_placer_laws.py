@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dorabatch.placer import rank_order
-from dorabatch.placer.arrays import SHARE, Mask, Placement
-from dorabatch.placer.pack import place
-from dorabatch.placer.policy import PlacementPolicy
-from dorabatch.placer.verdicts import node_verdicts
+from dorabatch.placer.arrays.types import SHARE, Mask, Placement
+from dorabatch.placer.explain.node_verdicts import node_verdicts
+from dorabatch.placer.plan import rank_order
+from dorabatch.placer.plan.place import place
+from dorabatch.placer.plan.placement_policy import PlacementPolicy
 from tests.oracles.placer_cases import MODELS, make_cluster, make_requests
 from tests.oracles.placer_loop import LoopBooks, first_fit, violations
 

@@ -6,11 +6,11 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dorabatch.placer.arrays import UNKNOWN_US, Placement, Reservation
-from dorabatch.placer.pack import place
-from dorabatch.placer.policy import PlacementPolicy
-from dorabatch.placer.reserved import Times, place_reserved
-from dorabatch.placer.timeline import Ends, Room, placement_ends
+from dorabatch.placer.arrays.free_room import Ends, FreeRoom, placement_ends
+from dorabatch.placer.arrays.types import UNKNOWN_US, Placement, Reservation
+from dorabatch.placer.plan.place import place
+from dorabatch.placer.plan.placement_policy import PlacementPolicy
+from dorabatch.placer.time.reserved import Times, place_reserved
 from tests.oracles.placer_cases import MODELS, make_cluster, make_requests
 from tests.oracles.placer_loop import LoopBooks, violations
 from tests.oracles.reserve_loop import broken_reservations
@@ -282,7 +282,7 @@ def test_shares_never_add_up_to_more_than_a_gpu(running, waiting, wholes):
     rows = np.array([p.key for p in before.placements], dtype=np.int64)
     late = np.array([end for _, _, end in running], dtype=np.int64)
     held = placement_ends(first, rows, tuple(before.placements), late, cluster)
-    room = Room(cluster, 8)
+    room = FreeRoom(cluster, 8)
     room.take(held)
     now = room.as_cluster(cluster)
     rows = [{"milli": m, "cpu": 100, "memory": 16} for m, _, _ in waiting]

@@ -5,7 +5,7 @@ Each deed draws what it needs from the world's random numbers and does one thing
 
 from collections.abc import Callable
 
-from dorabatch.daemon.cancel import Selection, cancel, selected
+from dorabatch.daemon.intake.cancel import Selection, cancel, selected
 from dorabatch.errors import (
     DorabatchError,
     InvariantError,
@@ -13,14 +13,14 @@ from dorabatch.errors import (
     NodeUnreachable,
     StartFailed,
 )
-from dorabatch.resources.workload import Workload
+from dorabatch.resources.workload import WorkloadDocument
 from tests.makers import RTX, V100, document
 from tests.simulation.world import ROOT, World
 
 Deed = Callable[[World], None]
 
 
-def wish(world: World, name: str) -> Workload:
+def wish(world: World, name: str) -> WorkloadDocument:
     """Something a user may want."""
     draw = world.random
     options: dict[str, object] = {"name": name, "image": "busybox", "cmd": ["job"]}
@@ -67,7 +67,7 @@ def apply(world: World) -> None:
     world.daemon.context.applier.apply(who, document)
 
 
-def scaled(spec_json: str, document: Workload, count: int) -> Workload:
+def scaled(spec_json: str, document: WorkloadDocument, count: int) -> WorkloadDocument:
     """The stored spec with another number of replicas."""
     spec = type(document.spec).model_validate_json(spec_json)
     replica = document.spec.replica.model_copy(update={"count": count})

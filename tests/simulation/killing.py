@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from dorabatch.daemon.services import Services
+from dorabatch.daemon.state.services import Services
 from dorabatch.daemon.steps import Step, Steps
 from dorabatch.db import Tx, Writer
 

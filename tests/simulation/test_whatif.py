@@ -10,7 +10,7 @@ import pytest
 
 from dorabatch.daemon.whatif.ask import ask
 from dorabatch.daemon.whatif.play import Pace, Play
-from dorabatch.daemon.whatif.site import Question
+from dorabatch.daemon.whatif.site_history import WhatifQuestion
 from dorabatch.node.identity import parse_identity
 from dorabatch.queue.records import Submitter
 from tests import checkers
@@ -111,7 +111,7 @@ def _may_start(world: World) -> bool:
     return bool(world.services.board.pending.arrays().key.size > len(held))
 
 
-def starts(question: Question, at_s: list[float]) -> Starts:
+def starts(question: WhatifQuestion, at_s: list[float]) -> Starts:
     """By workload and replica."""
     keys = [(job.workload, job.replica) for job in question.jobs]
     return dict(zip(keys, at_s, strict=True))

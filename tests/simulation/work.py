@@ -7,8 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any
 
-from dorabatch.daemon.keeper import NodeKeeper
-from dorabatch.daemon.services import Services
+from dorabatch.daemon.runs.node_keeper import NodeKeeper
+from dorabatch.daemon.state.services import Services
 from dorabatch.node.driver import NodeDriver
 
 

@@ -15,18 +15,23 @@ from sqlalchemy import Connection, func, select, text
 
 from dorabatch.clock import FakeClock
 from dorabatch.config import Settings
-from dorabatch.daemon.billing.charging import STOPPED_TRIAL
-from dorabatch.daemon.billing.desk import job_name
-from dorabatch.daemon.cancel import cancel
-from dorabatch.daemon.credit.kinds import CreditKinds
-from dorabatch.daemon.keeper import Keepers
+from dorabatch.daemon.intake.cancel import cancel
+from dorabatch.daemon.intake.credit_kinds import CreditKinds
 from dorabatch.daemon.main import compose
 from dorabatch.daemon.rights import Caller
+from dorabatch.daemon.runs.node_keeper import Keepers
 from dorabatch.daemon.service import Daemon
-from dorabatch.daemon.services import Services
+from dorabatch.daemon.state.charging import STOPPED_TRIAL
+from dorabatch.daemon.state.credit_book import job_name
+from dorabatch.daemon.state.services import Services
 from dorabatch.db import Tx
-from dorabatch.fairshare.ledger_check import check_ledger
-from dorabatch.fairshare.tables import ALLOCATIONS, BALANCES, METERS, RUN_CREDITS
+from dorabatch.fairshare.store.ledger_check import check_ledger
+from dorabatch.fairshare.store.ledger_tables import (
+    ALLOCATIONS,
+    BALANCES,
+    METERS,
+    RUN_CREDITS,
+)
 from dorabatch.node.facts import ContainerState, NodeFacts
 from dorabatch.node.fake import FakeNode
 from dorabatch.node.identity import parse_identity

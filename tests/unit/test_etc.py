@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 
 from dorabatch.config import Settings, read_settings
-from dorabatch.fairshare.settings import DEFAULT_TEXTS, flat_texts
+from dorabatch.fairshare.turn.settings import DEFAULT_TEXTS, flat_texts
 from dorabatch.resources.manifest import parse_manifest
 
 ETC = Path(__file__).resolve().parents[2] / "etc"

@@ -12,18 +12,18 @@ from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 
 from dorabatch.daemon.api import (
-    credits,
-    kinds,
-    logs,
-    nodes,
-    reports,
-    shares,
-    whatif,
-    workloads,
+    credit_routes,
+    kind_routes,
+    log_routes,
+    node_routes,
+    report_routes,
+    share_routes,
+    whatif_routes,
+    workload_routes,
 )
-from dorabatch.daemon.api.context import Context, Handler, guarded, json_answer
-from dorabatch.daemon.node_view import NodeState
-from dorabatch.daemon.server import caller_of
+from dorabatch.daemon.api.http import Context, Handler, guarded, json_answer
+from dorabatch.daemon.api.server import caller_of
+from dorabatch.daemon.state.node_view import NodeState
 from dorabatch.queue.states import State
 
 
@@ -79,148 +79,150 @@ _WORKLOAD = "/v1/workloads/{ref:path}"
 
 ROUTES = (
     Route(
-        method="POST", path="/v1/workloads", handler=workloads.submit,
+        method="POST", path="/v1/workloads", handler=workload_routes.submit,
         summary="Submit a workload; answered once it is on disk", query=("render",),
         body=("manifest", "path", "options", "submission_key"),
     ),
     Route(
-        method="POST", path="/v1/quote", handler=workloads.ask_quote,
+        method="POST", path="/v1/quote", handler=workload_routes.ask_quote,
         summary="Cost, credit and expected start of a workload; stores nothing",
         query=("render",), body=("manifest", "path", "options", "submission_key"),
     ),
     Route(
-        method="GET", path="/v1/workloads", handler=workloads.list_all,
+        method="GET", path="/v1/workloads", handler=workload_routes.list_all,
         summary="List workloads", query=_LIST,
     ),
     Route(
-        method="GET", path=f"{_WORKLOAD}/why", handler=workloads.why,
+        method="GET", path=f"{_WORKLOAD}/why", handler=workload_routes.why,
         summary="Why a workload waits, or is where it is",
         query=("placement", "render"), answer="text/plain",
     ),
     Route(
-        method="GET", path=f"{_WORKLOAD}/wait", handler=workloads.wait,
+        method="GET", path=f"{_WORKLOAD}/wait", handler=workload_routes.wait,
         summary="Wait for a workload's end", query=("seconds",),
     ),
     Route(
-        method="GET", path=f"{_WORKLOAD}/log", handler=logs.log,
+        method="GET", path=f"{_WORKLOAD}/log", handler=log_routes.log,
         summary="A container's output",
         query=("replica", "attempt", "tail", "offset", "follow"),
         answer="application/octet-stream",
     ),
     Route(
-        method="GET", path=_WORKLOAD, handler=workloads.show,
+        method="GET", path=_WORKLOAD, handler=workload_routes.show,
         summary="A workload's whole record", query=("render",),
     ),
     Route(
-        method="POST", path="/v1/cancel", handler=workloads.cancel_many,
+        method="POST", path="/v1/cancel", handler=workload_routes.cancel_many,
         summary="Cancel workloads", query=("render",),
         body=("refs", "all", "states", "user", "me", "workspace", "dry_run"),
     ),
     Route(
-        method="POST", path="/v1/apply", handler=kinds.apply,
+        method="POST", path="/v1/apply", handler=kind_routes.apply,
         summary="Create or change what documents describe",
         body=("manifest", "path", "accept_keys"),
     ),
     Route(
-        method="POST", path="/v1/delete", handler=kinds.delete_documents,
+        method="POST", path="/v1/delete", handler=kind_routes.delete_documents,
         summary="Delete what documents name", body=("manifest", "path"),
     ),
     Route(
-        method="GET", path="/v1/kinds/{kind}", handler=kinds.list_kind,
+        method="GET", path="/v1/kinds/{kind}", handler=kind_routes.list_kind,
         summary="List the objects of a kind", query=_SCOPE,
     ),
     Route(
-        method="GET", path="/v1/kinds/{kind}/{name:path}", handler=kinds.describe,
+        method="GET", path="/v1/kinds/{kind}/{name:path}", handler=kind_routes.describe,
         summary="One object of a kind", query=_SCOPE,
     ),
     Route(
-        method="DELETE", path="/v1/kinds/{kind}/{name:path}", handler=kinds.delete_one,
+        method="DELETE", path="/v1/kinds/{kind}/{name:path}",
+        handler=kind_routes.delete_one,
         summary="Delete one object", query=("zone", "workspace"),
     ),
     Route(
-        method="GET", path="/v1/defrag", handler=nodes.defrag,
+        method="GET", path="/v1/defrag", handler=node_routes.defrag,
         summary="What moving restartable containers would gain", query=("render",),
     ),
     Route(
-        method="POST", path="/v1/nodes/scan", handler=nodes.scan,
+        method="POST", path="/v1/nodes/scan", handler=node_routes.scan,
         summary="The SSH host key a machine presents",
         body=("host", "port", "user", "name"),
     ),
     Route(
-        method="POST", path="/v1/nodes", handler=nodes.add, summary="Add a node",
+        method="POST", path="/v1/nodes", handler=node_routes.add, summary="Add a node",
         body=("name", "host", "port", "user", "fingerprint", "allow", "zone"),
     ),
     Route(
-        method="POST", path="/v1/nodes/{name}/rekey", handler=nodes.rekey,
+        method="POST", path="/v1/nodes/{name}/rekey", handler=node_routes.rekey,
         summary="Pin another SSH host key", body=("fingerprint",),
     ),
     Route(
-        method="POST", path="/v1/nodes/{name}/{verb}", handler=nodes.verb,
+        method="POST", path="/v1/nodes/{name}/{verb}", handler=node_routes.verb,
         summary="cordon, uncordon or probe a node",
     ),
     Route(
-        method="GET", path="/v1/shares", handler=shares.tree,
+        method="GET", path="/v1/shares", handler=share_routes.tree,
         summary="The share tree", query=("name", "render"),
     ),
     Route(
-        method="GET", path="/v1/shares/compare", handler=shares.compare,
+        method="GET", path="/v1/shares/compare", handler=share_routes.compare,
         summary="Where two of the tree first differ",
         query=("first", "second", "render"),
     ),
     Route(
-        method="POST", path="/v1/shares/rebuild", handler=shares.rebuild,
+        method="POST", path="/v1/shares/rebuild", handler=share_routes.rebuild,
         summary="Make the cache of use anew from the runs",
     ),
     Route(
-        method="POST", path="/v1/shares/account", handler=shares.change_account,
+        method="POST", path="/v1/shares/account", handler=share_routes.change_account,
         summary="Add, change or remove an account", body=_SHARE_ROW,
     ),
     Route(
-        method="POST", path="/v1/shares/user", handler=shares.change_user,
+        method="POST", path="/v1/shares/user", handler=share_routes.change_user,
         summary="Put a user into an account, or take them out", body=_SHARE_ROW,
     ),
     Route(
-        method="GET", path="/v1/policy", handler=shares.settings,
+        method="GET", path="/v1/policy", handler=share_routes.settings,
         summary="The policy's settings in force", query=("render",),
     ),
     Route(
-        method="POST", path="/v1/policy", handler=shares.change_settings,
+        method="POST", path="/v1/policy", handler=share_routes.change_settings,
         summary="Change the policy's settings", body=("set", "unset", "reason"),
     ),
     Route(
-        method="POST", path="/v1/whatif", handler=whatif.whatif,
+        method="POST", path="/v1/whatif", handler=whatif_routes.whatif,
         summary="Play the history under other settings",
         body=("set", "since", "shakes"), answer="application/x-ndjson",
     ),
     Route(
-        method="GET", path="/v1/policy/log", handler=shares.history,
+        method="GET", path="/v1/policy/log", handler=share_routes.history,
         summary="Who changed what", query=("limit", "render"),
     ),
     Route(
-        method="GET", path="/v1/priorities", handler=shares.priorities,
+        method="GET", path="/v1/priorities", handler=share_routes.priorities,
         summary="The terms of every waiting workload's priority",
         query=("refs", "render"),
     ),
     Route(
-        method="POST", path="/v1/credits/{verb}", handler=credits.order,
-        summary="grant, transfer, refund or expire credit", body=credits.ORDER_KEYS,
+        method="POST", path="/v1/credits/{verb}", handler=credit_routes.order,
+        summary="grant, transfer, refund or expire credit",
+        body=credit_routes.ORDER_KEYS,
     ),
     Route(
-        method="GET", path="/v1/credits/check", handler=credits.check,
+        method="GET", path="/v1/credits/check", handler=credit_routes.check,
         summary="Whether the ledger is sound", answer="application/x-ndjson",
     ),
     Route(
-        method="GET", path="/v1/credits/{what}", handler=credits.ask,
+        method="GET", path="/v1/credits/{what}", handler=credit_routes.ask,
         summary="balance, statement or forecast",
         query=("account", "from", "until", "render"),
     ),
     Route(
-        method="GET", path="/v1/reports/{name}", handler=reports.report,
+        method="GET", path="/v1/reports/{name}", handler=report_routes.report,
         summary="A report of a period", answer="text/plain",
         query=("since", "from", "to", "week", "account", "format"),
     ),
     Route(
-        method="POST", path="/v1/reports/{name}/mail", handler=reports.mail,
+        method="POST", path="/v1/reports/{name}/mail", handler=report_routes.mail,
         summary="Mail a report, or each user their own statement",
         body=("since", "from", "to", "week", "account", "to_mail"),
     ),

@@ -5,7 +5,7 @@ Reads no settings of its own.
 
 from alembic import context
 
-from dorabatch.fairshare import share_tables
+from dorabatch.fairshare.store import share_tables
 from dorabatch.queue import tables as queue_tables
 
 context.configure(

@@ -7,18 +7,18 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 
-from dorabatch.daemon.facts_json import facts_to_json
-from dorabatch.daemon.services import Services
-from dorabatch.daemon.whatif.library import playable
-from dorabatch.daemon.whatif.site import (
+from dorabatch.daemon.state.facts_json import facts_to_json
+from dorabatch.daemon.state.services import Services
+from dorabatch.daemon.whatif.make_books import playable
+from dorabatch.daemon.whatif.site_history import (
     EarlierRun,
     PastJob,
     PastNode,
     PricedAt,
-    Question,
+    WhatifQuestion,
 )
 from dorabatch.errors import NotFound
-from dorabatch.fairshare.settings import policy_settings
+from dorabatch.fairshare.turn.settings import policy_settings
 from dorabatch.queue.columns import number_of
 from dorabatch.queue.past import JobRun, ended_runs, job_runs
 from dorabatch.units import microseconds_of
@@ -29,7 +29,7 @@ EARLIER_MAX = 20_000
 
 def ask(
     services: Services, changes: dict[str, str], start: datetime, shakes: int
-) -> Question:
+) -> WhatifQuestion:
     """The question about what was submitted since a moment."""
     zone, now = services.settings.zone, services.clock.now()
     then = dict(services.policy.settings.texts)
@@ -54,7 +54,7 @@ def ask(
             f"nothing was submitted since {start:%Y-%m-%d %H:%M} that ran and has "
             "ended; name a longer --since"
         )
-    question = Question(
+    question = WhatifQuestion(
         zone=zone,
         start_us=microseconds_of(start),
         jobs=tuple(jobs),
@@ -74,7 +74,7 @@ def ask(
     return _fitting(question)
 
 
-def _fitting(question: Question) -> Question:
+def _fitting(question: WhatifQuestion) -> WhatifQuestion:
     found = playable(question)
     if not any(job.is_counted for job in found.jobs):
         raise NotFound(

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dorabatch.daemon.whatif.site import FloatArray, Played, Question
+from dorabatch.daemon.whatif.site_history import FloatArray, Played, WhatifQuestion
 
 FIGURES = ("wait_h", "slowdown", "credits")
 NOISE = "inside the noise"
@@ -28,7 +28,7 @@ class Plays:
     as_it_was: Played
 
 
-def compared(question: Question, plays: Plays) -> dict[str, Any]:
+def compared(question: WhatifQuestion, plays: Plays) -> dict[str, Any]:
     """Per user and over all: each figure then and now, its range and a verdict."""
     users = question.users
     figures = {
@@ -58,7 +58,7 @@ def compared(question: Question, plays: Plays) -> dict[str, Any]:
     }
 
 
-def credibility(question: Question, played: Played) -> dict[str, float]:
+def credibility(question: WhatifQuestion, played: Played) -> dict[str, float]:
     """How near the waits of a play that was not shaken are to those that really were.
 
     Mean waits in hours, and the part of the jobs whose wait is near.
@@ -86,7 +86,7 @@ def verdict(then: Sequence[float], now: Sequence[float]) -> str:
 
 
 def _figures_of(
-    question: Question, users: Sequence[str], played: Played
+    question: WhatifQuestion, users: Sequence[str], played: Played
 ) -> dict[str, FloatArray]:
     """Each figure by user, and over all at the end; what never started is left out."""
     number = {user: place for place, user in enumerate(users)}

@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dorabatch.daemon.whatif.library import open_books, workload_of
-from dorabatch.daemon.whatif.purse import Purse
-from dorabatch.daemon.whatif.site import PastJob, Played, Question
-from dorabatch.daemon.whatif.stage import Moves, Stage
+from dorabatch.daemon.whatif.make_books import open_books, workload_of
+from dorabatch.daemon.whatif.simulated_credit import SimulatedCredit
+from dorabatch.daemon.whatif.simulated_cycle import Moves, SimulatedCycle
+from dorabatch.daemon.whatif.site_history import PastJob, Played, WhatifQuestion
 from dorabatch.queue.records import Container, ContainerId, WorkloadId
 from dorabatch.queue.states import Outcome, State
 from dorabatch.units import moment_of
@@ -60,7 +60,7 @@ class Play:
 
     def __init__(
         self,
-        question: Question,
+        question: WhatifQuestion,
         texts: Mapping[str, str],
         *,
         seed: int = 0,
@@ -72,7 +72,7 @@ class Play:
         self._on_progress = on_progress
         self._jobs = question.jobs
         books = open_books(question, texts)
-        self._stage = Stage(books, Purse(books, question.close_us))
+        self._stage = SimulatedCycle(books, SimulatedCredit(books, question.close_us))
         self._submitted = shaken(question.jobs, seed)
         count = len(question.jobs)
         self._start = np.full(count, math.nan)

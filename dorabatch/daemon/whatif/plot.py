@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from dorabatch.daemon.report.page import note_html, page_html
+from dorabatch.daemon.views.report.page import note_html, page_html
 
 _CHARTS = {"wait_h": "Mean wait, hours", "slowdown": "Mean bounded slowdown"}
 _SIDES = {"then": "#9aa7b4", "now": "#2a6f97"}

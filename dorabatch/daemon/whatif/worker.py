@@ -16,14 +16,14 @@ from typing import Any, TextIO
 from dorabatch.daemon.whatif.compare import Plays, compared
 from dorabatch.daemon.whatif.play import Play
 from dorabatch.daemon.whatif.plot import plot_html
-from dorabatch.daemon.whatif.site import Played, Question, question_of
+from dorabatch.daemon.whatif.site_history import Played, WhatifQuestion, question_of
 
 NICE = 10
 _Task = tuple[str, int]
 
 
 def answer(
-    question: Question,
+    question: WhatifQuestion,
     on_progress: Callable[[float], None] | None = None,
     *,
     processes: int = 1,
@@ -85,7 +85,7 @@ def _own_output() -> TextIO:
 
 
 def _played(
-    question: Question, task: _Task, on_progress: Callable[[float], None]
+    question: WhatifQuestion, task: _Task, on_progress: Callable[[float], None]
 ) -> Played:
     name, seed = task
     texts = question.then if name == "then" else question.now
@@ -95,7 +95,7 @@ def _played(
 
 
 def _played_beside(
-    question: Question,
+    question: WhatifQuestion,
     tasks: list[_Task],
     processes: int,
     tell: Callable[[int, float], None],
@@ -129,7 +129,7 @@ def _played_beside(
 
 
 def _play_some(
-    question: Question, mine: list[tuple[int, _Task]], end: Connection
+    question: WhatifQuestion, mine: list[tuple[int, _Task]], end: Connection
 ) -> None:
     try:
         for place, task in mine:

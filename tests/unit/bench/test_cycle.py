@@ -18,7 +18,7 @@ from bench.cycle import (
     timed_cycle,
     top_up,
 )
-from dorabatch.daemon.services import Services
+from dorabatch.daemon.state.services import Services
 from dorabatch.queue.states import State
 
 

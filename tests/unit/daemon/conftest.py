@@ -10,16 +10,16 @@ import pytest
 
 from dorabatch.clock import FakeClock
 from dorabatch.config import Settings
-from dorabatch.daemon.api.context import Context
-from dorabatch.daemon.applying import WorkloadApplier
-from dorabatch.daemon.intake import Intake
-from dorabatch.daemon.keeper import Keepers
+from dorabatch.daemon.api.http import Context
+from dorabatch.daemon.intake.admit import Intake
+from dorabatch.daemon.intake.node_kind import Nodes
+from dorabatch.daemon.intake.submissions import Submissions, Submitted
+from dorabatch.daemon.intake.workload_kind import WorkloadApplier
 from dorabatch.daemon.main import compose
-from dorabatch.daemon.nodes import Nodes
 from dorabatch.daemon.rights import Caller
+from dorabatch.daemon.runs.node_keeper import Keepers
 from dorabatch.daemon.schema import migrate
-from dorabatch.daemon.services import Services
-from dorabatch.daemon.submissions import Submissions, Submitted
+from dorabatch.daemon.state.services import Services
 from dorabatch.db import Tx
 from dorabatch.queue import store
 from dorabatch.queue import transitions as to

@@ -6,14 +6,14 @@ from typing import Any
 
 from sqlalchemy import select
 
-from dorabatch.daemon.api.kinds import CreditKinds
-from dorabatch.daemon.credit.beat import CreditBeat
-from dorabatch.daemon.cycle import run_cycle
-from dorabatch.daemon.settle import end_containers, settle_gone
-from dorabatch.fairshare import ledger, tables
-from dorabatch.fairshare.book import Entry
-from dorabatch.fairshare.ledger_check import check_ledger
-from dorabatch.fairshare.standing import Standing
+from dorabatch.daemon.api.kind_routes import CreditKinds
+from dorabatch.daemon.cycle.run_cycle import run_cycle
+from dorabatch.daemon.runs.settle import end_containers, settle_gone
+from dorabatch.daemon.timers.credit_charges import CreditCharges
+from dorabatch.fairshare.money.book import Entry
+from dorabatch.fairshare.money.standing import Standing
+from dorabatch.fairshare.store import ledger, ledger_tables
+from dorabatch.fairshare.store.ledger_check import check_ledger
 from dorabatch.node.facts import GpuFacts
 from dorabatch.queue import store
 from dorabatch.queue import transitions as to
@@ -53,7 +53,7 @@ class Site:
     """One daemon's parts, its beat, and what was to be stopped or warned of."""
 
     parts: Parts
-    beat: CreditBeat
+    beat: CreditCharges
     warned: list[str]
     gpus: tuple[GpuFacts, ...] = facts().gpus
 
@@ -168,7 +168,7 @@ class Site:
     def charged(self) -> int:
         """All revenue there is."""
         with self.parts.services.engine.connect() as connection:
-            rows = connection.execute(select(tables.BALANCES)).all()
+            rows = connection.execute(select(ledger_tables.BALANCES)).all()
         return sum(row.ucr for row in rows if row.ledger_account[:8] == "revenue:")
 
 
@@ -176,6 +176,6 @@ def site_of(parts: Parts) -> Site:
     """A site with one ready node of four V100."""
     services = parts.services
     services.fleet.put(node_settings())
-    made = Site(parts=parts, beat=CreditBeat(services), warned=[])
+    made = Site(parts=parts, beat=CreditCharges(services), warned=[])
     made.seen()
     return made

@@ -3,17 +3,17 @@
 import pytest
 
 from dorabatch.config import Settings
-from dorabatch.daemon.admission import (
+from dorabatch.daemon.cycle.take_snapshot import cluster_arrays
+from dorabatch.daemon.intake.admission_checks import (
     check_can_ever_run,
     check_cpus_exist,
     check_models_exist,
     check_nodes_exist,
     check_site_bounds,
 )
-from dorabatch.daemon.capture import cluster_arrays
-from dorabatch.daemon.snapshot import accepts_table
+from dorabatch.daemon.state.snapshot import accepts_table
 from dorabatch.errors import Refused
-from dorabatch.placer.arrays import SHARE
+from dorabatch.placer.arrays.types import SHARE
 from dorabatch.queue.board import Board
 from dorabatch.queue.pending import Demand, Restriction
 from tests.makers import RTX, V100, demand, document, node_settings, view

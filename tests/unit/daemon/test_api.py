@@ -14,8 +14,8 @@ import pytest
 from dorabatch import errors
 from dorabatch.config import Settings
 from dorabatch.daemon.api.app import ROUTES, Route, make_app, openapi_document
-from dorabatch.daemon.api.context import BodyTooLarge, error_answer
-from dorabatch.daemon.server import ApiServer, submitter_of
+from dorabatch.daemon.api.http import BodyTooLarge, error_answer
+from dorabatch.daemon.api.server import ApiServer, submitter_of
 from tests.makers import BOB, ZONE, node_settings
 from tests.unit.daemon.conftest import SECONDS, Parts
 

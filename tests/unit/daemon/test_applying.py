@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from dorabatch.daemon.applying import Applied
-from dorabatch.daemon.catalog import StoredObject
-from dorabatch.daemon.settle import settle_gone
+from dorabatch.daemon.intake.workload_kind import Applied
+from dorabatch.daemon.runs.settle import settle_gone
+from dorabatch.daemon.state.object_store import StoredObject
 from dorabatch.db import Tx
 from dorabatch.errors import ConflictError, NotAllowed, Refused
 from dorabatch.queue import store

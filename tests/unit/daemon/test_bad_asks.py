@@ -2,11 +2,11 @@
 
 import pytest
 
-from dorabatch.daemon.cycle import run_cycle
-from dorabatch.daemon.summary import waiting_reason
+from dorabatch.daemon.cycle.run_cycle import run_cycle
+from dorabatch.daemon.views.summary import waiting_reason
 from dorabatch.errors import DorabatchError, Refused
-from dorabatch.placer.memory import Memory
-from dorabatch.placer.policy import PlacementPolicy
+from dorabatch.placer.plan.no_room import NoRoomMemory
+from dorabatch.placer.plan.placement_policy import PlacementPolicy
 from tests.makers import V100, document, facts, gpus, node_settings
 from tests.oracles.placer_cases import make_cluster, make_requests
 from tests.unit.daemon.conftest import caller
@@ -100,7 +100,7 @@ def test_what_can_run_no_more_says_so_and_blocks_nobody(site):
 
 
 def test_a_queue_beyond_the_bound_gets_its_turn_in_later_cycles():
-    cluster, memory = make_cluster([(8000, 8192, (4, 0, 0))] * 12), Memory()
+    cluster, memory = make_cluster([(8000, 8192, (4, 0, 0))] * 12), NoRoomMemory()
     # Forty that cannot run ahead of one that can; ten are looked at in a cycle.
     rows = [{"gpus": 4, "cpu": 9000 + at, "key": at} for at in range(40)]
     requests = make_requests([*rows, {"gpus": 1, "key": 99}])

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from dorabatch.config import CreditSettings
-from dorabatch.daemon.billing.quote import hold_items
-from dorabatch.daemon.credit.order import Order
-from dorabatch.daemon.credit.orders import CreditOrders
-from dorabatch.daemon.describe import describe_workload, workload_record
-from dorabatch.daemon.kept_rows import KeptRows
-from dorabatch.daemon.listing import answer, parse_question
+from dorabatch.daemon.intake.credit_order import Order
+from dorabatch.daemon.intake.credit_orders import CreditOrders
+from dorabatch.daemon.state.priced_items import hold_items
+from dorabatch.daemon.views.describe import describe_workload, workload_record
+from dorabatch.daemon.views.kept_rows import KeptRows
+from dorabatch.daemon.views.listing import answer, parse_question
 from dorabatch.queue.records import Submitter
 from dorabatch.queue.states import AfterStop, Outcome, State
 from dorabatch.units import microseconds_of, render_credits

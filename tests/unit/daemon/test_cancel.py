@@ -2,8 +2,8 @@
 
 import pytest
 
-from dorabatch.daemon.cancel import Selection, cancel, selected
-from dorabatch.daemon.settle import settle_gone
+from dorabatch.daemon.intake.cancel import Selection, cancel, selected
+from dorabatch.daemon.runs.settle import settle_gone
 from dorabatch.errors import AlreadyFinished, NotAllowed, NotFound, UserError
 from dorabatch.queue.states import Outcome, State
 from tests.makers import ALICE, BOB, document, hold, later

@@ -5,17 +5,17 @@ from typing import Any, cast
 
 import pytest
 
-from dorabatch.daemon import commit as committing
-from dorabatch.daemon.capture import take_snapshot
-from dorabatch.daemon.commit import Committed, PlanCommitter
-from dorabatch.daemon.cycle import run_cycle
-from dorabatch.daemon.holding import amounts
-from dorabatch.daemon.keeper import Keepers
-from dorabatch.daemon.settle import end_containers
-from dorabatch.daemon.snapshot import Snapshot
+from dorabatch.daemon.cycle import commit as committing
+from dorabatch.daemon.cycle.commit import Committed, PlanCommitter
+from dorabatch.daemon.cycle.run_cycle import run_cycle
+from dorabatch.daemon.cycle.take_snapshot import take_snapshot
+from dorabatch.daemon.runs.node_keeper import Keepers
+from dorabatch.daemon.runs.settle import end_containers
+from dorabatch.daemon.state.slices import amounts
+from dorabatch.daemon.state.snapshot import Snapshot
 from dorabatch.db import Tx, Writer
 from dorabatch.errors import ConflictError
-from dorabatch.placer.arrays import SHARE, Placement
+from dorabatch.placer.arrays.types import SHARE, Placement
 from dorabatch.queue import store
 from dorabatch.queue.records import Container
 from dorabatch.queue.states import Outcome, State

@@ -4,10 +4,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from dorabatch.daemon.credit.kinds import CreditKinds
-from dorabatch.daemon.plain_kinds import PlainKinds
+from dorabatch.daemon.intake.credit_kinds import CreditKinds
+from dorabatch.daemon.intake.plain_kinds import PlainKinds
 from dorabatch.errors import ManifestError, NotAllowed, NotFound, UserError
-from dorabatch.fairshare.period import ResetRule
+from dorabatch.fairshare.money.week_start import ResetRule
 from dorabatch.queue.records import Submitter
 from dorabatch.resources.manifest import parse_manifest
 from dorabatch.units import moment_of

@@ -6,15 +6,15 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from dorabatch.daemon.credit.answers import (
+from dorabatch.daemon.intake.credit_order import Order
+from dorabatch.daemon.intake.credit_orders import CreditOrders, OrderDone
+from dorabatch.daemon.views.credit import (
     CreditAnswers,
     forecast_text,
     text_of,
 )
-from dorabatch.daemon.credit.order import Order
-from dorabatch.daemon.credit.orders import CreditOrders, Done
 from dorabatch.errors import ConflictError, NotAllowed, NotFound, Refused, UserError
-from dorabatch.fairshare import report_store
+from dorabatch.fairshare.store import report_store
 from dorabatch.units import credits_number, microseconds_of, number_text
 from tests.makers import BOB, ZONE, later
 from tests.unit.daemon.conftest import Parts, caller
@@ -38,7 +38,7 @@ def site(parts: Parts) -> Site:
 
 def do(
     site: Site, verb: str, account: str, credits: float | None = None, **more: Any
-) -> Done:
+) -> OrderDone:
     """Carry out an order as an admin."""
     order = Order(
         verb=verb,

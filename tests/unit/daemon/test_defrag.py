@@ -1,7 +1,7 @@
 """`dnode defrag`: what may move, the words, and who may ask."""
 
-from dorabatch.daemon.cycle import run_cycle
-from dorabatch.daemon.defrag import defrag_advice, defrag_text
+from dorabatch.daemon.cycle.run_cycle import run_cycle
+from dorabatch.daemon.views.defrag_advice import defrag_advice, defrag_text
 from dorabatch.queue import transitions as to
 from tests.makers import V100, facts, hold, node_settings
 

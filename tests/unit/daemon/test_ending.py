@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from dorabatch.config import LaunchSettings
-from dorabatch.daemon.ending import (
+from dorabatch.daemon.runs.end_verdict import (
     EndCircumstances,
     Verdict,
     is_users_fault,

@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from dorabatch.daemon.fleet import Fleet
-from dorabatch.daemon.node_view import NodeState
+from dorabatch.daemon.state.fleet import Fleet
+from dorabatch.daemon.state.node_view import NodeState
 from tests.makers import RTX, START, V100, facts, gpus, later, node_settings
 
 

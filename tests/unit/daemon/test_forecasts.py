@@ -4,14 +4,14 @@ from datetime import timedelta
 
 import pytest
 
-from dorabatch.daemon.books import LastPlan
-from dorabatch.daemon.order.forecasts import Forecaster
-from dorabatch.daemon.outlook import Outlook, Start
-from dorabatch.daemon.settle import end_containers
-from dorabatch.daemon.why import why_text
-from dorabatch.fairshare import share_store
-from dorabatch.fairshare.share_store import Forecast
-from dorabatch.fairshare.starts import Widening
+from dorabatch.daemon.runs.settle import end_containers
+from dorabatch.daemon.state.books import LastPlan
+from dorabatch.daemon.state.start_forecasts import Start, StartForecasts
+from dorabatch.daemon.timers.forecasts import Forecaster
+from dorabatch.daemon.views.why import why_text
+from dorabatch.fairshare.store import share_store
+from dorabatch.fairshare.store.share_store import StartForecast
+from dorabatch.fairshare.turn.start_forecast import Widening
 from dorabatch.queue import store
 from dorabatch.queue.records import Container
 from dorabatch.queue.states import Outcome
@@ -48,7 +48,7 @@ def begin(parts: Parts, key: int, gpu: int) -> Container:
     return one
 
 
-def stored(parts: Parts) -> dict[int, Forecast]:
+def stored(parts: Parts) -> dict[int, StartForecast]:
     with parts.services.engine.connect() as connection:
         return share_store.load_forecasts(connection, ZONE)
 
@@ -151,13 +151,13 @@ def test_what_was_missed_widens_what_is_forecast_next(parts_with_node: Parts) ->
     assert widening == Widening().learned(is_early=False, is_late=True)
     assert widening != Widening()
     # A daemon that starts anew learns the same from what is stored.
-    parts.services.outlook = Outlook()
+    parts.services.outlook = StartForecasts()
     Forecaster(parts.services)
     assert parts.services.outlook.widening == widening
     # The same queue, with and without something learned.
-    wide = Outlook(widening=Widening(early=1.0, late=1.0))
+    wide = StartForecasts(widening=Widening(early=1.0, late=1.0))
     starts = []
-    for outlook in (Outlook(), wide):
+    for outlook in (StartForecasts(), wide):
         parts.services.outlook = outlook
         forecaster.turn()
         starts.append(next(iter(parts.services.outlook.starts.values())))
@@ -182,7 +182,7 @@ def test_a_start_while_the_daemon_was_away_is_checked(parts_with_node: Parts) ->
 def test_old_forecasts_are_dropped(parts: Parts) -> None:
     def write(tx) -> None:
         for number in range(6):
-            new = Forecast(workload_id=number, made_at=number, low=0, high=0)
+            new = StartForecast(workload_id=number, made_at=number, low=0, high=0)
             share_store.add_forecasts(tx.connection, ZONE, [new], kept_max=3)
 
     parts.services.writer.do(write)

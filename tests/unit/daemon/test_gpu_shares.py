@@ -3,16 +3,17 @@
 import pytest
 
 from dorabatch.config import Settings
-from dorabatch.daemon import commit
-from dorabatch.daemon.admission import check_site_bounds
-from dorabatch.daemon.billing.quote import hold_items
-from dorabatch.daemon.capture import take_snapshot
-from dorabatch.daemon.cycle import run_cycle
-from dorabatch.daemon.devices import FreeDevices
-from dorabatch.daemon.ends import take_times
-from dorabatch.daemon.holding import amounts
+from dorabatch.daemon.cycle import commit
+from dorabatch.daemon.cycle.devices import FreeDevices
+from dorabatch.daemon.cycle.planned_ends import take_times
+from dorabatch.daemon.cycle.run_cycle import run_cycle
+from dorabatch.daemon.cycle.take_snapshot import take_snapshot
+from dorabatch.daemon.intake.admission_checks import check_site_bounds
 from dorabatch.daemon.main import compose
-from dorabatch.daemon.rows import (
+from dorabatch.daemon.runs.container_request import container_wish
+from dorabatch.daemon.state.priced_items import hold_items
+from dorabatch.daemon.state.slices import amounts
+from dorabatch.daemon.views.rows import (
     CONTAINER_CELLS,
     NODE_CELLS,
     WORKLOAD_CELLS,
@@ -20,11 +21,10 @@ from dorabatch.daemon.rows import (
     node_row,
     workload_row,
 )
-from dorabatch.daemon.summary import summarize_containers
-from dorabatch.daemon.wish import container_wish
+from dorabatch.daemon.views.summary import summarize_containers
 from dorabatch.errors import Refused
 from dorabatch.node.container_spec import job_env
-from dorabatch.placer.arrays import SHARE, USED_UP
+from dorabatch.placer.arrays.types import SHARE, USED_UP
 from dorabatch.queue import transitions as to
 from dorabatch.queue.states import Outcome
 from tests.checkers import broken_laws

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dorabatch.daemon.intake import scoped_key
+from dorabatch.daemon.intake.admit import scoped_key
 from dorabatch.daemon.rights import check_new_workspace
 from dorabatch.errors import NotAllowed, UserError
 from tests.makers import ALICE, BOB

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from dorabatch.daemon.books import LastPlan
-from dorabatch.daemon.kept_rows import KeptRows, make_listed
-from dorabatch.placer.arrays import Explanation, Plan
+from dorabatch.daemon.state.books import LastPlan
+from dorabatch.daemon.views.kept_rows import KeptRows, make_listed
+from dorabatch.placer.arrays.types import Explanation, Plan
 from dorabatch.queue.states import Outcome, State
 from tests.makers import START, container, hold, later, workload
 

@@ -9,12 +9,12 @@ import pytest
 from sqlalchemy import select
 
 from dorabatch.config import MailSettings
-from dorabatch.daemon.cancel import cancel
-from dorabatch.daemon.describe import describe_workload, workload_record
-from dorabatch.daemon.rows import WORKLOAD_CELLS, WORKLOAD_COLUMNS, render_table
-from dorabatch.daemon.shares.policy_desk import Edit
-from dorabatch.daemon.why import why_text
-from dorabatch.fairshare.tables import RUN_CREDITS
+from dorabatch.daemon.intake.cancel import cancel
+from dorabatch.daemon.state.site_policy import Edit
+from dorabatch.daemon.views.describe import describe_workload, workload_record
+from dorabatch.daemon.views.rows import WORKLOAD_CELLS, WORKLOAD_COLUMNS, render_table
+from dorabatch.daemon.views.why import why_text
+from dorabatch.fairshare.store.ledger_tables import RUN_CREDITS
 from dorabatch.queue.records import Submitter, WorkloadId
 from dorabatch.queue.states import State
 from dorabatch.queue.tables import MAILS

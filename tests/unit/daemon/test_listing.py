@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import orjson
 import pytest
 
-from dorabatch.daemon.listing import answer, parse_question
+from dorabatch.daemon.views.listing import answer, parse_question
 from dorabatch.errors import NotFound, UserError
 from dorabatch.queue.states import Outcome
 from dorabatch.queue.transitions import told_to_end

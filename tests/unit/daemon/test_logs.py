@@ -2,7 +2,7 @@
 
 import pytest
 
-from dorabatch.daemon.api.logs import Reading
+from dorabatch.daemon.api.log_routes import Reading
 from dorabatch.errors import NotFound, UserError
 from dorabatch.queue import transitions as to
 from dorabatch.queue.states import Outcome

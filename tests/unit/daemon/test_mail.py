@@ -10,12 +10,12 @@ from sqlalchemy import select
 
 from dorabatch.clock import FakeClock
 from dorabatch.config import MailSettings, Settings
-from dorabatch.daemon.catalog import StoredObject, save_object
-from dorabatch.daemon.mail.sender import MailSender, message_of
 from dorabatch.daemon.main import compose
-from dorabatch.daemon.outbox import Letter, Mail, count_waiting
-from dorabatch.daemon.services import Services
-from dorabatch.daemon.settle import settle_gone
+from dorabatch.daemon.runs.settle import settle_gone
+from dorabatch.daemon.state.object_store import StoredObject, save_object
+from dorabatch.daemon.state.outbox import Letter, Mail, count_waiting
+from dorabatch.daemon.state.services import Services
+from dorabatch.daemon.timers.mail_sender import MailSender, message_of
 from dorabatch.queue import transitions as to
 from dorabatch.queue.states import AfterStop, Outcome
 from dorabatch.queue.tables import MAILS

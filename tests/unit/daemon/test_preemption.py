@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from dorabatch.daemon.describe import workload_record
-from dorabatch.daemon.why import why_text
+from dorabatch.daemon.views.describe import workload_record
+from dorabatch.daemon.views.why import why_text
 from dorabatch.queue.records import WorkloadId
 from dorabatch.queue.states import State
 from tests.makers import ALICE, BOB

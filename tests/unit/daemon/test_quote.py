@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from dorabatch.daemon.credit.kinds import CreditKinds
-from dorabatch.daemon.order.forecasts import Forecaster
-from dorabatch.daemon.quote import quote, quote_text
+from dorabatch.daemon.intake.credit_kinds import CreditKinds
+from dorabatch.daemon.intake.quote import quote, quote_text
+from dorabatch.daemon.timers.forecasts import Forecaster
 from dorabatch.errors import Refused
 from dorabatch.resources.manifest import parse_manifest
 from tests.makers import RTX, V100, document, facts, gpus, hold, node_settings

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dorabatch.daemon.reconcile import Duty, Orphan, orphans, reconcile
+from dorabatch.daemon.runs.reconcile import Duty, Orphan, orphans, reconcile
 from dorabatch.node.facts import ContainerFacts, ContainerState
 from dorabatch.node.identity import RunIdentity, identity_labels
 from dorabatch.queue.records import ContainerId

@@ -11,26 +11,30 @@ from typing import Any
 import pytest
 
 from dorabatch.config import MailSettings, Settings
-from dorabatch.daemon.credit.answers import CreditAnswers
-from dorabatch.daemon.credit.kinds import CreditKinds
-from dorabatch.daemon.mail.sender import MailSender
-from dorabatch.daemon.plain_kinds import PlainKinds
-from dorabatch.daemon.report.gather import MAKERS, Asked, Reports
-from dorabatch.daemon.report.mail import mail_report
-from dorabatch.daemon.report.period import Wanted
-from dorabatch.daemon.report.render import MEDIA, render
+from dorabatch.daemon.intake.credit_kinds import CreditKinds
+from dorabatch.daemon.intake.plain_kinds import PlainKinds
+from dorabatch.daemon.intake.report_mail import mail_report
+from dorabatch.daemon.timers.mail_sender import MailSender
+from dorabatch.daemon.views.credit import CreditAnswers
+from dorabatch.daemon.views.report.gather import MAKERS, ReportQuestion, Reports
+from dorabatch.daemon.views.report.render import MEDIA, render
+from dorabatch.daemon.views.report.report_period import Wanted
 from dorabatch.errors import ConflictError, NotAllowed, NotFound, UserError
-from dorabatch.fairshare import ledger
-from dorabatch.fairshare.ledger_check import check_ledger
-from dorabatch.fairshare.report_credit import (
+from dorabatch.fairshare.money.report_rows import LedgerMove
+from dorabatch.fairshare.report.report_credit import (
     STATEMENT_COLUMNS,
-    Books,
+    CreditBooks,
     closing_line,
     statement_sheets,
 )
-from dorabatch.fairshare.report_rows import Move
-from dorabatch.fairshare.share_store import Forecast, add_forecasts, score_forecast
-from dorabatch.fairshare.sheet import Sheet
+from dorabatch.fairshare.report.sheet import Sheet
+from dorabatch.fairshare.store import ledger
+from dorabatch.fairshare.store.ledger_check import check_ledger
+from dorabatch.fairshare.store.share_store import (
+    StartForecast,
+    add_forecasts,
+    score_forecast,
+)
 from dorabatch.resources.cluster import NodeSpec
 from dorabatch.resources.manifest import parse_manifest
 from dorabatch.units import credits_number, microseconds_of
@@ -100,7 +104,7 @@ def site(parts: Parts) -> Site:
 
 def ask(
     site: Site, name: str, who: Any = ROOT, account: str = "", **said: str
-) -> Asked:
+) -> ReportQuestion:
     return Reports(site.parts.services).ask(who, name, Wanted(**said), account)
 
 
@@ -155,10 +159,10 @@ def test_the_parts_of_a_period_join_up(site: Site) -> None:
 
 
 def test_a_statement_that_does_not_sum_says_so(site: Site) -> None:
-    lost = Move(
+    lost = LedgerMove(
         ledger_account="avail:z:ana", kind="charge", zone="z", payer="ana", ucr=-5
     )
-    books = Books(opening={}, moves=[lost], later={}, head=None)
+    books = CreditBooks(opening={}, moves=[lost], later={}, head=None)
     (sheet, _) = statement_sheets(books, None)
     assert closing_line(books, sheet).startswith("THE STATEMENTS DO NOT SUM")
 
@@ -239,7 +243,7 @@ def test_the_forecast_brackets_the_end_of_credit(site: Site) -> None:
 def test_accuracy_counts_hits_and_misses(site: Site) -> None:
     now = microseconds_of(site.parts.clock.now()) - 1_000_000
     made = [
-        Forecast(workload_id=number, made_at=now, low=now, high=now + 100)
+        StartForecast(workload_id=number, made_at=now, low=now, high=now + 100)
         for number in (1, 2, 3, 4)
     ]
     with site.parts.services.engine.begin() as connection:

@@ -5,15 +5,15 @@ from datetime import timedelta
 
 import numpy as np
 
-from dorabatch.daemon.capture import take_snapshot
-from dorabatch.daemon.cycle import run_cycle
-from dorabatch.daemon.ends import take_times
-from dorabatch.daemon.known_nodes import KnownNodes
-from dorabatch.daemon.node_view import NodeState
-from dorabatch.daemon.plan_words import reserved_words, worded
-from dorabatch.daemon.shares.claim_book import ClaimBook
-from dorabatch.daemon.summary import waiting_reason
-from dorabatch.placer.arrays import UNKNOWN_US, Explanation, Plan, Reservation
+from dorabatch.daemon.cycle.plan_words import reserved_words, worded
+from dorabatch.daemon.cycle.planned_ends import take_times
+from dorabatch.daemon.cycle.run_cycle import run_cycle
+from dorabatch.daemon.cycle.take_snapshot import take_snapshot
+from dorabatch.daemon.state.claim_book import ClaimBook
+from dorabatch.daemon.state.node_arrays import NodeArrays
+from dorabatch.daemon.state.node_view import NodeState
+from dorabatch.daemon.views.summary import waiting_reason
+from dorabatch.placer.arrays.types import UNKNOWN_US, Explanation, Plan, Reservation
 from dorabatch.queue import transitions as to
 from dorabatch.queue.board import Board
 from dorabatch.queue.demand import Claim
@@ -279,7 +279,7 @@ def test_words_of_reservations():
 
 
 def test_known_nodes_are_read_again_only_when_their_hardware_changes():
-    known, one, two = KnownNodes(), view("n1"), view("n2")
+    known, one, two = NodeArrays(), view("n1"), view("n2")
     known.look([one, two])
     totals = known.empty.gpus_total
     cordoned = replace(two, settings=node_settings("n2", scheduling_disabled=True))

@@ -2,8 +2,8 @@
 
 import pytest
 
-from dorabatch.daemon.describe import describe_workload, workload_record
-from dorabatch.daemon.settle import end_containers, settle_gone
+from dorabatch.daemon.runs.settle import end_containers, settle_gone
+from dorabatch.daemon.views.describe import describe_workload, workload_record
 from dorabatch.queue import store
 from dorabatch.queue import transitions as to
 from dorabatch.queue.records import Container

@@ -13,7 +13,7 @@ import pytest
 
 from dorabatch.config import Settings
 from dorabatch.daemon.api.app import make_app
-from dorabatch.daemon.server import ApiServer, submitter_of
+from dorabatch.daemon.api.server import ApiServer, submitter_of
 from tests.makers import BOB, facts, node_settings
 from tests.unit.daemon.conftest import Parts
 from tests.unit.daemon.test_shares import DAY, end, start

@@ -5,19 +5,19 @@ from typing import Any
 
 import pytest
 
-from dorabatch.daemon.billing.desk import run_name
+from dorabatch.daemon.cycle.queue_order import rank_pending
 from dorabatch.daemon.main import compose
-from dorabatch.daemon.order.ranking import rank_pending
-from dorabatch.daemon.services import Services
-from dorabatch.daemon.settle import settle_gone
-from dorabatch.daemon.shares.policy_desk import Edit, PolicyDesk
+from dorabatch.daemon.runs.settle import settle_gone
+from dorabatch.daemon.state.credit_book import run_name
+from dorabatch.daemon.state.services import Services
+from dorabatch.daemon.state.site_policy import Edit, SitePolicy
 from dorabatch.db import Tx, Writer, transaction
 from dorabatch.errors import ConfigError, NotFound, UserError
-from dorabatch.fairshare import share_store, terms
-from dorabatch.fairshare.decay import HalfLife
-from dorabatch.fairshare.history import Change
-from dorabatch.fairshare.meter import Meter
-from dorabatch.fairshare.shares import Account
+from dorabatch.fairshare.money.meter import Meter
+from dorabatch.fairshare.store import share_store, terms
+from dorabatch.fairshare.turn.account_tree import Account
+from dorabatch.fairshare.turn.changes import Change
+from dorabatch.fairshare.turn.decay import HalfLife
 from dorabatch.queue import transitions as to
 from dorabatch.queue.records import Container, Submitter
 from dorabatch.queue.states import AfterStop, Outcome
@@ -139,10 +139,10 @@ def test_what_is_set_goes_before_the_file_and_can_be_taken_back(parts: Parts) ->
 
 def test_a_wrong_settings_file_is_refused_at_the_start() -> None:
     with pytest.raises(ConfigError, match=r"policy: half_life = 'soon'"):
-        PolicyDesk(ZONE, {"half_life": "soon"})
+        SitePolicy(ZONE, {"half_life": "soon"})
     with pytest.raises(ConfigError, match="add up to nothing"):
         zero = dict.fromkeys(("fair_share", "credit", "age", "slow_down"), 0)
-        PolicyDesk(ZONE, {"weights": zero})
+        SitePolicy(ZONE, {"weights": zero})
 
 
 def test_the_tree_is_changed_as_a_whole_or_not_at_all(parts: Parts) -> None:

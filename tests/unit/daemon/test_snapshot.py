@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from dorabatch.daemon.capture import (
+from dorabatch.daemon.cycle.devices import FreeDevices
+from dorabatch.daemon.cycle.take_snapshot import (
     cluster_arrays,
     held_ports,
     mask_of,
     restricts,
     take_snapshot,
 )
-from dorabatch.daemon.devices import FreeDevices
-from dorabatch.daemon.node_view import NodeState, NodeView
-from dorabatch.daemon.snapshot import accepts_table
+from dorabatch.daemon.state.node_view import NodeState, NodeView
+from dorabatch.daemon.state.snapshot import accepts_table
 from dorabatch.queue.board import Board
 from dorabatch.queue.pending import Demand, Restriction
 from dorabatch.queue.records import Container, Workload

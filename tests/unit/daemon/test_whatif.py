@@ -9,26 +9,26 @@ import pytest
 
 from dorabatch.cmds.whatif import table_lines
 from dorabatch.config import Settings
-from dorabatch.daemon.facts_json import facts_to_json
-from dorabatch.daemon.settle import settle_gone
+from dorabatch.daemon.runs.settle import settle_gone
+from dorabatch.daemon.state.facts_json import facts_to_json
 from dorabatch.daemon.whatif.ask import ask
 from dorabatch.daemon.whatif.compare import NOISE, credibility, verdict
-from dorabatch.daemon.whatif.library import playable
+from dorabatch.daemon.whatif.make_books import playable
 from dorabatch.daemon.whatif.play import Pace, Play
 from dorabatch.daemon.whatif.plot import plot_html
-from dorabatch.daemon.whatif.site import (
+from dorabatch.daemon.whatif.site_history import (
     EarlierRun,
     PastJob,
     PastNode,
     PricedAt,
-    Question,
+    WhatifQuestion,
     question_of,
     record_of,
 )
 from dorabatch.daemon.whatif.worker import answer
 from dorabatch.db import Tx
 from dorabatch.errors import NotFound
-from dorabatch.fairshare.shares import Account
+from dorabatch.fairshare.turn.account_tree import Account
 from dorabatch.queue import transitions as to
 from dorabatch.queue.states import AfterStop, Outcome
 from dorabatch.resources.workload import canonical_json
@@ -91,7 +91,9 @@ class Site:
         ]
         return first
 
-    def question(self, now: dict[str, str] | None = None, **changes: Any) -> Question:
+    def question(
+        self, now: dict[str, str] | None = None, **changes: Any
+    ) -> WhatifQuestion:
         """The question about all of it."""
         base: dict[str, Any] = {
             "zone": "dc-rov-01",
@@ -110,7 +112,7 @@ class Site:
             "now": now or {},
             "shakes": 2,
         }
-        return Question(**{**base, **changes})
+        return WhatifQuestion(**{**base, **changes})
 
     def starts(self, **texts: str) -> list[float]:
         """Seconds from the beginning to each start."""
@@ -275,7 +277,7 @@ def test_credit_keeps_waiting_what_it_does_not_cover() -> None:
 # -- the comparison ----------------------------------------------------------
 
 
-def flooded(now: dict[str, str], **changes: Any) -> Question:
+def flooded(now: dict[str, str], **changes: Any) -> WhatifQuestion:
     """Ann floods four GPUs; Bob sends one job an hour."""
     site = Site(node("n1"))
     for at in range(60):

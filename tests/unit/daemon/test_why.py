@@ -1,10 +1,10 @@
 """`dstat --why`: one sentence, what would start it, nodes one by one, the choice."""
 
-from dorabatch.daemon.choice_words import choice_sentence, choice_table
-from dorabatch.daemon.cycle import run_cycle
-from dorabatch.daemon.describe import workload_record
-from dorabatch.daemon.node_view import NodeState
-from dorabatch.daemon.why import why_record, why_text
+from dorabatch.daemon.cycle.choice_words import choice_sentence, choice_table
+from dorabatch.daemon.cycle.run_cycle import run_cycle
+from dorabatch.daemon.state.node_view import NodeState
+from dorabatch.daemon.views.describe import workload_record
+from dorabatch.daemon.views.why import why_record, why_text
 from dorabatch.queue import transitions as to
 from dorabatch.queue.states import Outcome
 from tests.makers import V100, facts, gpus, node_settings

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dorabatch.errors import UserError
-from dorabatch.fairshare.decay import (
+from dorabatch.fairshare.turn.account_tree import Account, build_tree
+from dorabatch.fairshare.turn.decay import (
     Fading,
     HalfLife,
     decayed_usage,
 )
-from dorabatch.fairshare.shares import Account, build_tree
-from dorabatch.fairshare.usage import (
+from dorabatch.fairshare.turn.usage import (
     Usage,
     brought_forward,
     caught_up,

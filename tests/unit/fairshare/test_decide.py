@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from dorabatch.fairshare.decide import (
+from dorabatch.fairshare.turn.lane import LaneRule, Trial, next_trials
+from dorabatch.fairshare.turn.pool import Pool, Where
+from dorabatch.fairshare.turn.pool_decide import (
     Move,
     PauseRule,
     Work,
@@ -15,8 +17,6 @@ from dorabatch.fairshare.decide import (
     trial_room,
     under_share,
 )
-from dorabatch.fairshare.lane import LaneRule, Trial, next_trials
-from dorabatch.fairshare.pool import Pool, Where
 
 RULE = LaneRule(part_ppm=100_000, express_seconds_max=0.0, on_idle=True)
 

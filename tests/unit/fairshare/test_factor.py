@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 from dorabatch.errors import NotFound, UserError
-from dorabatch.fairshare.factor import (
+from dorabatch.fairshare.turn.account_tree import (
+    SHARES_OF_PARENT,
+    Account,
+    build_tree,
+    share_fractions,
+)
+from dorabatch.fairshare.turn.factor import (
     Factors,
     Weights,
     age_factor,
@@ -17,12 +23,6 @@ from dorabatch.fairshare.factor import (
     level_fair_share,
     priorities,
     slow_down_factor,
-)
-from dorabatch.fairshare.shares import (
-    SHARES_OF_PARENT,
-    Account,
-    build_tree,
-    share_fractions,
 )
 
 CASES = Path(__file__).parents[2] / "cases"

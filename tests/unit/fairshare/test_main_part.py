@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from dorabatch.fairshare.main_part import Bids, MainPart, picked
+from dorabatch.fairshare.turn.main_part import Bids, MainPart, picked
 
 NEVER = math.inf
 

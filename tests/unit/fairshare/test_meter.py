@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dorabatch.fairshare.meter import (
+from dorabatch.fairshare.money.meter import (
     Draw,
     Item,
     Meter,
@@ -21,7 +21,7 @@ from dorabatch.fairshare.meter import (
     runs_out_at,
     terms_json,
 )
-from dorabatch.fairshare.price import Price, PriceBook
+from dorabatch.fairshare.money.price import Price, PriceBook
 from dorabatch.units import MicroCredits, microseconds_of
 
 GOLDEN = json.loads(

@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from dorabatch.errors import InvariantError, UserError
-from dorabatch.fairshare.period import ResetRule, period_at
-from dorabatch.fairshare.price import Price, PriceBook
-from dorabatch.fairshare.week import pro_rated, rollover
+from dorabatch.fairshare.money.price import Price, PriceBook
+from dorabatch.fairshare.money.week import pro_rated, rollover
+from dorabatch.fairshare.money.week_start import ResetRule, period_at
 from dorabatch.units import (
     MicroCredits,
     amount_for,

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dorabatch.fairshare.factor import Weights
-from dorabatch.fairshare.ranking import (
+from dorabatch.fairshare.turn.factor import Weights
+from dorabatch.fairshare.turn.ranking import (
     ClaimTerms,
     Formula,
     Rows,

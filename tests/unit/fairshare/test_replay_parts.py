@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from dorabatch.fairshare.estimate import UNKNOWN_SECONDS, History
-from dorabatch.fairshare.lane import LaneRule, Trial, next_trials
+from dorabatch.fairshare.turn.lane import LaneRule, Trial, next_trials
+from dorabatch.fairshare.turn.run_length import UNKNOWN_SECONDS, History
 
 
 def test_lane_serves_the_user_with_least_in_it():

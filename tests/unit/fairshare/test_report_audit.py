@@ -2,8 +2,8 @@
 
 import pytest
 
-from dorabatch.fairshare.history import Change, document_key, read_document_key
-from dorabatch.fairshare.report_audit import difference, done_to_policy
+from dorabatch.fairshare.report.report_audit import difference, done_to_policy
+from dorabatch.fairshare.turn.changes import Change, document_key, read_document_key
 
 USER = '{"mail":"a@x","credits":[{"zone":"z","weekly":70},{"zone":"y","weekly":1}]}'
 

@@ -5,8 +5,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from dorabatch.fairshare.report_rows import Foretold
-from dorabatch.fairshare.report_use import (
+from dorabatch.fairshare.money.report_rows import Foretold
+from dorabatch.fairshare.report.report_use import (
     Span,
     accuracy_sheets,
     fairness,

@@ -5,8 +5,8 @@ import math
 import pytest
 
 from dorabatch.errors import UserError
-from dorabatch.fairshare.factor import MILLION, Weights
-from dorabatch.fairshare.settings import (
+from dorabatch.fairshare.turn.factor import MILLION, Weights
+from dorabatch.fairshare.turn.settings import (
     SETTINGS,
     about,
     flat_texts,

@@ -3,8 +3,13 @@
 import pytest
 
 from dorabatch.errors import NotFound, UserError
-from dorabatch.fairshare.share_edit import seated, with_account, with_change, without
-from dorabatch.fairshare.shares import Account, build_tree
+from dorabatch.fairshare.turn.account_tree import Account, build_tree
+from dorabatch.fairshare.turn.share_edit import (
+    seated,
+    with_account,
+    with_change,
+    without,
+)
 
 TREE = (
     Account(name="physics", shares=3),

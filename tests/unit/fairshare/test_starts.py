@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dorabatch.fairshare.starts import (
+from dorabatch.fairshare.turn.start_forecast import (
     SAMPLES,
     Line,
     Machine,

@@ -4,9 +4,9 @@ from collections import Counter
 
 import pytest
 
-from dorabatch.fairshare.book import Allocation, Book, Posting
-from dorabatch.fairshare.report_rows import Move
-from dorabatch.fairshare.statement import ModelUse, models_used, statements
+from dorabatch.fairshare.money.book import Allocation, Book, Posting
+from dorabatch.fairshare.money.report_rows import LedgerMove
+from dorabatch.fairshare.money.statement import ModelUse, models_used, statements
 
 
 def filled():
@@ -56,7 +56,7 @@ def moved(entries, start, end):
             if at < start:
                 opening[leg.ledger_account] += leg.ucr
             elif at < end:
-                one = Move(
+                one = LedgerMove(
                     ledger_account=leg.ledger_account,
                     kind=entry.posting.kind,
                     zone="z",

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from dorabatch.errors import Refused
 from dorabatch.node.container_spec import (
-    ContainerWish,
-    PortWish,
-    VolumeMount,
+    ContainerRequest,
+    MountRequest,
+    PortRequest,
     core_list,
     create_body,
     dropped_env,
@@ -24,7 +24,7 @@ from dorabatch.node.identity import RunIdentity, parse_identity
 
 CASES = Path(__file__).parents[2] / "cases"
 IDENTITY = RunIdentity(cluster_id="c1", workload_id=7, replica=1, attempt=2, epoch=3)
-SMALL = ContainerWish(identity=IDENTITY, image="busybox", uid=1000, gid=1000)
+SMALL = ContainerRequest(identity=IDENTITY, image="busybox", uid=1000, gid=1000)
 
 
 def load(name: str) -> list[Any]:
@@ -32,15 +32,15 @@ def load(name: str) -> list[Any]:
     return [pytest.param(case, id=case["name"]) for case in cases]
 
 
-def wish_of(fields: dict[str, Any]) -> ContainerWish:
+def wish_of(fields: dict[str, Any]) -> ContainerRequest:
     values = {
         key: tuple(value) if isinstance(value, list) else value
         for key, value in fields.items()
     }
     if "mounts" in values:
-        values["mounts"] = tuple(VolumeMount(**item) for item in values["mounts"])
+        values["mounts"] = tuple(MountRequest(**item) for item in values["mounts"])
     if "ports" in values:
-        values["ports"] = tuple(PortWish(**item) for item in values["ports"])
+        values["ports"] = tuple(PortRequest(**item) for item in values["ports"])
     if "identity" in values:
         values["identity"] = replace(IDENTITY, **values["identity"])
     return replace(SMALL, **values)
@@ -244,7 +244,7 @@ WORDS = st.one_of(
 PAIRS = st.dictionaries(WORDS, WORDS, max_size=3)
 NUMBERS = st.integers(min_value=-2, max_value=1 << 40)
 MOUNTS = st.builds(
-    VolumeMount,
+    MountRequest,
     volume=WORDS,
     target=WORDS,
     driver=st.sampled_from(["local", "other"]),
@@ -253,7 +253,7 @@ MOUNTS = st.builds(
     ),
 )
 WISHES = st.builds(
-    ContainerWish,
+    ContainerRequest,
     identity=st.just(IDENTITY),
     image=WORDS,
     argv=st.lists(WORDS, max_size=2).map(tuple),
@@ -275,7 +275,7 @@ WISHES = st.builds(
 
 @settings(max_examples=150, deadline=None)
 @given(WISHES)
-def test_no_wish_gets_a_privilege(wish: ContainerWish) -> None:
+def test_no_wish_gets_a_privilege(wish: ContainerRequest) -> None:
     try:
         body = create_body(wish)
     except Refused:

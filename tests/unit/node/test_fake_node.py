@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from dorabatch.errors import InvariantError, NodeUnreachable, StartFailed
-from dorabatch.node.container_spec import ContainerWish
+from dorabatch.node.container_spec import ContainerRequest
 from dorabatch.node.driver import NodeDriver
 from dorabatch.node.facts import ContainerState, GpuFacts
 from dorabatch.node.fake import FakeNode, check_no_violation
@@ -15,9 +15,9 @@ from dorabatch.node.identity import RunIdentity
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def wish_of(number: int = 1, *, gpus: tuple[str, ...] = ()) -> ContainerWish:
+def wish_of(number: int = 1, *, gpus: tuple[str, ...] = ()) -> ContainerRequest:
     identity = RunIdentity(cluster_id="c", workload_id=number, replica=0, attempt=1)
-    return ContainerWish(
+    return ContainerRequest(
         identity=identity, image="x", uid=1000, gid=1000, gpu_uuids=gpus
     )
 
@@ -26,7 +26,7 @@ def node() -> FakeNode:
     return FakeNode(now=lambda: NOW)
 
 
-def run(driver: NodeDriver, wish: ContainerWish) -> str:
+def run(driver: NodeDriver, wish: ContainerRequest) -> str:
     driver.create(wish)
     driver.start(wish.identity.name)
     return wish.identity.name

@@ -3,18 +3,18 @@
 import numpy as np
 import pytest
 
-from dorabatch.placer import classes as classes_module
-from dorabatch.placer.arrays import SHARE
-from dorabatch.placer.booked import Booked, Lower
-from dorabatch.placer.classes import classes_of, distinct_rows
-from dorabatch.placer.ground import (
-    State,
+from dorabatch.placer.arrays import classes as classes_module
+from dorabatch.placer.arrays.bins import (
+    BinState,
     cpu_needed,
-    lay_ground,
+    lay_bin_table,
     memory_needed,
     needs_at,
 )
-from dorabatch.placer.waiting import Waiting, rows_of
+from dorabatch.placer.arrays.booked import Booked, Lower
+from dorabatch.placer.arrays.classes import classes_of, distinct_rows
+from dorabatch.placer.arrays.types import SHARE
+from dorabatch.placer.arrays.waiting import Waiting, rows_of
 from tests.oracles.placer_cases import make_cluster, make_requests
 
 NODES = [(16000, 16384, (4, 0, 0)), (30001, 9999, (2, 3, 0)), (7000, 5000, (0, 0, 0))]
@@ -90,7 +90,7 @@ def test_waiting_reads_like_a_dict():
 
 def _state(asks, nodes):
     cluster, classes = make_cluster(nodes), classes_of(make_requests(asks))
-    return State(lay_ground(classes, cluster), classes, cluster), cluster
+    return BinState(lay_bin_table(classes, cluster), classes, cluster), cluster
 
 
 def test_needs_are_those_of_each_class_on_each_node():

@@ -8,8 +8,8 @@ from bench.placement import replay, replay_fgd
 from bench.placement_books import Books
 from bench.placement_files import tasks_from_rows
 from dorabatch.errors import InvariantError
-from dorabatch.placer.arrays import Placement
-from dorabatch.placer.policy import PlacementPolicy
+from dorabatch.placer.arrays.types import Placement
+from dorabatch.placer.plan.placement_policy import PlacementPolicy
 from tests.oracles.placer_cases import MODELS, make_cluster
 
 

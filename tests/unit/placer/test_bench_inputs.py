@@ -9,7 +9,7 @@ from bench import arrivals, placement, placement_speed
 from bench.placement_books import Books
 from bench.placement_churn import replay_day
 from bench.placement_files import Tasks
-from dorabatch.placer.arrays import Placement
+from dorabatch.placer.arrays.types import Placement
 from tests.oracles.placer_cases import make_cluster
 
 NODES = "sn,cpu_milli,memory_mib,gpu,model\na,8000,8192,2,T4\nb,8000,8192,2,V100\n"

@@ -5,12 +5,12 @@ import gc
 import numpy as np
 import pytest
 
-from dorabatch.placer.booked import Booked
-from dorabatch.placer.claims import GPU_WEIGHT, Claims
-from dorabatch.placer.classes import classes_of
-from dorabatch.placer.engine import EVERYTHING, Engine
-from dorabatch.placer.ground import State, lay_ground
-from dorabatch.placer.score import Scored, best_fit
+from dorabatch.placer.arrays.bins import BinState, lay_bin_table
+from dorabatch.placer.arrays.booked import Booked
+from dorabatch.placer.arrays.classes import classes_of
+from dorabatch.placer.plan.best_bin import EVERYTHING, Engine
+from dorabatch.placer.plan.score import Scored, best_fit
+from dorabatch.placer.plan.take_back import GPU_WEIGHT, Claims
 from tests.oracles.placer_cases import make_cluster, make_requests
 
 KINDS = [(16_000, 65_536, (4, 0, 0)), (24_000, 65_536, (0, 4, 0))]
@@ -54,7 +54,7 @@ def test_claims_stay_true_while_rows_pass_and_give_back(seed, kinds):
     rows = [ASKS[at] for at in stream.integers(0, len(ASKS), size=120)]
     cluster = make_cluster([kinds[at] for at in stream.integers(0, len(kinds), 12)])
     classes = classes_of(make_requests(rows))
-    state = State(lay_ground(classes, cluster), classes, cluster)
+    state = BinState(lay_bin_table(classes, cluster), classes, cluster)
     engine = Engine(state, Scored(best_fit, len(state.free)))
     booked = Booked(state, len(rows))
     of = classes.of.tolist()
@@ -92,7 +92,7 @@ def test_rows_of_costs_go_with_the_claims_that_made_them():
     # A row for each class on a hundred thousand nodes is much to leave lying about.
     requests = make_requests([{"gpus": 4}, {"gpus": 1}])
     classes, cluster = classes_of(requests), make_cluster(KINDS[:1])
-    state = State(lay_ground(classes, cluster), classes, cluster)
+    state = BinState(lay_bin_table(classes, cluster), classes, cluster)
     engine, booked = Engine(state, Scored(best_fit, 1)), Booked(state, 2)
     booked.put(1, engine.put(int(classes.of[1]), 0))
     gc.collect()

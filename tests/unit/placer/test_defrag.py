@@ -4,10 +4,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dorabatch.placer.defrag import MOVES_MAX, advise
-from dorabatch.placer.pack import place
-from dorabatch.placer.policy import PlacementPolicy
-from dorabatch.placer.timeline import Room, placement_ends
+from dorabatch.placer.arrays.free_room import FreeRoom, placement_ends
+from dorabatch.placer.plan.defrag_moves import MOVES_MAX, advise
+from dorabatch.placer.plan.place import place
+from dorabatch.placer.plan.placement_policy import PlacementPolicy
 from tests.oracles.placer_cases import make_cluster, make_requests
 from tests.oracles.placer_loop import LoopBooks
 
@@ -23,7 +23,7 @@ def running(nodes, rows):
     ends = placement_ends(
         requests, at, plan.placements, np.zeros(len(rows), np.int64), cluster
     )
-    room = Room(cluster)
+    room = FreeRoom(cluster)
     room.take(ends)
     busy = np.bincount(ends.node, minlength=len(nodes))
     return room.as_cluster(cluster), requests.take(at), ends, busy
@@ -50,7 +50,7 @@ def on(nodes, *held):
         share_slot=np.full(rows, -1),
         share_milli=np.zeros(rows, dtype=np.int64),
     )
-    room = Room(cluster)
+    room = FreeRoom(cluster)
     room.take(ends)
     busy = np.bincount(ends.node, minlength=len(nodes))
     return room.as_cluster(cluster), requests, ends, busy

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from dorabatch.placer.arrays import USED_UP
-from dorabatch.placer.classes import classes_of
-from dorabatch.placer.engine import EVERYTHING, ONE_BY_ONE, Engine
-from dorabatch.placer.ground import State, lay_ground
-from dorabatch.placer.lanes import BLOCK, FEW, CostRow, Lanes, OneGroup
-from dorabatch.placer.outlook import look_ahead
-from dorabatch.placer.planned import Planned
-from dorabatch.placer.score import Scored, best_fit, first_fit
-from dorabatch.placer.shapes import shapes_of
+from dorabatch.placer.arrays.bins import BinState, lay_bin_table
+from dorabatch.placer.arrays.classes import classes_of
+from dorabatch.placer.arrays.cost_rows import BLOCK, FEW, CostRow, Lanes, OneGroup
+from dorabatch.placer.arrays.shapes import shapes_of
+from dorabatch.placer.arrays.types import USED_UP
+from dorabatch.placer.plan.best_bin import EVERYTHING, ONE_BY_ONE, Engine
+from dorabatch.placer.plan.demand_outlook import look_ahead
+from dorabatch.placer.plan.planned_choice import Planned
+from dorabatch.placer.plan.score import Scored, best_fit, first_fit
 from tests.oracles.placer_cases import make_cluster, make_requests
 
 ASKS = [
@@ -36,7 +36,7 @@ def _used_state(seed, *, shares=True):
     cluster = make_cluster([kinds[at] for at in stream.integers(0, 4, size=40)])
     asks = [ask for ask in ASKS if shares or "milli" not in ask]
     classes = classes_of(make_requests(asks * 3))
-    state = State(lay_ground(classes, cluster), classes, cluster)
+    state = BinState(lay_bin_table(classes, cluster), classes, cluster)
     for _ in range(60):
         index = int(stream.integers(len(classes)))
         fits = np.flatnonzero(state.fits(index, EVERYTHING))
@@ -68,7 +68,7 @@ def test_the_cost_of_one_bin_is_that_of_all_bins(seed, shares):
 def test_a_share_takes_the_smallest_rest_that_is_enough():
     cluster = make_cluster([(16_000, 65_536, (4, 0, 0))])
     classes = classes_of(make_requests([{"milli": 300}]))
-    state = State(lay_ground(classes, cluster), classes, cluster)
+    state = BinState(lay_bin_table(classes, cluster), classes, cluster)
     state.rest[0, :5] = [900, 0, 350, 400, USED_UP]
     assert state.plan_hold(0, 0).slot == 2
     state.rest[0, :4] = [200, USED_UP, 0, 0]
@@ -132,7 +132,7 @@ def test_rows_stay_true_while_bins_change(cost):
 def test_no_bins_have_no_best_one():
     cluster = make_cluster([])
     classes = classes_of(make_requests([{}]))
-    state = State(lay_ground(classes, cluster), classes, cluster)
+    state = BinState(lay_bin_table(classes, cluster), classes, cluster)
     engine = Engine(state, Scored(best_fit, 0))
     assert engine.best(0) == -1
     assert engine.costs(0).tolist() == []

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from dorabatch.placer import exchange as exchange_module
-from dorabatch.placer.booked import Booked
-from dorabatch.placer.classes import classes_of
-from dorabatch.placer.exchange import exchange
-from dorabatch.placer.ground import State, lay_ground
-from dorabatch.placer.outlook import look_ahead
-from dorabatch.placer.pack import place
-from dorabatch.placer.shapes import shapes_of
+from dorabatch.placer.arrays.bins import BinState, lay_bin_table
+from dorabatch.placer.arrays.booked import Booked
+from dorabatch.placer.arrays.classes import classes_of
+from dorabatch.placer.arrays.shapes import shapes_of
+from dorabatch.placer.plan import exchange as exchange_module
+from dorabatch.placer.plan.demand_outlook import look_ahead
+from dorabatch.placer.plan.exchange import exchange
+from dorabatch.placer.plan.place import place
 from tests.oracles.placer_cases import make_cluster, make_requests
 
 FOUR = (16_000, 65_536, (4, 0, 0))
@@ -20,7 +20,7 @@ def _exchanged(rows, bins, nodes=(FOUR, FOUR)):
     """Book rows on bins (-1: it waits) and let them change places."""
     requests, cluster = make_requests(rows), make_cluster(list(nodes))
     classes = classes_of(requests)
-    state = State(lay_ground(classes, cluster), classes, cluster)
+    state = BinState(lay_bin_table(classes, cluster), classes, cluster)
     queued = np.bincount(classes.of, minlength=len(classes))
     outlook = look_ahead(
         state, shapes_of(state.ground, state.classes), (queued, queued)
@@ -124,7 +124,7 @@ def test_the_row_that_goes_is_the_least_that_is_enough(seed):
     requests = make_requests(rows)
     cluster = make_cluster([FOUR if at % 3 else other for at in range(24)])
     classes = classes_of(requests)
-    state = State(lay_ground(classes, cluster), classes, cluster)
+    state = BinState(lay_bin_table(classes, cluster), classes, cluster)
     queued = np.bincount(classes.of, minlength=len(classes))
     outlook = look_ahead(state, shapes_of(state.ground, classes), (queued, queued))
     booked = Booked(state, len(rows))

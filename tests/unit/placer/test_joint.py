@@ -4,18 +4,18 @@ from dataclasses import replace
 
 import numpy as np
 
-from dorabatch.placer.classes import classes_of
-from dorabatch.placer.ground import State, lay_ground
-from dorabatch.placer.joint import place_jointly
-from dorabatch.placer.outlook import look_ahead
-from dorabatch.placer.shapes import shapes_of
+from dorabatch.placer.arrays.bins import BinState, lay_bin_table
+from dorabatch.placer.arrays.classes import classes_of
+from dorabatch.placer.arrays.shapes import shapes_of
+from dorabatch.placer.plan.demand_outlook import look_ahead
+from dorabatch.placer.plan.joint import place_jointly
 from tests.oracles.placer_cases import make_cluster, make_requests
 
 
 def _jointly(rows, cluster):
     requests = make_requests(rows)
     classes = classes_of(requests)
-    state = State(lay_ground(classes, cluster), classes, cluster)
+    state = BinState(lay_bin_table(classes, cluster), classes, cluster)
     queued = np.bincount(classes.of, minlength=len(classes))
     outlook = look_ahead(state, shapes_of(state.ground, classes), (queued, queued))
     return place_jointly(state, outlook, np.arange(len(requests))), state

@@ -5,10 +5,10 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from dorabatch.placer.arrays import SHARE, UNKNOWN_US, RequestArrays
-from dorabatch.placer.policy import PlacementPolicy
-from dorabatch.placer.reserved import Times, place_reserved
-from dorabatch.placer.timeline import no_ends
+from dorabatch.placer.arrays.free_room import no_ends
+from dorabatch.placer.arrays.types import SHARE, UNKNOWN_US, RequestArrays
+from dorabatch.placer.plan.placement_policy import PlacementPolicy
+from dorabatch.placer.time.reserved import Times, place_reserved
 from tests.oracles.placer_cases import MODELS, make_cluster
 
 MILLION = 1_000_000

@@ -3,10 +3,16 @@
 import numpy as np
 import pytest
 
-from dorabatch.placer.classes import classes_of
-from dorabatch.placer.ground import State, lay_ground
-from dorabatch.placer.outlook import BEHIND, LATEST, look_ahead, patience, queue_of
-from dorabatch.placer.shapes import shapes_of
+from dorabatch.placer.arrays.bins import BinState, lay_bin_table
+from dorabatch.placer.arrays.classes import classes_of
+from dorabatch.placer.arrays.shapes import shapes_of
+from dorabatch.placer.plan.demand_outlook import (
+    BEHIND,
+    LATEST,
+    look_ahead,
+    patience,
+    queue_of,
+)
 from tests.oracles.placer_cases import make_cluster, make_requests
 
 ROOM = np.array([[8.0, 1.0, 1.0], [8.0, 1.0, 1.0]])
@@ -44,7 +50,7 @@ def test_a_shape_is_never_closed_to_anybody():
 def test_nobody_is_planned_where_even_an_empty_node_is_too_small():
     cluster = make_cluster([(8000, 16384, (2, 0, 0)), (64000, 16384, (2, 0, 0))])
     classes = classes_of(make_requests([{"cpu": 9000}, {"memory": 20000}, {}]))
-    usable = shapes_of(lay_ground(classes, cluster), classes).usable
+    usable = shapes_of(lay_bin_table(classes, cluster), classes).usable
     assert usable.tolist() == [
         [False, True],
         [False, False],
@@ -56,7 +62,7 @@ def test_the_plan_is_made_for_those_whom_the_free_room_is_enough_for():
     # Small ones come first and fill everything; large ones behind take no shape.
     cluster = make_cluster([(64000, 262144, (8, 0, 0)), (64000, 262144, (0, 4, 0))])
     classes = classes_of(make_requests([{}] * 12 + [{"gpus": 8}] * 30))
-    state = State(lay_ground(classes, cluster), classes, cluster)
+    state = BinState(lay_bin_table(classes, cluster), classes, cluster)
     queued = queue_of(state, classes.of)
     assert queued.tolist() == pytest.approx([12.0, 12 * BEHIND / 8])
     counts = np.bincount(classes.of)

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from dorabatch.errors import ConfigError, Refused
-from dorabatch.placer.arrays import SHARE, USED_UP, Affinity, Mask
-from dorabatch.placer.choose import draw_for
-from dorabatch.placer.fluid import fluid_plan
-from dorabatch.placer.memo import PlanMemo
-from dorabatch.placer.pack import place
-from dorabatch.placer.policy import PlacementPolicy
-from dorabatch.placer.verdict import can_ever_run
+from dorabatch.placer.arrays.types import SHARE, USED_UP, Affinity, Mask
+from dorabatch.placer.explain.ever_fits import can_ever_run
+from dorabatch.placer.plan.affinity import draw_for
+from dorabatch.placer.plan.fluid import fluid_plan
+from dorabatch.placer.plan.place import place
+from dorabatch.placer.plan.placement_policy import PlacementPolicy
+from dorabatch.placer.plan.plan_memo import PlanMemo
 from tests.oracles.placer_cases import make_cluster, make_requests
 
 V100S = [(16000, 16384, (4, 0, 0))] * 3

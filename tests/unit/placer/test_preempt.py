@@ -7,16 +7,16 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dorabatch.placer.arrays import Explanation, Mask, Plan, Reservation
-from dorabatch.placer.pack import place
-from dorabatch.placer.preempt import (
+from dorabatch.placer.arrays.free_room import Ends, FreeRoom, ask_of
+from dorabatch.placer.arrays.types import Explanation, Mask, Plan, Reservation
+from dorabatch.placer.plan.place import place
+from dorabatch.placer.plan.preempt import (
     CLAIMANTS_MAX,
     VICTIMS_MAX,
     Running,
     choose_victims,
     keep_off,
 )
-from dorabatch.placer.timeline import Ends, Room, ask_of
 from tests.oracles.placer_cases import make_cluster, make_requests
 
 NODE = (8000, 8192, (8, 0, 0))
@@ -42,7 +42,7 @@ def scene(nodes, rows):
         share_milli=milli,
     )
     cluster = make_cluster(nodes)
-    room = Room(cluster, 8)
+    room = FreeRoom(cluster, 8)
     room.take(ends)
     started = 1 + np.arange(len(rows))
     running = Running(
@@ -209,7 +209,7 @@ def test_always_enough_and_none_too_many(held, gpus, cpu):
     needs = ask_of(make_requests([ask]), 0, cluster)
 
     def has_room(keys):
-        room = Room(cluster, 8)
+        room = FreeRoom(cluster, 8)
         room.give(running.ends.take(np.isin(running.key, keys)))
         return bool(room.fits(needs).any())
 

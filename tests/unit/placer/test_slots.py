@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from dorabatch.placer.slots import compose, fullest, sort_out
+from dorabatch.placer.plan.share_packing import compose, fullest, sort_out
 
 
 def _piles(milli, weight=None):

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dorabatch.placer.arrays import Mask
-from dorabatch.placer.pack import place
-from dorabatch.placer.verdict import can_ever_run
+from dorabatch.placer.arrays.types import Mask
+from dorabatch.placer.explain.ever_fits import can_ever_run
+from dorabatch.placer.plan.place import place
 from tests.oracles.placer_cases import make_cluster, make_requests
 
 NODES = [(8000, 8192, (4, 0, 0)), (8000, 8192, (2, 0, 0)), (8000, 8192, (0, 2, 0))]

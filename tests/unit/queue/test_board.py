@@ -6,9 +6,9 @@ from random import Random
 
 import pytest
 
+from dorabatch.daemon.runs.settle import end_containers, settle_gone
 from dorabatch.daemon.schema import migrate
-from dorabatch.daemon.settle import end_containers, settle_gone
-from dorabatch.daemon.wish import demand_of
+from dorabatch.daemon.state.spec_units import demand_of
 from dorabatch.db import Tx, Writer, open_engine
 from dorabatch.queue import store
 from dorabatch.queue import transitions as to

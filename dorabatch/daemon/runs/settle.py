@@ -1,0 +1,192 @@
+"""The end of an attempt, once: history, next state and the workload's own end.
+
+Every function runs inside the writer's transaction and leaves nothing half-done.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from dorabatch.daemon.state.charging import Billing
+from dorabatch.db import Tx
+from dorabatch.queue import store
+from dorabatch.queue.records import Container, Happening, WorkloadId
+from dorabatch.queue.states import AfterStop, Outcome, State
+from dorabatch.queue.transitions import (
+    finished,
+    new_run,
+    requeued,
+    restarted,
+    stopping,
+    told_to_end,
+    trial_stopped,
+)
+
+
+def settle_gone(
+    tx: Tx, billing: Billing, container: Container, now: datetime
+) -> Container:
+    """The stopped attempt is confirmed gone: release what it held, or go again."""
+    if container.ended_at is None:
+        container = replace(container, ended_at=now)
+    store.save_run_end(tx, container)
+    billing.settle(tx, container, now)
+    after = _next(tx, billing, container, now)
+    store.save_containers(tx, [(container, after)])
+    if after.state is State.PLACED:
+        store.insert_runs(tx, [new_run(after, now)])
+    store.insert_events(tx, [_event(container, after, now)])
+    if after.state is State.FINISHED:
+        end_workload_if_over(tx, after.workload_id, now)
+    return after
+
+
+def _next(tx: Tx, billing: Billing, container: Container, now: datetime) -> Container:
+    if container.after_stop is AfterStop.RESTART and container.trial_seconds:
+        # The lane is for what is short: its next attempt waits for its turn.
+        return replace(requeued(container, now), tried=True)
+    if container.after_stop is AfterStop.RESTART:
+        after, workload = (
+            restarted(container),
+            store.get_workload(tx, container.workload_id),
+        )
+        assert workload is not None
+        if billing.admit_again(tx, after, workload, now):
+            return after
+        return requeued(container, now)
+    if container.after_stop is AfterStop.REQUEUE:
+        return requeued(container, now)
+    return finished(container, now)
+
+
+def _event(before: Container, after: Container, now: datetime) -> Happening:
+    kind = {
+        State.FINISHED: "end",
+        State.QUEUED: "requeue",
+        State.PLACED: "restart",
+    }[after.state]
+    outcome = after.outcome or before.outcome
+    parts = [f"attempt {before.attempt}", f"{outcome}" if outcome else "stopped"]
+    parts += exit_words(before.exit_code, before.reason)
+    return Happening(
+        workload_id=before.workload_id,
+        at=now,
+        replica=before.replica,
+        kind=kind,
+        text=", ".join(parts),
+    )
+
+
+def exit_words(exit_code: int | None, reason: str) -> list[str]:
+    """An exit code and a reason, the code once where the reason says it too."""
+    code = "" if exit_code is None else f"exit code {exit_code}"
+    return [one for one in (code if code not in reason else "", reason) if one]
+
+
+def end_workload_if_over(
+    tx: Tx, workload_id: WorkloadId, now: datetime, *, is_unwanted: bool = False
+) -> None:
+    """Date the workload's end when its last container has finished.
+
+    A workload scaled to 0 goes on without containers until nobody wants it.
+    """
+    siblings = store.containers_of(tx, workload_id)
+    if any(one.state is not State.FINISHED for one in siblings):
+        return
+    workload = store.get_workload(tx, workload_id)
+    if workload is None or workload.ended_at is not None:
+        return
+    is_cancelled = any(not one.removed for one in siblings)
+    if workload.replicas or is_unwanted or is_cancelled:
+        store.save_workload(tx, replace(workload, ended_at=now))
+
+
+def end_workload(
+    tx: Tx, workload_id: WorkloadId, *, reason: str, now: datetime
+) -> list[Container]:
+    """Nobody wants the workload any more: its containers that changed by it.
+
+    What was scaled away and still stops is the workload's again, so that it ends with
+    the last of them.
+    """
+    siblings = store.containers_of(tx, workload_id)
+    back = [
+        (one, replace(one, removed=False, rev=one.rev + 1))
+        for one in siblings
+        if one.removed and one.state is not State.FINISHED
+    ]
+    store.save_containers(tx, back)
+    changed = end_containers(
+        tx,
+        store.containers_of(tx, workload_id),
+        outcome=Outcome.CANCELLED,
+        reason=reason,
+        now=now,
+    )
+    end_workload_if_over(tx, workload_id, now, is_unwanted=True)
+    return changed
+
+
+def stop_to_requeue(
+    tx: Tx, container: Container, *, kind: str, reason: str, now: datetime
+) -> Container:
+    """Stop a live container that goes back to the queue; `kind` is the event's."""
+    after = stopping(container, AfterStop.REQUEUE, None, reason)
+    return change_told(tx, container, after, kind=kind, text=reason, now=now)
+
+
+def stop_trial(
+    tx: Tx, container: Container, *, reason: str, has_outlived: bool, now: datetime
+) -> Container:
+    """Stop a live container that is on trial; it goes back to the queue."""
+    after = trial_stopped(container, reason, has_outlived=has_outlived)
+    return change_told(tx, container, after, kind="trial", text=reason, now=now)
+
+
+def change_told(
+    tx: Tx, before: Container, after: Container, *, kind: str, text: str, now: datetime
+) -> Container:
+    """Write a changed container together with the event that tells of it."""
+    store.save_containers(tx, [(before, after)])
+    event = Happening(
+        workload_id=after.workload_id,
+        at=now,
+        replica=after.replica,
+        kind=kind,
+        text=text,
+    )
+    store.insert_events(tx, [event])
+    return after
+
+
+def end_containers(
+    tx: Tx,
+    containers: Sequence[Container],
+    *,
+    outcome: Outcome,
+    reason: str,
+    now: datetime,
+) -> list[Container]:
+    """Tell containers to end; those that changed by it, as they stand now.
+
+    All belong to one workload. Waiting ones are over at once; live ones are STOPPING
+    and have to be handed to their node after the commit.
+    """
+    pairs = [(one, told_to_end(one, outcome, reason, now)) for one in containers]
+    changed = [(before, after) for before, after in pairs if after is not before]
+    store.save_containers(tx, changed)
+    events = [
+        Happening(
+            workload_id=after.workload_id,
+            at=now,
+            replica=after.replica,
+            kind="stop",
+            text=reason,
+        )
+        for _, after in changed
+    ]
+    store.insert_events(tx, events)
+    over = [after for _, after in changed if after.state is State.FINISHED]
+    if over:
+        end_workload_if_over(tx, over[0].workload_id, now)
+    return [after for _, after in changed]

@@ -1,0 +1,107 @@
+"""The nodes as the daemon sees them now: settings, facts, state, when last seen.
+
+A table of frozen views that keepers update and everybody reads. Talks to no node and
+writes no row.
+"""
+
+import threading
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from dorabatch.daemon.state.node_view import DeclaredNode, NodeState, NodeView
+from dorabatch.node.facts import NodeFacts
+
+
+class Fleet:
+    """All nodes of the zone."""
+
+    def __init__(self) -> None:
+        self._views: dict[str, NodeView] = {}
+        self._lock = threading.Lock()
+        self.capacity_revision = 0
+
+    def views(self) -> list[NodeView]:
+        """Every node, by name."""
+        views = dict(self._views)
+        return [views[name] for name in sorted(views)]
+
+    def get(self, name: str) -> NodeView | None:
+        """One node, or None."""
+        return self._views.get(name)
+
+    def put(self, settings: DeclaredNode, facts: NodeFacts | None = None) -> None:
+        """Add a node, or take over its changed settings."""
+        with self._lock:
+            known = self._views.get(settings.name)
+            if known is None:
+                view = NodeView(settings=settings, facts=facts)
+            else:
+                view = replace(known, settings=settings)
+            self._views[settings.name] = view
+            self.capacity_revision += 1
+
+    def drop(self, name: str) -> None:
+        """Forget a node."""
+        with self._lock:
+            self._views.pop(name, None)
+            self.capacity_revision += 1
+
+    def seen(self, name: str, now: datetime, facts: NodeFacts | None = None) -> bool:
+        """The node has answered; whether it became READY by this."""
+        with self._lock:
+            view = self._views.get(name)
+            if view is None:
+                return False
+            news = facts or view.facts
+            if news is not view.facts:
+                self.capacity_revision += 1
+            is_ready = news is not None
+            self._views[name] = replace(
+                view,
+                facts=news,
+                last_seen=now,
+                state=NodeState.READY if is_ready else NodeState.CONNECTING,
+                reason="" if is_ready else "not probed yet",
+            )
+            return is_ready and view.state is not NodeState.READY
+
+    def fault(self, name: str, state: NodeState, reason: str) -> bool:
+        """The node cannot be used; whether this is news."""
+        with self._lock:
+            view = self._views.get(name)
+            if view is None:
+                return False
+            is_news = (view.state, view.reason) != (state, reason)
+            if is_news:
+                self._views[name] = replace(view, state=state, reason=reason)
+            return is_news and view.state is not state
+
+    def silent(self, now: datetime, patience: timedelta) -> list[str]:
+        """Mark READY nodes not heard of for too long; their names."""
+        late = []
+        with self._lock:
+            for name, view in self._views.items():
+                if view.state is not NodeState.READY or view.last_seen is None:
+                    continue
+                silence = now - view.last_seen
+                if silence > patience:
+                    reason = f"no answer for {silence.total_seconds():.0f} s"
+                    self._views[name] = replace(
+                        view, state=NodeState.UNREACHABLE, reason=reason
+                    )
+                    late.append(name)
+        return late
+
+    def known_cpus(self) -> set[str]:
+        """CPU models of all nodes, also of those that are away."""
+        models = {view.facts.cpu_model for view in self.views() if view.facts}
+        return models - {""}
+
+    def known_models(self) -> set[str]:
+        """GPU models of all nodes, also of those that are away."""
+        return {
+            gpu.model
+            for view in self.views()
+            if view.facts is not None
+            for gpu in view.facts.gpus
+        }

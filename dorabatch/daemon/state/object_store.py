@@ -1,0 +1,163 @@
+"""Stored kinds other than workloads: nodes, zones, workspaces; save, load, delete.
+
+Every statement on the `objects` and `node_facts` tables; each change of an object is
+put into the history with who made it. Validates nothing.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from dorabatch.db import Tx
+from dorabatch.fairshare.store.share_store import add_changes
+from dorabatch.fairshare.turn.changes import Change, document_key
+from dorabatch.queue.tables import NODE_FACTS, OBJECTS
+from dorabatch.units import microseconds_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredObject:
+    """One object of a kind; `spec` is canonical JSON.
+
+    Kinds without a zone or a workspace keep that part empty.
+    """
+
+    kind: str
+    zone: str
+    workspace: str
+    name: str
+    spec: str
+    owner: str
+    created_at: datetime
+    changed_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemovedObject:
+    """The object that is to go; notes for listeners that it is gone."""
+
+    kind: str
+    zone: str
+    workspace: str
+    name: str
+
+
+def save_object(tx: Tx, wanted: StoredObject) -> str:
+    """Create or change an object; "created", "updated" or "not changed".
+
+    The `owner` of what is wanted did it; the history says so.
+    """
+    before = get_object(
+        tx.connection, wanted.kind, wanted.zone, wanted.workspace, wanted.name
+    )
+    if before is None:
+        values = {name: getattr(wanted, name) for name in StoredObject.__slots__}
+        tx.connection.execute(insert(OBJECTS).values(values))
+        _remember(tx, wanted, "", wanted.spec, actor=wanted.owner, at=wanted.changed_at)
+        tx.note(wanted)
+        return "created"
+    if before.spec == wanted.spec:
+        return "not changed"
+    tx.connection.execute(
+        update(OBJECTS)
+        .where(
+            OBJECTS.c.kind == wanted.kind,
+            OBJECTS.c.zone == wanted.zone,
+            OBJECTS.c.workspace == wanted.workspace,
+            OBJECTS.c.name == wanted.name,
+        )
+        .values(spec=wanted.spec, changed_at=wanted.changed_at)
+    )
+    _remember(
+        tx, wanted, before.spec, wanted.spec, actor=wanted.owner, at=wanted.changed_at
+    )
+    tx.note(wanted)
+    return "updated"
+
+
+def get_object(
+    connection: Connection, kind: str, zone: str, workspace: str, name: str
+) -> StoredObject | None:
+    """One object, or None."""
+    row = connection.execute(
+        select(OBJECTS).where(
+            OBJECTS.c.kind == kind,
+            OBJECTS.c.zone == zone,
+            OBJECTS.c.workspace == workspace,
+            OBJECTS.c.name == name,
+        )
+    ).one_or_none()
+    return None if row is None else StoredObject(**row._mapping)
+
+
+def list_objects(
+    connection: Connection, kind: str, zone: str | None = None
+) -> list[StoredObject]:
+    """All objects of a kind, by name; of one zone when it is named."""
+    wanted = select(OBJECTS).where(OBJECTS.c.kind == kind).order_by(OBJECTS.c.name)
+    if zone is not None:
+        wanted = wanted.where(OBJECTS.c.zone == zone)
+    return [StoredObject(**row._mapping) for row in connection.execute(wanted)]
+
+
+def delete_object(tx: Tx, gone: RemovedObject, *, actor: str, at: datetime) -> bool:
+    """Remove an object for good; whether there was one."""
+    before = get_object(tx.connection, gone.kind, gone.zone, gone.workspace, gone.name)
+    if before is None:
+        return False
+    tx.connection.execute(
+        delete(OBJECTS).where(
+            OBJECTS.c.kind == gone.kind,
+            OBJECTS.c.zone == gone.zone,
+            OBJECTS.c.workspace == gone.workspace,
+            OBJECTS.c.name == gone.name,
+        )
+    )
+    _remember(tx, gone, before.spec, "", actor=actor, at=at)
+    tx.note(gone)
+    return True
+
+
+def save_facts(tx: Tx, zone: str, name: str, facts: str, seen_at: datetime) -> None:
+    """Keep what a node told of itself, for the time after a restart."""
+    where = (NODE_FACTS.c.zone == zone, NODE_FACTS.c.name == name)
+    values = {"facts": facts, "seen_at": seen_at}
+    done = tx.connection.execute(update(NODE_FACTS).where(*where).values(values))
+    if not done.rowcount:
+        row = {"zone": zone, "name": name, **values}
+        tx.connection.execute(insert(NODE_FACTS).values(row))
+
+
+def load_facts(connection: Connection, zone: str) -> dict[str, tuple[str, datetime]]:
+    """node name -> (facts as stored, when the node was seen)."""
+    statement = select(NODE_FACTS).where(NODE_FACTS.c.zone == zone)
+    rows = connection.execute(statement)
+    return {row.name: (row.facts, row.seen_at) for row in rows}
+
+
+def forget_facts(tx: Tx, zone: str, name: str) -> None:
+    """Drop what was known of a removed node."""
+    tx.connection.execute(
+        delete(NODE_FACTS).where(NODE_FACTS.c.zone == zone, NODE_FACTS.c.name == name)
+    )
+
+
+def _remember(
+    tx: Tx,
+    one: StoredObject | RemovedObject,
+    old: str,
+    new: str,
+    *,
+    actor: str,
+    at: datetime,
+) -> None:
+    name = f"{one.workspace}/{one.name}" if one.workspace else one.name
+    change = Change(
+        at=microseconds_of(at),
+        actor=actor,
+        key=document_key(one.kind, name),
+        old=old,
+        new=new,
+    )
+    add_changes(tx.connection, one.zone, [change])

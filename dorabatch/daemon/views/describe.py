@@ -1,0 +1,119 @@
+"""The whole record of a workload or a node, as data and as text.
+
+Reads memory and history; changes nothing.
+"""
+
+import json
+from typing import Any
+
+from dorabatch.daemon.cycle.choice_words import EVENT_KIND, choice_sentence, read_choice
+from dorabatch.daemon.runs.settle import exit_words
+from dorabatch.daemon.state.services import Services
+from dorabatch.daemon.views.credit_columns import CreditShown
+from dorabatch.daemon.views.rows import Row, container_row, duration, workload_row
+from dorabatch.daemon.views.summary import containers_of, summarize_containers
+from dorabatch.queue import store
+from dorabatch.queue.records import Workload, billed_seconds
+
+
+def workload_record(services: Services, workload: Workload) -> Row:
+    """Row, spec, containers, attempts, versions and events of a workload."""
+    now, last = services.clock.now(), services.last_plan
+    containers = containers_of(services, workload)
+    with services.engine.connect() as connection:
+        events = store.events_of(connection, workload.workload_id)
+        runs = store.runs_of(connection, [c.container_id for c in containers])
+        versions = store.versions_of(connection, workload.workload_id)
+    credit = CreditShown(services, now)
+    replica_of = {c.container_id: c.replica for c in containers}
+    return {
+        **workload_row(last, workload, summarize_containers(containers), now),
+        **credit.of(containers),
+        "spec": json.loads(workload.spec_json),
+        "containers": [
+            {**container_row(last, workload, c, now), **credit.of([c])}
+            for c in containers
+        ],
+        "attempts": [
+            {
+                "replica": replica_of[run.container_id],
+                "attempt": run.attempt,
+                "node": run.hold.node,
+                "gpus": list(run.hold.gpus),
+                "placed_at": run.placed_at.isoformat(),
+                "started_at": run.started_at.isoformat() if run.started_at else None,
+                "ended_at": run.ended_at.isoformat() if run.ended_at else None,
+                "seconds": billed_seconds(run, now),
+                "exit_code": run.exit_code,
+                "outcome": str(run.outcome) if run.outcome else None,
+                "reason": run.reason,
+            }
+            for run in runs
+        ],
+        "versions": [
+            {"version": number, "at": at.isoformat(), "user": user}
+            for number, at, user, _ in versions
+        ],
+        "events": [
+            {
+                "at": event.at.isoformat(timespec="milliseconds"),
+                "replica": event.replica,
+                "kind": event.kind,
+                "text": choice_sentence(read_choice(event.text))
+                if event.kind == EVENT_KIND
+                else event.text,
+            }
+            for event in events
+        ],
+    }
+
+
+def describe_workload(record: Row) -> str:
+    """A workload's record for people."""
+    lines = [
+        f"Workload   {record['workspace']}/{record['name']}  (id {record['id']})",
+        f"Zone       {record['zone']}",
+        f"User       {record['user']}",
+        f"State      {record['state']} ({record['code']})"
+        + (f", {record['outcome']}" if record["outcome"] else ""),
+        f"Submitted  {record['submitted_at']}",
+    ]
+    if record["restartable"]:
+        lines.append("Restart    may be stopped and started anew")
+    if record["reason"]:
+        lines.append(f"Reason     {record['reason']}")
+    if record["paid_until"]:
+        lines.append(f"Paid until {record['paid_until']}")
+    if record["runs_free"]:
+        lines.append("Credit     used up: runs on free and may be preempted")
+    if record["cost"] is not None:
+        lines.append(f"Cost       {record['cost']} so far")
+    lines += ["", "Containers:"]
+    for one in record["containers"]:
+        where = f" on {one['node']}" if one["node"] else ""
+        gpus = f", GPUs {', '.join(one['gpu_uuids'])}" if one["gpu_uuids"] else ""
+        said = "".join(f", {w}" for w in exit_words(one["exit_code"], one["reason"]))
+        lines.append(
+            f"  {one['name']}: {one['state']}{where}, attempt {one['attempt']}, "
+            f"{duration(one['seconds'])}{gpus}{said}"
+        )
+    lines += ["", "Spec:", _indented(record["spec"]), "", "Events:"]
+    for event in record["events"]:
+        replica = f" .{event['replica']}" if event["replica"] else ""
+        lines.append(f"  {event['at']}  {event['kind']}{replica}: {event['text']}")
+    return "\n".join(lines) + "\n"
+
+
+def describe_object(record: dict[str, Any]) -> str:
+    """Any record for people: keys and values, one a line."""
+    width = max((len(key) for key in record), default=0)
+    lines = []
+    for key, value in record.items():
+        shown = json.dumps(value) if isinstance(value, dict | list) else value
+        lines.append(f"{key:<{width}}  {'-' if shown is None else shown}")
+    return "\n".join(lines) + "\n"
+
+
+def _indented(value: object) -> str:
+    text = json.dumps(value, indent=2)
+    return "\n".join(f"  {line}" for line in text.splitlines())

@@ -1,0 +1,108 @@
+"""Rows of a list, made once and kept while nothing they show has changed.
+
+Records are frozen, so a row holds as long as it was made from these very records and
+the reason to wait says the same. Reads the board; decides nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from dorabatch.daemon.state.books import LastPlan
+from dorabatch.daemon.views.rows import (
+    WORKLOAD_CELLS,
+    WORKLOAD_COLUMNS,
+    Row,
+    cells_of,
+    duration,
+    run_seconds,
+    workload_row,
+)
+from dorabatch.daemon.views.summary import summarize_containers, waiting_reason
+from dorabatch.queue.records import Container, Workload, WorkloadId
+from dorabatch.queue.states import State
+
+_KEPT_MAX = 50_000
+_TIME = WORKLOAD_COLUMNS.index("time")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A workload as a list shows it.
+
+    `cells` are the texts of the usual columns. `waits` is the container whose reason
+    to wait is shown; `started_at` is set while the run time goes on.
+    """
+
+    workload: Workload
+    containers: Sequence[Container]
+    row: Row
+    cells: tuple[str, ...]
+    waits: Container | None
+    started_at: datetime | None
+
+
+class KeptRows:
+    """Rows by workload; each is checked against what it was made from."""
+
+    def __init__(self) -> None:
+        self._kept: dict[WorkloadId, Listed] = {}
+
+    def listed(
+        self,
+        last: LastPlan,
+        workload: Workload,
+        containers: Sequence[Container],
+        now: datetime,
+    ) -> Listed:
+        """The workload's row as of now."""
+        kept = self._kept.get(workload.workload_id)
+        if kept is None or not _holds(kept, last, workload, containers):
+            kept = make_listed(last, workload, containers, now)
+            if len(self._kept) >= _KEPT_MAX:
+                self._kept.clear()
+            self._kept[workload.workload_id] = kept
+        return kept if kept.started_at is None else _at(kept, now)
+
+
+def make_listed(
+    last: LastPlan, workload: Workload, containers: Sequence[Container], now: datetime
+) -> Listed:
+    """A workload's row, made afresh."""
+    summary = summarize_containers(containers)
+    row = workload_row(last, workload, summary, now)
+    waits = None
+    if summary.state is State.QUEUED:
+        waits = next(c for c in containers if c.state is State.QUEUED)
+    return Listed(
+        workload=workload,
+        containers=containers,
+        row=row,
+        cells=cells_of(row, WORKLOAD_CELLS, WORKLOAD_COLUMNS),
+        waits=waits,
+        started_at=summary.started_at if workload.ended_at is None else None,
+    )
+
+
+def _holds(
+    kept: Listed, last: LastPlan, workload: Workload, containers: Sequence[Container]
+) -> bool:
+    if kept.workload is not workload or kept.containers != containers:
+        return False
+    if kept.waits is None:
+        return True
+    row = kept.row
+    return waiting_reason(last, kept.waits) == (row["reason_code"], row["reason"])
+
+
+def _at(kept: Listed, now: datetime) -> Listed:
+    seconds = run_seconds(kept.started_at, kept.workload.ended_at, now)
+    cells = (*kept.cells[:_TIME], duration(seconds), *kept.cells[_TIME + 1 :])
+    return Listed(
+        workload=kept.workload,
+        containers=kept.containers,
+        row={**kept.row, "seconds": seconds},
+        cells=cells,
+        waits=kept.waits,
+        started_at=kept.started_at,
+    )
