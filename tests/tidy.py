@@ -96,11 +96,18 @@ def read_sources(root: Path, folder: str) -> list[Source]:
     ]
 
 
+def function_lines(source: Source) -> list[tuple[str, ast.AST, int]]:
+    """Every function: its name, itself, and its lines without the docstring."""
+    return [
+        (name, function, _function_lines(function))
+        for name, function in _functions(source.tree)
+    ]
+
+
 def long_functions(source: Source) -> list[Violation]:
     """Functions longer than FUNCTION_LINES_MAX, not counting their docstring."""
     found = []
-    for name, function in _functions(source.tree):
-        lines = _function_lines(function)
+    for name, function, lines in function_lines(source):
         if lines > FUNCTION_LINES_MAX:
             message = f"{name}() has {lines} lines (at most {FUNCTION_LINES_MAX})"
             found.append(
