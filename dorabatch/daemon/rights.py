@@ -1,42 +1,231 @@
-"""Who may do what: the one gate every request passes.
+"""Who may do what: the one rule that every route, list and command asks.
 
-Pure: takes the caller as the kernel named them and the object's workspace; anything
-not granted here is refused.
+Pure: takes the caller with the roles they hold, and what is asked; anything that no
+role grants is refused. Never looks anything up.
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 
 from dorabatch.errors import NotAllowed
 from dorabatch.queue.records import Submitter
+from dorabatch.resources.names import ALL
+from dorabatch.resources.people import RoleSpec
+from dorabatch.resources.verbs import PERSONAL, VERBS, WORKSPACED, Verb
 
 
-class Verb(StrEnum):
-    """What a request wants to do."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldRole:
+    """A role that somebody holds, and where it counts.
 
-    APPLY = "apply"
-    GET = "get"
-    DELETE = "delete"
+    `kind`, `zone` and `workspace` are a name or All. With an `account` there is no
+    workspace: the role is about whatever the account's members own.
+    """
 
+    role: str
+    permission: RoleSpec
+    kind: str = ALL
+    zone: str = ALL
+    workspace: str | None = None
+    account: str | None = None
+
+    def __str__(self) -> str:
+        where = f"account {self.account}" if self.account else str(self.workspace)
+        kind = "" if self.kind == ALL else f" for {self.kind}"
+        zone = "" if self.zone == ALL else f" of zone {self.zone}"
+        return f"{self.role}{kind} in {where}{zone}"
+
+
+def role_spec(**verbs: tuple[Verb, ...]) -> RoleSpec:
+    """A role with these verbs for each kind."""
+    return RoleSpec(permission={kind: tuple(many) for kind, many in verbs.items()})
+
+
+_SEEN = (Verb.GET, Verb.GET_ONE, Verb.DESCRIBE)
+USER, ADMIN, HEAD = "user", "admin", "head"
+BUILT_IN_ROLES: dict[str, RoleSpec] = {
+    USER: role_spec(
+        CPU=_SEEN,
+        Container=tuple(one for one in VERBS["Container"] if one != Verb.APPLY),
+        GPU=_SEEN,
+        Node=_SEEN,
+        Policy=_SEEN,
+        Report=(Verb.GET_ONE, Verb.DESCRIBE),
+        Resourcecredit=_SEEN,
+        Role=_SEEN,
+        Storage=_SEEN,
+        User=(Verb.GET_ONE, Verb.DESCRIBE, Verb.CREDITS),
+        Usercredit=(Verb.GET_ONE, Verb.DESCRIBE),
+        Volume=VERBS["Volume"],
+        Workload=VERBS["Workload"],
+        Workspace=VERBS["Workspace"],
+        Zone=_SEEN,
+    ),
+    HEAD: role_spec(
+        Container=(*_SEEN, Verb.EVENT, Verb.LOG),
+        Report=_SEEN,
+        User=_SEEN,
+        Usercredit=_SEEN,
+        Workload=(*_SEEN, Verb.EVENT, Verb.VERSION, Verb.LOG),
+    ),
+    ADMIN: RoleSpec(permission={ALL: (ALL,)}),
+}
+"""Roles that are there without a document; a Role of the same name replaces one."""
+
+
+def _no_accounts(user: str) -> tuple[str, ...]:
+    return ()
+
+
+def home_role(user: str) -> HeldRole:
+    """What somebody holds of whom nothing was declared: their own workspace."""
+    return HeldRole(role=USER, permission=BUILT_IN_ROLES[USER], workspace=user)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who asks, from the socket's peer credentials, and the roles they hold.
+
+    `roles` None: nothing was looked up, the built-in role in their own workspace.
+    `own` are the workspaces they made; accounts_of(user) the accounts above a user.
+    """
+
+    submitter: Submitter
+    is_admin: bool
+    roles: tuple[HeldRole, ...] | None = None
+    own: frozenset[str] = frozenset()
+    accounts_of: Callable[[str], tuple[str, ...]] = _no_accounts
+
+    @property
+    def user(self) -> str:
+        """The caller's user name."""
+        return self.submitter.user
+
+    @property
+    def held(self) -> tuple[HeldRole, ...]:
+        """The roles in force."""
+        return (home_role(self.user),) if self.roles is None else self.roles
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where the object of a question is; None where its kind has no such place."""
+
+    zone: str
+    workspace: str | None = None
+    owner: str | None = None
+
+
+def may(caller: Caller, verb: Verb, kind: str, place: Place) -> bool:
+    """Whether the caller may do this to objects of a kind in a place."""
+    if caller.is_admin:
+        return True
+    return any(_allows(role, caller, verb, kind, place) for role in caller.held)
+
+
+def may_somewhere(caller: Caller, verb: Verb, kind: str, zone: str) -> bool:
+    """Whether there is any place of a zone in which the caller may do this."""
+    if caller.is_admin:
+        return True
+    return any(
+        _speaks_of(role, kind, zone) and _permits(role, kind, verb)
+        for role in caller.held
+    )
+
+
+def require(caller: Caller, verb: Verb, kind: str, place: Place, what: str) -> None:
+    """Raise NotAllowed unless the caller may; `what` names the object."""
+    if not may(caller, verb, kind, place):
+        raise refusal(caller, verb, kind, what)
+
+
+def refusal(caller: Caller, verb: Verb, kind: str, what: str) -> NotAllowed:
+    """The sentence for what is not allowed: who, what, and what they hold."""
+    held = ", ".join(map(str, caller.held)) or "no role"
+    return NotAllowed(
+        f"{what}: {caller.user} may not {verb} {kind} (holds: {held}); an admin can "
+        "grant a role with it"
+    )
+
+
+def exceeding(caller: Caller, wanted: HeldRole) -> tuple[str, Verb] | None:
+    """A (kind, verb) of a role that its giver does not hold there, or None.
+
+    Nobody grants above their own rights: who may write Users and Roles may hand on
+    what they hold, in the places where they hold it.
+    """
+    if caller.is_admin:
+        return None
+    for kind, verb in _pairs(wanted):
+        if not any(_contains(mine, wanted, kind, verb) for mine in caller.held):
+            return kind, verb
+    return None
+
+
+def _allows(
+    role: HeldRole, caller: Caller, verb: Verb, kind: str, place: Place
+) -> bool:
+    if not _speaks_of(role, kind, place.zone) or not _permits(role, kind, verb):
+        return False
+    if role.account is not None:
+        owner = place.owner
+        return owner is not None and role.account in (owner, *caller.accounts_of(owner))
+    if kind in PERSONAL:
+        return place.owner == caller.user or _permits(role, kind, Verb.GET)
+    if kind not in WORKSPACED or role.workspace == ALL:
+        return True
+    return place.workspace is not None and _is_in(role, caller, place.workspace)
+
+
+def _is_in(role: HeldRole, caller: Caller, workspace: str) -> bool:
+    """Whether a role counts in a workspace: its own, and those its holder made below."""
+    assert role.workspace is not None
+    is_below = workspace.startswith(f"{role.workspace}.")
+    return workspace == role.workspace or (is_below and workspace in caller.own)
+
+
+def _speaks_of(role: HeldRole, kind: str, zone: str) -> bool:
+    return role.kind in (ALL, kind) and role.zone in (ALL, zone)
+
+
+def _permits(role: HeldRole, kind: str, verb: Verb) -> bool:
+    """Get covers GetOne: who may list a kind may look at one."""
+    permission = role.permission
+    if permission.permits(kind, verb):
+        return True
+    return verb == Verb.GET_ONE and permission.permits(kind, Verb.GET)
+
+
+def _pairs(wanted: HeldRole) -> Iterator[tuple[str, Verb]]:
+    for kind, verbs in VERBS.items():
+        if wanted.kind in (ALL, kind):
+            yield from (
+                (kind, verb) for verb in verbs if wanted.permission.permits(kind, verb)
+            )
+
+
+def _contains(mine: HeldRole, wanted: HeldRole, kind: str, verb: Verb) -> bool:
+    """Whether one role gives a right wherever another would."""
+    if mine.kind not in (ALL, kind) or mine.zone not in (ALL, wanted.zone):
+        return False
+    if not _permits(mine, kind, verb):
+        return False
+    if mine.account is not None:
+        return mine.account == wanted.account
+    if kind not in WORKSPACED and wanted.account is None:
+        return True
+    if kind in PERSONAL:
+        return _permits(mine, kind, Verb.GET)
+    return mine.workspace in (ALL, wanted.workspace)
+
+
+# -- old checks, until their callers ask `may` --
 
 ADMIN_KINDS = frozenset({"Node", "Zone", "Storage", "Role", "User", "Resourcecredit"})
 READABLE_BY_ALL = frozenset(
     {"Node", "Zone", "Workspace", "Workload", "Container", "Resourcecredit", "User"}
 )
 """Of users and accounts, everybody sees their own only."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Caller:
-    """Who asks, from the socket's peer credentials."""
-
-    submitter: Submitter
-    is_admin: bool
-
-    @property
-    def user(self) -> str:
-        """The caller's user name."""
-        return self.submitter.user
 
 
 def check_workspace(caller: Caller, workspace: str, owner: str | None) -> None:
@@ -71,7 +260,7 @@ def check_kind(caller: Caller, verb: Verb, kind: str) -> None:
     """Raise NotAllowed unless the caller may do this to objects of a kind."""
     if caller.is_admin or kind not in ADMIN_KINDS:
         return
-    if verb is Verb.GET and kind in READABLE_BY_ALL:
+    if verb == Verb.GET and kind in READABLE_BY_ALL:
         return
     raise NotAllowed(f"{verb} {kind}: only an admin may ({caller.user} is none)")
 

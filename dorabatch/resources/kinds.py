@@ -5,6 +5,7 @@ by the system but never applied. It never reads a document.
 """
 
 from collections.abc import Mapping
+from typing import get_args
 
 from dorabatch.resources.cluster import Node, Storage, Volume, Zone
 from dorabatch.resources.credits import Resourcecredit, Usercredit
@@ -15,8 +16,8 @@ from dorabatch.resources.people import Role, User, Workspace
 from dorabatch.resources.workload import WorkloadDocument
 
 KINDS: dict[str, type[Document]] = {
-    kind.__name__: kind
-    for kind in (
+    get_args(model.model_fields["kind"].annotation)[0]: model
+    for model in (
         Zone,
         Workspace,
         Role,

@@ -19,8 +19,9 @@ PATH_LENGTH_MAX = 1024
 TEXT_BYTES_MAX = 128 * 1024 - 1
 """Linux refuses a single argument or variable of 128 KiB or more."""
 
+ALL = "All"
 CONSTANTS = (
-    "All",
+    ALL,
     "Always",
     "Any",
     "CPUWorkload",
@@ -148,7 +149,7 @@ def check_workload_name(value: object) -> str:
 
 def check_name_or_all(value: object) -> str:
     """A name, or the constant All."""
-    return "All" if value == "All" else check_name(value)
+    return ALL if value == ALL else check_name(value)
 
 
 def check_model(value: object) -> str:

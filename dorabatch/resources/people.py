@@ -1,14 +1,26 @@
 """The kinds for people and rights: Workspace, User, Role.
 
-Decides which kinds and verbs a role may name and whether a grant applies; `All`
-matches everything. It never knows who is calling.
+Decides which kinds and verbs a role may name; `All` matches everything. It never
+knows who is calling: whether a grant applies is decided in the daemon's `rights`.
 """
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator
+from pydantic import (
+    AfterValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    model_validator,
+)
 
-from dorabatch.resources.document import Document, EmptySpec, Metadata, Part
+from dorabatch.resources.document import (
+    Document,
+    EmptySpec,
+    Metadata,
+    Part,
+    problem_at,
+)
 from dorabatch.resources.names import (
     Name,
     NameOrAll,
@@ -23,30 +35,9 @@ from dorabatch.resources.quantity import (
     read_part,
     write_microcredits,
 )
+from dorabatch.resources.verbs import ALL_VERBS, VERBS
 
 ENTRIES_MAX = 1_000
-_EVERY_KIND = ("Apply", "Delete", "Get", "GetOne", "Describe")
-_LIVE = ("Pause", "Resume", "Event", "Version", "Log")
-
-VERBS: dict[str, tuple[str, ...]] = {
-    "CPU": ("Get", "GetOne", "Describe"),
-    "Container": (*_EVERY_KIND, *_LIVE, "Shell", "Token"),
-    "GPU": ("Get", "GetOne", "Describe"),
-    "Node": _EVERY_KIND,
-    "Project": _EVERY_KIND,
-    "Resourcecredit": _EVERY_KIND,
-    "Role": _EVERY_KIND,
-    "Storage": _EVERY_KIND,
-    "User": (*_EVERY_KIND, "Credits"),
-    "Usercredit": _EVERY_KIND,
-    "Volume": (*_EVERY_KIND, "Use", "Upload", "Download", "Ls", "Sync"),
-    "Workload": (*_EVERY_KIND, *_LIVE),
-    "Workspace": (*_EVERY_KIND, "Clone"),
-    "Zone": _EVERY_KIND,
-}
-"""Kinds a role can speak of, and what can be done with each."""
-
-ALL_VERBS = tuple(dict.fromkeys(verb for verbs in VERBS.values() for verb in verbs))
 
 
 def check_policy_kind(value: object) -> str:
@@ -61,7 +52,7 @@ def check_policy_kind(value: object) -> str:
 
 
 def _check_verb(kind: str, value: object) -> str:
-    allowed = ALL_VERBS if kind == "All" else VERBS[kind]
+    allowed: tuple[str, ...] = ALL_VERBS if kind == "All" else VERBS[kind]
     text = check_text(value)
     if text != "All" and text not in allowed:
         raise ValueError(
@@ -127,20 +118,26 @@ class Defaults(Part):
 
 
 class Grant(Part):
-    """A role for a kind in a zone and a workspace."""
+    """A role for a kind in a zone, in a workspace or for what an account's members own.
+
+    `account` stands instead of `workspace`: the right of a head of lab.
+    """
 
     kind: Annotated[str, PlainValidator(check_policy_kind)]
     zone: NameOrAll
-    workspace: NameOrAll
+    workspace: NameOrAll | None = None
+    account: Name | None = None
     role: Name
 
-    def covers(self, kind: str, zone: str | None, workspace: str | None) -> bool:
-        """Whether the grant speaks of this place; None = the kind has no such place."""
-        return (
-            self.kind in ("All", kind)
-            and (zone is None or self.zone in ("All", zone))
-            and (workspace is None or self.workspace in ("All", workspace))
-        )
+    @model_validator(mode="after")
+    def _one_place(self) -> "Grant":
+        if (self.workspace is None) == (self.account is None):
+            raise problem_at(
+                "workspace",
+                "say where the role counts: a workspace (a name or All), or an account "
+                "whose members it is about, and not both",
+            )
+        return self
 
 
 class WeeklyCredits(Part):
@@ -174,9 +171,10 @@ class UserSpec(Part):
 
     mail: Annotated[str, PlainValidator(check_mail_address)] | None = None
     default: Defaults = Defaults()
-    resources: Annotated[
-        tuple[Grant, ...], Field(strict=False, max_length=ENTRIES_MAX)
-    ] = ()
+    resources: (
+        Annotated[tuple[Grant, ...], Field(strict=False, max_length=ENTRIES_MAX)] | None
+    ) = None
+    """None: the site's default role; an empty list: no rights at all."""
     credits: Annotated[
         tuple[WeeklyCredits, ...],
         Field(strict=False, max_length=ENTRIES_MAX),

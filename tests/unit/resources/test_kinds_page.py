@@ -8,7 +8,7 @@ import pytest
 from dorabatch.resources.kinds import KINDS
 from dorabatch.resources.manifest import parse_manifest
 from dorabatch.resources.names import CONSTANTS
-from dorabatch.resources.people import VERBS
+from dorabatch.resources.verbs import VERBS
 from dorabatch.resources.submission import OPTIONS, workload_from_options
 
 ROOT = Path(__file__).parents[3]
