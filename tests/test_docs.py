@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 LINK = re.compile(r"\[[^\]]+\]\(([^)#\s]+)(?:#[^)]*)?\)")
+PATH = re.compile(r"`([\w.-]+(?:/[\w.-]+)+)`")
 FENCE = re.compile(r"^```sh\n(.*?)^```", re.M | re.S)
 OF_THE_SYSTEM = {".", "pip", "ssh-keygen", "cd", "export", "git"}
 ADR_LINES_MAX = 120
@@ -28,6 +29,11 @@ def broken_links(text: str, folder: Path) -> list[str]:
         for target in LINK.findall(text)
         if "://" not in target and not (folder / target).exists()
     ]
+
+
+def missing_files(text: str) -> list[str]:
+    """Paths in backticks that are no file of the repository."""
+    return [path for path in PATH.findall(text) if not (ROOT / path).is_file()]
 
 
 def unknown_commands(text: str, known: set[str]) -> list[str]:
@@ -50,6 +56,15 @@ def known_commands() -> set[str]:
 @pytest.mark.parametrize("path", documents(), ids=lambda p: str(p.relative_to(ROOT)))
 def test_links_resolve(path: Path) -> None:
     assert broken_links(path.read_text(), path.parent) == []
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "docs/howto").glob("*.md")), ids=lambda p: p.name
+)
+def test_howtos_name_only_files_that_exist(path: Path) -> None:
+    text = path.read_text()
+    assert PATH.findall(text)
+    assert missing_files(text) == []
 
 
 def test_readme_names_only_commands_that_exist() -> None:
@@ -106,5 +121,6 @@ def test_readme_settings_exist_with_their_defaults() -> None:
 def test_the_checks_reject_bad_documents(tmp_path: Path) -> None:
     bad = "[a](no/such.md) and [b](https://example.org) and [c](nor.md#part)\n"
     assert broken_links(bad, tmp_path) == ["no/such.md", "nor.md"]
+    assert missing_files("`docs/ARCHITECTURE.md`, `docs/no.md`") == ["docs/no.md"]
     block = "```sh\n# only a comment\ndsub x.yaml\ndsubmit x.yaml  # no\n```\n"
     assert unknown_commands(block, {"dsub"}) == ["dsubmit"]

@@ -1,18 +1,11 @@
 """Read the words of a command line into values, quickly and strictly.
 
 Knows the forms that scripts use and raises Unparsed for all others, so that click
-can answer them. Imports the option table only and never prints or exits.
+can answer them. Imports the option tables only and never prints or exits.
 """
 
-from dorabatch.cmds.options import (
-    COUNT,
-    FLAG,
-    MANY,
-    MAYBE,
-    SWITCH,
-    Command,
-    Option,
-)
+from dorabatch.cmds.options import Command
+from dorabatch.resources.job_options import COUNT, FLAG, MANY, MAYBE, SWITCH, Option
 
 Value = str | int | bool | list[str]
 

@@ -11,21 +11,23 @@ from dorabatch.cmds.argv import Value, Values
 from dorabatch.cmds.client import DaemonAway, send
 from dorabatch.cmds.jsontext import Json, encode_json
 from dorabatch.cmds.late import load
-from dorabatch.cmds.options import DSUB, FLAG, JOB, MANY, SWITCH, Option
 from dorabatch.cmds.terminal import say, stream_out, warn
 from dorabatch.errors import UserError
+from dorabatch.resources.job_options import (
+    FLAG,
+    JOB_OPTIONS,
+    MANY,
+    SWITCH,
+    VARIABLES,
+    JobOption,
+)
 
 PREFIX = "DSUB_"
-# What the API calls differently from the option of the command.
-FIELD_NAMES = {
-    "gpu_model": "gpu_models",
-    "node": "nodes",
-    "port": "ports",
-    "volume": "volumes",
-}
-NUMBERS = frozenset({"gpus", "replicas"})
 YES = frozenset({"1", "true", "yes", "on"})
 NO = frozenset({"", "0", "false", "no", "off"})
+ADD_UP = frozenset(
+    option.key for option in JOB_OPTIONS if option.conversion == VARIABLES
+)
 
 Given = dict[str, Value]
 
@@ -108,21 +110,22 @@ def merge(script: Given, environ: Mapping[str, str], given: Given) -> Given:
     """Lay the command line over the environment over the #DSUB lines."""
     merged = dict(script)
     for layer in (from_environment(environ), given):
-        env = merged.get("env")
-        merged.update(layer)
-        added = layer.get("env")
-        if isinstance(env, list) and isinstance(added, list):
-            merged["env"] = env + added
+        for key, value in layer.items():
+            below = merged.get(key) if key in ADD_UP else None
+            if isinstance(below, list) and isinstance(value, list):
+                merged[key] = below + value
+            else:
+                merged[key] = value
     return merged
 
 
 def from_environment(environ: Mapping[str, str]) -> Given:
     """The options set by DSUB_* variables."""
     given: Given = {}
-    for option in DSUB.options:
+    for option in JOB_OPTIONS:
         name = PREFIX + option.key.upper()
         text = environ.get(name)
-        if text is None or option.scope != JOB:
+        if text is None:
             continue
         value = _environment_value(option, name, text)
         if option.kind == SWITCH or value not in (False, "", []):
@@ -130,9 +133,9 @@ def from_environment(environ: Mapping[str, str]) -> Given:
     return given
 
 
-def _environment_value(option: Option, name: str, text: str) -> Value:
+def _environment_value(option: JobOption, name: str, text: str) -> Value:
     if option.kind == MANY:
-        separator = "\n" if option.key == "env" else ","
+        separator = "\n" if option.conversion == VARIABLES else ","
         pieces = (piece.strip() for piece in text.split(separator))
         return [piece for piece in pieces if piece]
     if option.kind not in (FLAG, SWITCH):
@@ -144,30 +147,16 @@ def _environment_value(option: Option, name: str, text: str) -> Value:
 
 def job_options(given: Given) -> dict[str, Json]:
     """The options that the daemon wants to know, under its names for them."""
-    options: dict[str, Json] = {}
-    for option in DSUB.options:
-        value = given.get(option.key)
-        if value is None or option.scope != JOB:
-            continue
-        if option.key in NUMBERS and isinstance(value, str):
-            value = _number_or_text(value)
-        options[FIELD_NAMES.get(option.key, option.key)] = value
-    return options
-
-
-def _number_or_text(text: str) -> int | str:
-    """A whole number as such; the daemon refuses any other text by its name."""
-    is_number = text.isascii() and text.isdigit() and len(text) < 10
-    return int(text) if is_number else text
+    return {
+        option.request_key: given[option.key]
+        for option in JOB_OPTIONS
+        if option.key in given
+    }
 
 
 def _refuse_options(values: Values, path: str) -> None:
     """A document says everything itself: options beside it would be ignored."""
-    extra = [
-        option.flags[-1]
-        for option in DSUB.options
-        if option.scope == JOB and option.key in values.given
-    ]
+    extra = [option.flags[-1] for option in JOB_OPTIONS if option.key in values.given]
     if values.tail is not None:
         extra.append("-- COMMAND")
     if extra:

@@ -1,37 +1,19 @@
 """The options of dsub, dstat, dcancel and dlog, as one table of plain data.
 
 The quick parser (`argv`), the click commands, the manual and the `#DSUB` lines are
-all made from it. Imports nothing and never reads argv or the environment.
+all made from it. What describes a job comes from `job_options`. Imports nothing else
+and never reads argv or the environment.
 """
 
-# What an option takes.
-FLAG = "flag"  # nothing: present or absent
-SWITCH = "switch"  # nothing: --no-NAME means no, --NAME means yes
-TEXT = "text"  # one value, sent as it was typed
-COUNT = "count"  # one whole number, checked here
-MANY = "many"  # one value each time it is given
-MAYBE = "maybe"  # a number or nothing; only the full parser reads these
-
-# What of dsub a job is made of, and the other two ways an option can be meant.
-JOB = "job"  # part of the request; also read from DSUB_* and #DSUB lines
-SCRIPT = "script"  # what the command does afterwards; also read from #DSUB lines
-COMMAND = "command"  # only on the command line
-
-
-class Option:
-    """One option: its names, what it takes and what it is for."""
-
-    __slots__ = ("flags", "help", "key", "kind", "metavar", "scope")
-
-    def __init__(
-        self, flags: str, kind: str, text: str, *, metavar: str = "", scope: str = JOB
-    ) -> None:
-        self.flags = tuple(flags.split())
-        self.key = self.flags[-1].lstrip("-").replace("-", "_")
-        self.kind = kind
-        self.help = text
-        self.metavar = metavar
-        self.scope = scope
+from dorabatch.resources.job_options import (
+    COUNT,
+    FLAG,
+    JOB_OPTIONS,
+    MANY,
+    MAYBE,
+    TEXT,
+    Option,
+)
 
 
 class Command:
@@ -63,91 +45,26 @@ DSUB = Command(
     "Submit a workload: a YAML file, a script, or a command in an image.",
     ("FILE", 1),
     (
-        Option("--name", TEXT, "Name, unique in the workspace.", metavar="NAME"),
-        Option("-i --image", TEXT, "Image to run.", metavar="IMAGE"),
-        Option("-G --gpus", TEXT, "GPUs for each container.", metavar="N"),
-        Option(
-            "--gpu-model",
-            MANY,
-            "A GPU model that will do; give it again for each one.",
-            metavar="MODEL",
-        ),
-        Option(
-            "--gpu-share",
-            TEXT,
-            "Part of one GPU, such as 0.5, where the site allows it; not isolated.",
-            metavar="SHARE",
-        ),
-        Option("-c --cpus", TEXT, "Cores, or a part: 4, 500m.", metavar="N"),
-        Option("-m --memory", TEXT, "Memory, such as 32G.", metavar="SIZE"),
-        Option("--replicas", TEXT, "How many containers.", metavar="N"),
-        Option(
-            "--affinity",
-            TEXT,
-            "How replicas are spread: First, Random, Distribute or Fill.",
-            metavar="HOW",
-        ),
-        Option("--restart", TEXT, "Never or Always.", metavar="POLICY"),
-        Option(
-            "--no-restartable --restartable",
-            SWITCH,
-            "May it be stopped and started anew? Then it may be tried early.",
-        ),
-        Option(
-            "--pull", TEXT, "Fetch the image: Always or IfNotPresent.", metavar="POLICY"
-        ),
-        Option("--shm-size", TEXT, "Size of /dev/shm, such as 1G.", metavar="SIZE"),
-        Option("-e --env", MANY, "A variable of the container.", metavar="NAME=VALUE"),
-        Option("--workdir", TEXT, "Directory to start in.", metavar="DIR"),
-        Option(
-            "-t --time",
-            TEXT,
-            "Time limit: minutes, H:M:S, D-H:M, or 90m, 2h, 1d.",
-            metavar="LIMIT",
-        ),
-        Option("-N --node", MANY, "A node it may run on.", metavar="NODE"),
-        Option("-z --zone", TEXT, "Zone, if not your default.", metavar="ZONE"),
-        Option(
-            "-w --workspace",
-            TEXT,
-            "Workspace, if not your default.",
-            metavar="WORKSPACE",
-        ),
-        Option("--network", TEXT, "none, bridge or host.", metavar="MODE"),
-        Option(
-            "-p --port", MANY, "Publish a port of the container.", metavar="HOST:PORT"
-        ),
-        Option(
-            "-v --volume", MANY, "Mount a volume.", metavar="[WORKSPACE/]NAME:TARGET"
-        ),
-        Option("--notify", FLAG, "Send mail when it starts, ends or fails."),
-        Option(
-            "--nice",
-            TEXT,
-            "Let others go first: taken off the priority. Below 0: administrators.",
-            metavar="N",
-        ),
-        Option("--qos", TEXT, "A QOS of the site, see dshare settings.", metavar="QOS"),
+        *JOB_OPTIONS,
         Option(
             "--wait",
             FLAG,
             "Wait for the end; exit with the exit code of the workload.",
-            scope=SCRIPT,
+            in_script=True,
         ),
         Option(
             "-f --follow",
             FLAG,
             "Print the log as it grows; exit with the code of the workload.",
-            scope=SCRIPT,
+            in_script=True,
         ),
-        Option("--parsable", FLAG, "Print the id and nothing else.", scope=COMMAND),
+        Option("--parsable", FLAG, "Print the id and nothing else."),
         Option(
             "--quote",
             FLAG,
             "Submit nothing: print what it would cost and when it would start.",
-            scope=COMMAND,
         ),
-        Option("--json", FLAG, "With --quote, print JSON.", scope=COMMAND),
+        Option("--json", FLAG, "With --quote, print JSON."),
     ),
     examples=(
         ("Submit a YAML document", "dsub job.yaml"),
@@ -188,63 +105,44 @@ DSTAT = Command(
     "Show the workloads that wait and run, and why they wait.",
     ("REF", -1),
     (
-        Option("-u --user", MANY, "Of this user.", metavar="USER", scope=COMMAND),
-        Option("--me", FLAG, "Only your own.", scope=COMMAND),
+        Option("-u --user USER", MANY, "Of this user."),
+        Option("--me", FLAG, "Only your own."),
+        Option("-w --workspace WORKSPACE", MANY, "In this workspace."),
+        Option("-z --zone ZONE", MANY, "In this zone."),
         Option(
-            "-w --workspace",
-            MANY,
-            "In this workspace.",
-            metavar="WORKSPACE",
-            scope=COMMAND,
-        ),
-        Option("-z --zone", MANY, "In this zone.", metavar="ZONE", scope=COMMAND),
-        Option(
-            "-s --state",
+            "-s --state STATE",
             MANY,
             "In this state: queued, running, ... or PD, R, CG, CD, F, CA, TO, NF.",
-            metavar="STATE",
-            scope=COMMAND,
         ),
-        Option("-n --node", MANY, "On this node.", metavar="NODE", scope=COMMAND),
-        Option("-a --all", FLAG, "Also those that have ended.", scope=COMMAND),
-        Option("-l --wide", FLAG, "More columns.", scope=COMMAND),
-        Option("-c --containers", FLAG, "One row for each container.", scope=COMMAND),
+        Option("-n --node NODE", MANY, "On this node."),
+        Option("-a --all", FLAG, "Also those that have ended."),
+        Option("-l --wide", FLAG, "More columns."),
+        Option("-c --containers", FLAG, "One row for each container."),
         Option(
-            "-o --format",
+            "-o --format COLUMNS",
             TEXT,
             "Columns to show, separated by commas: id, name, rank, prio, ...",
-            metavar="COLUMNS",
-            scope=COMMAND,
         ),
         Option(
-            "--sort",
-            TEXT,
-            "Column to sort by; a minus in front reverses it.",
-            metavar="COLUMN",
-            scope=COMMAND,
+            "--sort COLUMN", TEXT, "Column to sort by; a minus in front reverses it."
         ),
-        Option("--limit", COUNT, "At most so many rows.", metavar="N", scope=COMMAND),
-        Option("--no-header", FLAG, "Leave out the heading.", scope=COMMAND),
-        Option("--json", FLAG, "Print JSON.", scope=COMMAND),
+        Option("--limit N", COUNT, "At most so many rows."),
+        Option("--no-header", FLAG, "Leave out the heading."),
+        Option("--json", FLAG, "Print JSON."),
         Option(
-            "--why",
+            "--why REF",
             TEXT,
             "Say why one workload waits and what would start it, or where it is.",
-            metavar="REF",
-            scope=COMMAND,
         ),
         Option(
             "--placement",
             FLAG,
             "With --why: what each node lacks, or why this node was taken.",
-            scope=COMMAND,
         ),
         Option(
-            "--watch",
+            "--watch [SECONDS]",
             MAYBE,
             "Show it again every 2 seconds, or as often as you say.",
-            metavar="[SECONDS]",
-            scope=COMMAND,
         ),
     ),
     examples=(
@@ -270,30 +168,12 @@ DCANCEL = Command(
     "Cancel workloads that wait or run.",
     ("REF", -1),
     (
-        Option("--all", FLAG, "All your workloads.", scope=COMMAND),
-        Option(
-            "-s --state",
-            MANY,
-            "Only those in this state.",
-            metavar="STATE",
-            scope=COMMAND,
-        ),
-        Option(
-            "-u --user",
-            TEXT,
-            "Those of another user; for administrators.",
-            metavar="USER",
-            scope=COMMAND,
-        ),
-        Option(
-            "-w --workspace",
-            TEXT,
-            "Those in this workspace.",
-            metavar="WORKSPACE",
-            scope=COMMAND,
-        ),
-        Option("-y --yes", FLAG, "Do not ask.", scope=COMMAND),
-        Option("--dry-run", FLAG, "Only list what would be cancelled.", scope=COMMAND),
+        Option("--all", FLAG, "All your workloads."),
+        Option("-s --state STATE", MANY, "Only those in this state."),
+        Option("-u --user USER", TEXT, "Those of another user; for administrators."),
+        Option("-w --workspace WORKSPACE", TEXT, "Those in this workspace."),
+        Option("-y --yes", FLAG, "Do not ask."),
+        Option("--dry-run", FLAG, "Only list what would be cancelled."),
     ),
     examples=(
         ("By id and by name", "dcancel 12 blue.red"),
@@ -312,28 +192,13 @@ DLOG = Command(
     "Print what a workload wrote, during the run or after its end.",
     ("REF", 1),
     (
+        Option("-f --follow", FLAG, "Go on printing until the container ends."),
+        Option("-n --tail N", COUNT, "Only the last N lines."),
+        Option("-r --replica K", COUNT, "Of this replica; the first is 1."),
         Option(
-            "-f --follow",
-            FLAG,
-            "Go on printing until the container ends.",
-            scope=COMMAND,
-        ),
-        Option(
-            "-n --tail", COUNT, "Only the last N lines.", metavar="N", scope=COMMAND
-        ),
-        Option(
-            "-r --replica",
-            COUNT,
-            "Of this replica; the first is 1.",
-            metavar="K",
-            scope=COMMAND,
-        ),
-        Option(
-            "--attempt",
+            "--attempt K",
             COUNT,
             "Of this attempt, if it ran more than once; the last by default.",
-            metavar="K",
-            scope=COMMAND,
         ),
     ),
     examples=(

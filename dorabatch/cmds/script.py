@@ -8,7 +8,7 @@ import os
 
 from dorabatch.cmds.argv import Unparsed, Value, parse_options
 from dorabatch.cmds.late import load
-from dorabatch.cmds.options import COMMAND, DSUB
+from dorabatch.cmds.options import DSUB
 from dorabatch.errors import UserError
 
 FILE_BYTES_MAX = 1 << 20
@@ -123,7 +123,7 @@ def _add_line(given: dict[str, Value], line: str) -> None:
         )
     for key, value in found.items():
         option = DSUB.by_flag["--" + key.replace("_", "-")]
-        if option.scope == COMMAND:
+        if not option.in_script:
             raise Unparsed(f"{option.flags[-1]} works on the command line only")
         earlier = given.get(key)
         if isinstance(earlier, list) and isinstance(value, list):

@@ -23,7 +23,7 @@ class Part(BaseModel):
 
 
 def problem_at(field: str, sentence: str) -> PydanticCustomError:
-    """A problem found in a whole mapping that one of its fields shows best."""
+    """A problem of a whole mapping that a field in it shows best, such as `a.b`."""
     return PydanticCustomError("at", "{sentence}", {"at": field, "sentence": sentence})
 
 

@@ -66,7 +66,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
 
 def _loc_of(item: ErrorDetails) -> Loc:
     loc = item["loc"]
-    return (*loc, item["ctx"]["at"]) if item["type"] == "at" else loc
+    return (*loc, *item["ctx"]["at"].split(".")) if item["type"] == "at" else loc
 
 
 def _sentence(model: type[BaseModel], item: ErrorDetails) -> str:

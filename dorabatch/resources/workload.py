@@ -261,14 +261,14 @@ class WorkloadSpec(Part):
         for port in self.network.ports:
             if port.node_port + extra > 65535:
                 raise problem_at(
-                    "network",
+                    "network.ports",
                     f"nodePort {port.node_port} and {self.replica.count} replicas need "
                     "ports above 65535; replica i gets nodePort + i - 1",
                 )
             for other in taken.setdefault(port.protocol, []):
                 if abs(port.node_port - other) <= extra:
                     raise problem_at(
-                        "network",
+                        "network.ports",
                         f"nodePorts {other} and {port.node_port} ({port.protocol}) "
                         f"overlap: replica i of {self.replica.count} gets "
                         "nodePort + i - 1",

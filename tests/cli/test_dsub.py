@@ -48,7 +48,7 @@ def test_a_command_in_an_image(peer):
     assert peer.last()["body"]["options"] == {
         "name": 'ü "q"\n',
         "image": "ubuntu",
-        "gpus": 2,
+        "gpus": "2",
         "gpu_models": ["Tesla V100", "A"],
         "notify": True,
         "cmd": ["sh", "-c", "a b"],
@@ -65,7 +65,7 @@ def test_a_script_its_lines_and_its_arguments(peer):
     assert body["path"] == "train.sh"
     assert body["options"] == {
         "image": "ubuntu",
-        "gpus": 4,
+        "gpus": "4",
         "env": ["A=1", "B=two words", "C=3"],
         "time": "2h",
         "script": SCRIPT,
@@ -77,7 +77,7 @@ def test_the_command_line_wins_over_the_environment(peer):
     (peer.home / "train.sh").write_text(SCRIPT)
     peer.run("dsub", "train.sh", "--gpus", "5", DSUB_GPUS="4", DSUB_NODE="a, b")
     options = peer.last()["body"]["options"]
-    assert (options["gpus"], options["nodes"]) == (5, ["a", "b"])
+    assert (options["gpus"], options["nodes"]) == ("5", ["a", "b"])
 
 
 def test_standard_input(peer):

@@ -4,7 +4,7 @@ import pytest
 
 from dorabatch.cmds.argv import Unparsed, Values, parse
 from dorabatch.cmds.dsub import build, from_environment, job_options, merge
-from dorabatch.cmds.options import DSUB, JOB
+from dorabatch.cmds.options import DSUB
 from dorabatch.errors import UserError
 
 
@@ -60,21 +60,20 @@ def test_only_what_makes_the_workload_is_read_from_the_environment():
 
 
 def test_the_names_that_the_daemon_knows():
+    """A daemon of another version reads them, so none may go."""
     given = {option.key: "x" for option in DSUB.options}
-    assert set(job_options(given)) == {
+    assert set(job_options(given)) >= {
         "name", "image", "gpus", "gpu_models", "gpu_share", "cpus", "memory",
         "replicas", "affinity", "restart", "pull", "shm_size", "env", "workdir",
         "time", "nodes", "zone", "workspace", "network", "ports", "volumes", "notify",
             "nice", "qos", "restartable",
     }  # fmt: skip
-    assert len(job_options(given)) == sum(o.scope == JOB for o in DSUB.options)
+    assert not {"wait", "follow", "parsable", "quote", "json"} & set(job_options(given))
 
 
-@pytest.mark.parametrize(
-    ("text", "sent"), [("2", 2), ("two", "two"), ("-1", "-1"), ("2" * 12, "2" * 12)]
-)
-def test_numbers_are_sent_as_numbers(text, sent):
-    assert job_options({"gpus": text}) == {"gpus": sent}
+@pytest.mark.parametrize("text", ["2", "two", "-1", "2" * 12])
+def test_what_was_typed_is_sent_as_it_is(text):
+    assert job_options({"gpus": text}) == {"gpus": text}
 
 
 def test_an_image_alone_runs_what_it_is_made_for():

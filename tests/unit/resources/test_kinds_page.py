@@ -8,8 +8,8 @@ import pytest
 from dorabatch.resources.kinds import KINDS
 from dorabatch.resources.manifest import parse_manifest
 from dorabatch.resources.names import CONSTANTS
-from dorabatch.resources.verbs import VERBS
 from dorabatch.resources.submission import OPTIONS, workload_from_options
+from dorabatch.resources.verbs import VERBS
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "kinds.md").read_text()

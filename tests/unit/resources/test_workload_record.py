@@ -1,6 +1,7 @@
 """Digest and canonical text of a spec: stable where they must be."""
 
 import pytest
+from pydantic import ValidationError
 
 from dorabatch.resources.cluster import StorageSpec, VolumeSpec, volume_path
 from dorabatch.resources.manifest import parse_json_document, parse_manifest
@@ -125,19 +126,11 @@ def test_role_permits(permission, kind, verb, expected):
 
 
 @pytest.mark.parametrize(
-    ("grant", "place", "expected"),
-    [
-        (("All", "All", "ana"), ("Workload", "z1", "ana"), True),
-        (("All", "All", "ana"), ("Workload", "z1", "bob"), False),
-        (("Volume", "All", "All"), ("Workload", "z1", "ana"), False),
-        (("Storage", "z1", "All"), ("Storage", "z1", None), True),
-        (("Storage", "z1", "All"), ("Storage", "z2", None), False),
-        (("User", "z1", "ana"), ("User", None, None), True),
-    ],
+    "place",
+    [{}, {"workspace": "ana", "account": "lab1"}],
+    ids=["nowhere", "in two places"],
 )
-def test_grant_covers(grant, place, expected):
-    kind, zone, workspace = grant
-    entry = Grant.model_validate(
-        {"kind": kind, "zone": zone, "workspace": workspace, "role": "r"}
-    )
-    assert entry.covers(*place) is expected
+def test_a_grant_counts_in_one_place(place):
+    grant = {"kind": "All", "zone": "All", "role": "r", **place}
+    with pytest.raises(ValidationError, match="say where the role counts"):
+        Grant.model_validate(grant)
