@@ -14,8 +14,6 @@ import numpy.typing as npt
 
 from bench.counted_line import Line
 from dorabatch.fairshare.turn.account_tree import Account, AccountTree, build_tree
-from dorabatch.fairshare.turn.decay import HALF_LIFE_SECONDS, decayed_usage
-from dorabatch.fairshare.turn.factor import MILLION, fair_tree
 from dorabatch.fairshare.turn.lane import LaneRule
 from dorabatch.fairshare.turn.pool import Pool
 from dorabatch.fairshare.turn.pool_decide import (
@@ -31,12 +29,22 @@ from dorabatch.fairshare.turn.pool_decide import (
     trial_room,
     under_share,
 )
-from dorabatch.fairshare.turn.ranking import ClaimTerms, Formula, Rows, rank, worth
+from dorabatch.fairshare.turn.ranking import (
+    MILLION,
+    ClaimTerms,
+    Formula,
+    Rows,
+    fair_tree,
+    rank,
+    worth,
+)
 from dorabatch.fairshare.turn.run_length import History
 from dorabatch.fairshare.turn.usage import (
     CATCH_UP_SECONDS,
+    HALF_LIFE_SECONDS,
     brought_forward,
     caught_up,
+    decayed_usage,
     no_usage,
     whole_usage,
 )

@@ -29,17 +29,20 @@ from unittest.mock import patch
 
 from bench.options import refuse_below
 from dorabatch import log
+from dorabatch.clock import Clock
 from dorabatch.config import NodeSettings, Settings
-from dorabatch.daemon.cycle import decision, look, run_cycle
-from dorabatch.daemon.main import compose
-from dorabatch.daemon.runs.node_keeper import Keepers
+from dorabatch.daemon.assembly import DaemonParts, compose, parts_of
+from dorabatch.daemon.cycle import carry_out, decision, planner
+from dorabatch.daemon.cycle.carry_out import Starts
+from dorabatch.daemon.cycle.planner import ExpectedEnds, Look
+from dorabatch.daemon.cycle.run_cycle import Cycle
+from dorabatch.daemon.state.fleet import Fleet
 from dorabatch.daemon.state.node_view import DeclaredNode
-from dorabatch.daemon.state.services import Services
-from dorabatch.db import Tx
+from dorabatch.db import Tx, Writer
 from dorabatch.errors import Refused
 from dorabatch.node.facts import GpuFacts, NodeFacts
 from dorabatch.queue import store
-from dorabatch.queue.records import Container, Submitter
+from dorabatch.queue.records import Submitter
 from dorabatch.queue.states import Outcome, State
 from dorabatch.queue.store import NewWorkload
 from dorabatch.resources.submission import workload_from_options
@@ -56,34 +59,29 @@ MODELS = {
 """GPU model -> GPUs, MiB of each, cores and MiB of a node that has it."""
 
 GPUS_ASKED = (0, 1, 1, 1, 1, 2, 4, 8)
-STAGES = {
-    "snapshot": (look, "take_snapshot"),
-    "order": (look, "_gate"),
-    "ends": (look, "_times"),
+STAGES: dict[str, tuple[Any, str]] = {
+    "snapshot": (planner, "take_snapshot"),
+    "order": (Look, "turns"),
+    "gates": (Look, "asking"),
+    "ends": (ExpectedEnds, "times"),
     "place": (decision, "place_reserved"),
-    "explain": (run_cycle, "choices"),
-    "commit": (run_cycle, "_commit"),
+    "explain": (carry_out, "choices"),
+    "commit": (Starts, "commit"),
 }
+"""Stage -> the function that it is, where it is looked up: there it is timed."""
 _TURNOVER = 0.01
 _APART = timedelta(seconds=10)
 _USER = Submitter(user="ana", uid=1001, gid=1001)
 
 
-class IdleKeepers(Keepers):
-    """Keepers that take every order and carry out none."""
-
-    def launch(self, container: Container) -> None:
-        """Leave it placed."""
-
-
-def invent_nodes(services: Services, count: int) -> None:
-    """Put READY nodes of mixed models into the fleet."""
-    now = services.clock.now()
+def invent_nodes(fleet: Fleet, clock: Clock, count: int) -> None:
+    """Put READY nodes of mixed models into the fleet; no keeper looks after them."""
+    now = clock.now()
     models = sorted(MODELS)
     for number in range(count):
         name, model = f"n{number:04}", models[number % len(models)]
-        services.fleet.put(invent_settings(name))
-        services.fleet.seen(name, now, invent_facts(name, model))
+        fleet.put(invent_settings(name))
+        fleet.seen(name, now, invent_facts(name, model))
 
 
 def invent_settings(name: str) -> DeclaredNode:
@@ -158,30 +156,31 @@ def invent_workloads(count: int, seed: int) -> list[NewWorkload]:
     return made
 
 
-def submit(services: Services, new: list[NewWorkload]) -> None:
+def submit(writer: Writer, new: list[NewWorkload]) -> None:
     """Store them as the daemon does."""
 
     def write(tx: Tx) -> None:
         first = store.take_ids(tx, "workload", len(new))
         store.insert_workloads(tx, new, first)
 
-    services.writer.do(write)
+    writer.do(write)
 
 
-def top_up(services: Services, pending: int, seed: int) -> None:
+def top_up(parts: DaemonParts, pending: int, seed: int) -> None:
     """Submit until so many wait."""
-    missing = pending - len(services.board.pending)
+    missing = pending - len(parts.books.board.pending)
     if missing > 0:
-        submit(services, invent_workloads(missing, seed))
+        submit(parts.effects.writer, invent_workloads(missing, seed))
 
 
-def finish_some(services: Services, share: float, seed: int) -> int:
+def finish_some(parts: DaemonParts, share: float, seed: int) -> int:
     """End a share of what holds something; how many."""
-    held = [c for n in services.board.nodes_in_use() for c in services.board.on_node(n)]
+    board = parts.books.board
+    held = [c for n in board.nodes_in_use() for c in board.on_node(n)]
     held.sort(key=lambda container: container.container_id)
     some = min(max(1, int(len(held) * share)), len(held))
     chosen = random.Random(seed).sample(held, some)
-    now = services.clock.now()
+    now = parts.effects.clock.now()
     pairs = [
         (
             one,
@@ -195,19 +194,19 @@ def finish_some(services: Services, share: float, seed: int) -> int:
         )
         for one in chosen
     ]
-    services.writer.do(lambda tx: store.save_containers(tx, pairs))
+    parts.effects.writer.do(lambda tx: store.save_containers(tx, pairs))
     return len(pairs)
 
 
-def timed_cycle(services: Services, keepers: Keepers) -> dict[str, float]:
+def timed_cycle(cycle: Cycle) -> dict[str, float]:
     """Milliseconds of one cycle and of its stages."""
     spent: dict[str, float] = {}
     with ExitStack() as stack:
-        for stage, (module, name) in STAGES.items():
-            wrapped = _timed(stage, getattr(module, name), spent)
-            stack.enter_context(patch.object(module, name, wrapped))
+        for stage, (place, name) in STAGES.items():
+            wrapped = _timed(stage, getattr(place, name), spent)
+            stack.enter_context(patch.object(place, name, wrapped))
         began, cpu = time.perf_counter(), time.process_time()
-        result = run_cycle.run_cycle(services, keepers)
+        result = cycle.run()
         whole, cpu = time.perf_counter() - began, time.process_time() - cpu
     stages = {stage: round(seconds * 1000, 1) for stage, seconds in spent.items()}
     return {
@@ -232,36 +231,36 @@ def _timed(
 
 
 @contextmanager
-def private_services() -> Iterator[Services]:
+def private_parts() -> Iterator[DaemonParts]:
     """A daemon's parts on a database of their own, without nodes or server."""
     log.configure(level="error", as_json=False)
     with tempfile.TemporaryDirectory(prefix="dorabatch-bench-") as folder:
         # Nobody hears of the invented nodes again; they must not count as silent.
         patience = NodeSettings(unreachable_after_seconds=86_400.0)
-        services = compose(Settings(state_dir=Path(folder), node=patience))
+        books, effects = compose(Settings(state_dir=Path(folder), node=patience))
         try:
-            yield services
+            yield parts_of(books, effects)
         finally:
-            services.writer.stop()
-            services.engine.dispose()
+            effects.writer.stop()
+            effects.engine.dispose()
 
 
 def measure(nodes: int, pending: int, runs: int) -> dict[str, Any]:
     """All three cases; times in milliseconds."""
-    with private_services() as services:
-        keepers = IdleKeepers(services)
-        invent_nodes(services, nodes)
-        submit(services, invent_workloads(pending, SEED))
-        burst = timed_cycle(services, keepers)
+    with private_parts() as parts:
+        cycle = parts.cycle
+        invent_nodes(parts.books.fleet, parts.effects.clock, nodes)
+        submit(parts.effects.writer, invent_workloads(pending, SEED))
+        burst = timed_cycle(cycle)
         steady, turnover, unchanged = [], [], []
         for run in range(1, runs + 1):
-            top_up(services, pending, SEED + run)
-            timed_cycle(services, keepers)
-            top_up(services, pending, SEED + 1000 + run)
-            finish_some(services, _TURNOVER, run)
-            turnover.append(timed_cycle(services, keepers))
-            steady.append(timed_cycle(services, keepers))
-            unchanged.append(timed_cycle(services, keepers))
+            top_up(parts, pending, SEED + run)
+            timed_cycle(cycle)
+            top_up(parts, pending, SEED + 1000 + run)
+            finish_some(parts, _TURNOVER, run)
+            turnover.append(timed_cycle(cycle))
+            steady.append(timed_cycle(cycle))
+            unchanged.append(timed_cycle(cycle))
     return {
         "nodes": nodes,
         "pending": pending,

@@ -32,12 +32,12 @@ from dorabatch.errors import Refused
 from dorabatch.placer.arrays.bins import BinHold, BinState, lay_bin_table
 from dorabatch.placer.arrays.classes import classes_of
 from dorabatch.placer.arrays.types import ClusterArrays, IntArray, Placement
-from dorabatch.placer.explain.ever_fits import refuse_bad_amounts
+from dorabatch.placer.explain.impossible import refuse_bad_amounts
 from dorabatch.placer.plan.best_bin import Engine
 from dorabatch.placer.plan.place import place
 from dorabatch.placer.plan.placement_policy import PlacementPolicy
 from dorabatch.placer.plan.plan_memo import PlanMemo
-from dorabatch.placer.plan.score import Scored
+from dorabatch.placer.plan.planned_choice import Scored
 
 RECENT = 4096
 """Past arrivals that `default` may read the demand from; FGD reads the whole list."""

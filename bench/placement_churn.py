@@ -17,7 +17,7 @@ from bench.placement_files import Tasks
 from dorabatch.errors import invariant
 from dorabatch.placer.arrays.classes import classes_of
 from dorabatch.placer.arrays.types import BoolArray, ClusterArrays, IntArray, Placement
-from dorabatch.placer.explain.ever_fits import can_ever_run
+from dorabatch.placer.explain.impossible import can_ever_run
 
 CYCLE_S = 30
 WARM_S = 6 * 3600

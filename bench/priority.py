@@ -14,13 +14,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from dorabatch.config import Settings
-from dorabatch.daemon.cycle.queue_order import rank_pending
-from dorabatch.daemon.main import compose
-from dorabatch.daemon.state.services import Services
+from dorabatch.daemon.assembly import DaemonParts, compose, parts_of
 from dorabatch.fairshare.store.share_store import UsageRow
 from dorabatch.fairshare.turn.account_tree import Account
 from dorabatch.queue.records import (
@@ -37,6 +35,7 @@ from dorabatch.units import microseconds_of
 
 MILLISECONDS_MAX = 50.0
 SEED = 20_240_917
+ZONE = Settings().zone
 WAIT_SECONDS_MAX = 14 * 86_400
 ACCOUNTS = 40
 
@@ -51,11 +50,12 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="bench-priority-") as place:
         settings = Settings(state_dir=Path(place), socket=Path(place) / "s")
-        services = compose(settings)
-        fill(services, options.pending, options.users)
-        found = measure(services, options.runs)
-        services.writer.stop()
-        services.engine.dispose()
+        books, effects = compose(settings)
+        parts = parts_of(books, effects)
+        fill(parts, options.pending, options.users)
+        found = measure(parts, options.runs)
+        effects.writer.stop()
+        effects.engine.dispose()
     result = {
         "pending": options.pending,
         "users": options.users,
@@ -73,19 +73,19 @@ def main(argv: list[str] | None = None) -> int:
     return int(statistics.median(found) > MILLISECONDS_MAX)
 
 
-def measure(services: Services, runs: int) -> list[float]:
+def measure(parts: DaemonParts, runs: int) -> list[float]:
     """Milliseconds of each run; the copy of the columns counts."""
-    found = []
+    board, clock, found = parts.books.board, parts.effects.clock, []
     for _ in range(runs):
         began = time.perf_counter()
-        pending = services.board.pending.arrays()
-        ranked = rank_pending(services, pending, services.clock.now())
+        pending = board.pending.arrays()
+        ranked = parts.order.rank(pending, clock.now())
         found.append(1000 * (time.perf_counter() - began))
         assert len(ranked.ranking.order) == len(pending)
     return found
 
 
-def fill(services: Services, pending: int, users: int) -> None:
+def fill(parts: DaemonParts, pending: int, users: int) -> None:
     """An account tree, use of everybody, and so many waiting containers."""
     rng = random.Random(SEED)
     accounts = [
@@ -95,21 +95,20 @@ def fill(services: Services, pending: int, users: int) -> None:
         Account(name=f"u{n}", parent=f"a{n % ACCOUNTS}", is_user=True)
         for n in range(users)
     ]
-    policy = services.policy
-    policy.play(policy.settings.texts, (*accounts, *people))
-    now_us = microseconds_of(services.clock.now())
-    services.usage.apply(
+    books, now = parts.books, parts.effects.clock.now()
+    books.policy.play(books.policy.settings.texts, (*accounts, *people))
+    now_us = microseconds_of(now)
+    books.usage.apply(
         UsageRow(name=one.name, used=rng.uniform(0, 1e9), at=now_us) for one in people
     )
-    changes = list(_waiting(services, pending, users, rng))
-    services.board.apply(changes)
-    services.usage.apply(changes)
+    changes = list(_waiting(now, pending, users, rng))
+    books.board.apply(changes)
+    books.usage.apply(changes)
 
 
 def _waiting(
-    services: Services, pending: int, users: int, rng: random.Random
+    now: datetime, pending: int, users: int, rng: random.Random
 ) -> Iterator[Workload | Container]:
-    now = services.clock.now()
     specs = [
         workload_from_options(
             {"image": "busybox", "gpus": str(gpus), "time": limit, "nice": nice},
@@ -126,7 +125,7 @@ def _waiting(
         wait = timedelta(seconds=rng.uniform(0, WAIT_SECONDS_MAX))
         yield Workload(
             workload_id=WorkloadId(key),
-            zone=services.settings.zone,
+            zone=ZONE,
             workspace=name,
             name=f"w{key}",
             submitter=Submitter(user=name, uid=2000, gid=2000),

@@ -17,10 +17,9 @@ import numpy as np
 
 from bench.counted import Jobs, Rules, Simulation
 from dorabatch.errors import UserError
-from dorabatch.fairshare.turn.factor import Weights
 from dorabatch.fairshare.turn.lane import LaneRule
 from dorabatch.fairshare.turn.pool_decide import PauseRule
-from dorabatch.fairshare.turn.ranking import Formula
+from dorabatch.fairshare.turn.ranking import Formula, Weights
 
 DAY = 86_400
 SHAKE_SECONDS = 600

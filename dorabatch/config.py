@@ -131,6 +131,17 @@ class CreditSettings(_Section):
     reset: ResetSettings = ResetSettings()
 
 
+class RightsSettings(_Section):
+    """What people may do of whom nothing was declared, and see of each other.
+
+    `see_others`: of what others run the list shows nothing, its place in the queue,
+    names too, images too; or everything may be looked at.
+    """
+
+    default_role: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")] = "user"
+    see_others: Literal["nothing", "queue", "names", "images", "all"] = "queue"
+
+
 class Settings(_Section):
     """All settings of one daemon."""
 
@@ -153,6 +164,7 @@ class Settings(_Section):
     mail: MailSettings = MailSettings()
     policy: dict[str, Any] = {}
     credits: CreditSettings = CreditSettings()
+    rights: RightsSettings = RightsSettings()
 
     @property
     def database_url(self) -> str:

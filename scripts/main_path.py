@@ -42,7 +42,7 @@ from types import CodeType, FrameType
 from typing import Any
 
 import dorabatch
-from dorabatch.daemon.api.app import make_app
+from dorabatch.daemon.api.assembly import app_of
 from dorabatch.errors import invariant
 from dorabatch.queue.states import State
 from tests.simulation.world import PRICES, World
@@ -152,14 +152,17 @@ def measure(folder: Path) -> MainPath:
     with entered.threads():
         world = World(1, folder, credits=PRICES + LIMIT)
         try:
-            app = make_app(world.daemon.context)
+            parts = world.parts
+            app = app_of(
+                parts.books, parts.effects, parts.views, parts.intake, parts.keepers
+            )
             world.daemon.turn()
             with entered.counting():
                 status = asyncio.run(_submit(app))
                 world.daemon.turn()
                 for keeper in world.keepers():
                     world.work_off(keeper)
-            states = [one.state for one in world.services.board.containers.values()]
+            states = [one.state for one in world.books.board.containers.values()]
         finally:
             world.close()
     invariant(status == _CREATED, f"the submission was answered {status}")

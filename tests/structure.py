@@ -19,6 +19,10 @@ from grimp import ImportGraph
 
 from tests.tidy import Function, Source, Violation, function_lines
 
+ASSEMBLY = "assembly.py"
+"""Each wing may have one: it puts the wing's objects together and holds no rule."""
+TAKE_ALL = frozenset({ASSEMBLY, "main.py", "service.py"})
+"""Files that may take the whole; `service.py` starts and stops it."""
 HOUSE = "dorabatch"
 USUAL_PART = 0.95
 USUAL_LINES_MAX = 25
@@ -52,11 +56,11 @@ _LITERAL = "typing.Literal"
 
 
 def repeated_files(sources: Iterable[Source]) -> list[Violation]:
-    """File names that several folders have, save `__init__.py`."""
+    """File names that several folders have, save those that each may have."""
     places: dict[str, list[str]] = {}
     for source in sources:
         path = PurePath(source.path)
-        if path.name != "__init__.py":
+        if path.name not in ("__init__.py", ASSEMBLY):
             places.setdefault(path.name, []).append(source.path)
     return _repeated("file-name-twice", places)
 
@@ -199,12 +203,17 @@ class House:
             yield from self._bases(base)
 
 
+def _may_take_all(taker: str) -> bool:
+    """Whether a place is where the whole is put together, or started and stopped."""
+    return PurePath(taker.partition(":")[0]).name in TAKE_ALL
+
+
 def taken_bags(sources: Iterable[Source]) -> list[Violation]:
     """Each bag that is handed around, with the number of places that take it."""
     house = House(sources)
     found = []
     for bag, parts in sorted(house.bags().items()):
-        takers = house.takers(bag)
+        takers = [one for one in house.takers(bag) if not _may_take_all(one)]
         if takers:
             message = (
                 f"{bag} is a bag ({len(parts)} parts: {', '.join(parts)}) and is taken "

@@ -4,6 +4,7 @@ Sends documents as they are written. Never reads YAML or lays out a table.
 """
 
 import functools
+import json
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -14,13 +15,13 @@ from dorabatch.cmds.answers import Record, read_record
 from dorabatch.cmds.client import Query, quote, send
 from dorabatch.cmds.helptext import DocumentedGroup
 from dorabatch.cmds.jsontext import Json, encode_json
-from dorabatch.cmds.kinds import KINDS, kind_of
-from dorabatch.cmds.script import read_text
+from dorabatch.cmds.script_file import read_text
 from dorabatch.cmds.terminal import confirm, note, say, stream_out, warn, write_out
-from dorabatch.errors import UserError
+from dorabatch.errors import DorabatchError, UserError
 
 DOCUMENT_BYTES_MAX = 8 << 20
 EXIT_REFUSED = 2
+KINDS = "/v1/kinds"
 
 Result = TypeVar("Result")
 
@@ -39,8 +40,12 @@ file_option = click.option(
 def complete_kind(
     _ctx: click.Context, _param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """The kinds that begin like the word being typed."""
-    words = sorted(name for names in KINDS.values() for name in names)
+    """The words for kinds that begin like the word being typed; the daemon's words."""
+    try:
+        found = json.loads(send("GET", KINDS, [("render", "json")]).read())
+    except (DorabatchError, ValueError):
+        return []
+    words = sorted(word for kind in found for word in kind["words"])
     return [CompletionItem(w) for w in words if w.startswith(incomplete.lower())]
 
 
@@ -68,11 +73,11 @@ def scoped(command: Callable[..., Result]) -> Callable[..., Result]:
         ("Apply a file with several documents", "dora apply -f cluster.yaml"),
         ("List nodes", "dora get nodes"),
         ("Everything about one workload", "dora describe workload blue.red"),
+        ("Which kinds are there?", "dora kinds"),
         ("Is the daemon well?", "dora status"),
     ),
-    notes="Kinds and their short names: "
-    + "; ".join(f"{kind} ({', '.join(names)})" for kind, names in KINDS.items())
-    + ".",
+    notes="Kinds can be typed in any case and by short names (wk, c, ws, ...): see dora"
+    " kinds.",
 )
 def dora() -> None:
     """Hold the commands together."""
@@ -145,7 +150,7 @@ def get(
     """Print the daemon's list."""
     if is_all:
         query.append(("all", "1"))
-    path = f"/v1/kinds/{kind_of(kind)}"
+    path = f"{KINDS}/{quote(kind)}"
     if name is not None and as_json:
         path = one_path(kind, name)
     elif name is not None:
@@ -203,9 +208,19 @@ def delete(
     if files or kind is None or name is None:
         raise UserError("give KIND and NAME, or -f FILE; see dora delete --help")
     record = read_record(send("DELETE", one_path(kind, name), query))
-    row = {"kind": kind_of(kind), "name": name, **record}
-    show_results({"results": [row]}, as_json=as_json)
+    show_results({"results": [record]}, as_json=as_json)
     return EXIT_REFUSED if record.get("result") == "refused" else 0
+
+
+@dora.command(
+    help="List the kinds, the words for them, and what can be done with each.",
+    examples=(("Which kinds are there?", "dora kinds"),),
+)
+@json_option
+def kinds(as_json: bool) -> None:
+    """Print the daemon's table of kinds."""
+    query = [("render", "json" if as_json else "table")]
+    stream_out(send("GET", KINDS, query).body())
 
 
 @dora.command(
@@ -250,7 +265,7 @@ def scope(zone: str | None, workspace: str | None, group: str | None) -> Query:
 
 def one_path(kind: str, name: str) -> str:
     """Where the daemon keeps one object."""
-    return f"/v1/kinds/{kind_of(kind)}/{quote(name)}"
+    return f"{KINDS}/{quote(kind)}/{quote(name)}"
 
 
 def show_results(record: Record, *, as_json: bool) -> None:

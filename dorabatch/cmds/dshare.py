@@ -12,7 +12,7 @@ from dorabatch.cmds.dora import json_option
 from dorabatch.cmds.helptext import DocumentedGroup
 from dorabatch.cmds.jsontext import Json, encode_json
 from dorabatch.cmds.terminal import say, stream_out
-from dorabatch.cmds.whatif import whatif
+from dorabatch.cmds.whatif_command import whatif
 from dorabatch.cmds.whole import Whole
 
 reason_option = click.option(

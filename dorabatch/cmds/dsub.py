@@ -75,7 +75,7 @@ def build(values: Values, environ: Mapping[str, str]) -> Submission:
     path = values.operands[0] if values.operands else None
     if path is None:
         return _from_command(values, environ)
-    source = load("script")
+    source = load("script_file")
     text: str = source.read_text(path)
     shown = "<stdin>" if path == "-" else path
     if source.is_yaml(path, text):

@@ -73,7 +73,15 @@ BUILT_IN_ROLES: dict[str, RoleSpec] = {
 """Roles that are there without a document; a Role of the same name replaces one."""
 
 
-def _no_accounts(user: str) -> tuple[str, ...]:
+OTHERS_ROLE = HeldRole(
+    role="everybody",
+    permission=role_spec(Container=_SEEN, Workload=_SEEN),
+    workspace=ALL,
+)
+"""What everybody holds where the site lets all see what others run."""
+
+
+def _no_accounts(_user: str) -> tuple[str, ...]:
     return ()
 
 
@@ -123,6 +131,14 @@ def may(caller: Caller, verb: Verb, kind: str, place: Place) -> bool:
     return any(_allows(role, caller, verb, kind, place) for role in caller.held)
 
 
+def may_list(caller: Caller, kind: str, place: Place) -> bool:
+    """Whether a list shows the object: whoever may Get it, and what is one's own."""
+    if may(caller, Verb.GET, kind, place):
+        return True
+    is_own = kind in PERSONAL and _is_own(caller, kind, place.owner)
+    return is_own and may(caller, Verb.GET_ONE, kind, place)
+
+
 def may_somewhere(caller: Caller, verb: Verb, kind: str, zone: str) -> bool:
     """Whether there is any place of a zone in which the caller may do this."""
     if caller.is_admin:
@@ -136,15 +152,17 @@ def may_somewhere(caller: Caller, verb: Verb, kind: str, zone: str) -> bool:
 def require(caller: Caller, verb: Verb, kind: str, place: Place, what: str) -> None:
     """Raise NotAllowed unless the caller may; `what` names the object."""
     if not may(caller, verb, kind, place):
-        raise refusal(caller, verb, kind, what)
+        is_anothers = place.owner not in (None, caller.user)
+        whose = f" belongs to {place.owner}" if is_anothers else ""
+        raise refusal(caller, verb, kind, what + whose)
 
 
 def refusal(caller: Caller, verb: Verb, kind: str, what: str) -> NotAllowed:
     """The sentence for what is not allowed: who, what, and what they hold."""
     held = ", ".join(map(str, caller.held)) or "no role"
     return NotAllowed(
-        f"{what}: {caller.user} may not {verb} {kind} (holds: {held}); an admin can "
-        "grant a role with it"
+        f"{what}: {caller.user} may not {verb} {kind} there (holds: {held}); an admin "
+        "can grant a role that allows it"
     )
 
 
@@ -171,14 +189,22 @@ def _allows(
         owner = place.owner
         return owner is not None and role.account in (owner, *caller.accounts_of(owner))
     if kind in PERSONAL:
-        return place.owner == caller.user or _permits(role, kind, Verb.GET)
+        return _permits(role, kind, Verb.GET) or _is_own(caller, kind, place.owner)
     if kind not in WORKSPACED or role.workspace == ALL:
         return True
     return place.workspace is not None and _is_in(role, caller, place.workspace)
 
 
+def _is_own(caller: Caller, kind: str, owner: str | None) -> bool:
+    """Whether something is the caller's; the accounts above them they share."""
+    if owner is None:
+        return False
+    is_shared = kind == "Usercredit" and owner in caller.accounts_of(caller.user)
+    return owner == caller.user or is_shared
+
+
 def _is_in(role: HeldRole, caller: Caller, workspace: str) -> bool:
-    """Whether a role counts in a workspace: its own, and those its holder made below."""
+    """Whether a role counts here: in its workspace, and in those made below it."""
     assert role.workspace is not None
     is_below = workspace.startswith(f"{role.workspace}.")
     return workspace == role.workspace or (is_below and workspace in caller.own)
@@ -191,6 +217,8 @@ def _speaks_of(role: HeldRole, kind: str, zone: str) -> bool:
 def _permits(role: HeldRole, kind: str, verb: Verb) -> bool:
     """Get covers GetOne: who may list a kind may look at one."""
     permission = role.permission
+    if verb not in VERBS.get(kind, ()):
+        return False
     if permission.permits(kind, verb):
         return True
     return verb == Verb.GET_ONE and permission.permits(kind, Verb.GET)
@@ -217,62 +245,3 @@ def _contains(mine: HeldRole, wanted: HeldRole, kind: str, verb: Verb) -> bool:
     if kind in PERSONAL:
         return _permits(mine, kind, Verb.GET)
     return mine.workspace in (ALL, wanted.workspace)
-
-
-# -- old checks, until their callers ask `may` --
-
-ADMIN_KINDS = frozenset({"Node", "Zone", "Storage", "Role", "User", "Resourcecredit"})
-READABLE_BY_ALL = frozenset(
-    {"Node", "Zone", "Workspace", "Workload", "Container", "Resourcecredit", "User"}
-)
-"""Of users and accounts, everybody sees their own only."""
-
-
-def check_workspace(caller: Caller, workspace: str, owner: str | None) -> None:
-    """Raise NotAllowed unless the caller may act in this workspace.
-
-    `owner` is the workspace's owner, None when there is no such workspace.
-    """
-    if caller.is_admin or workspace == caller.user or owner == caller.user:
-        return
-    known = "it belongs to another user" if owner else "it does not exist"
-    raise NotAllowed(
-        f"workspace {workspace!r}: {known}; {caller.user} may use {caller.user!r} and "
-        "workspaces of their own (an admin makes one with dora apply)"
-    )
-
-
-def check_new_workspace(caller: Caller, workspace: str) -> None:
-    """Raise NotAllowed unless the caller may make a workspace of this name.
-
-    Everybody may make their own and those below it; `ana` may make `ana.paper`.
-    """
-    is_own = workspace == caller.user or workspace.startswith(f"{caller.user}.")
-    if caller.is_admin or is_own:
-        return
-    raise NotAllowed(
-        f"workspace {workspace!r}: {caller.user} may make {caller.user!r} and "
-        f"'{caller.user}.NAME'; another name needs an admin"
-    )
-
-
-def check_kind(caller: Caller, verb: Verb, kind: str) -> None:
-    """Raise NotAllowed unless the caller may do this to objects of a kind."""
-    if caller.is_admin or kind not in ADMIN_KINDS:
-        return
-    if verb == Verb.GET and kind in READABLE_BY_ALL:
-        return
-    raise NotAllowed(f"{verb} {kind}: only an admin may ({caller.user} is none)")
-
-
-def check_owner(caller: Caller, workload_user: str, what: str) -> None:
-    """Raise NotAllowed unless the workload is the caller's."""
-    if caller.is_admin or workload_user == caller.user:
-        return
-    raise NotAllowed(f"{what} belongs to {workload_user}; {caller.user} may not")
-
-
-def check_admin(caller: Caller, what: str) -> None:
-    """Raise NotAllowed unless the caller is an admin."""
-    if not caller.is_admin:
-        raise NotAllowed(f"{what}: only an admin may ({caller.user} is none)")

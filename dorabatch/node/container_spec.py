@@ -1,6 +1,6 @@
 """Decides what Docker is asked to create for a run: safe by construction.
 
-Never emits a privilege, a host path bind, a device, an added capability or a host
+Pure. Never emits a privilege, a host path bind, a device, an added capability or a host
 pid/ipc/user namespace, whatever the input; it refuses instead, naming the field.
 """
 

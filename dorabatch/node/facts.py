@@ -1,6 +1,6 @@
 """Decides what a node's answers mean: probe output and Docker's documents.
 
-Never asks a node anything, never reads a clock; a malformed answer is a NodeError.
+Pure: never asks a node anything; a malformed answer is a NodeError.
 """
 
 import base64

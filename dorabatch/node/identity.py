@@ -1,6 +1,6 @@
 """Decides a container's name and labels from the run it belongs to, and back.
 
-Never talks to a node and never guesses: damaged labels are nobody's container.
+Pure: never talks to a node and never guesses: damaged labels are nobody's container.
 """
 
 import re

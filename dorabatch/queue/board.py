@@ -1,15 +1,16 @@
 """The board: what is live, in memory, equal to the database after each commit.
 
-Changed only by the writer's listener; everybody else reads. Records are frozen, so a
-reader never sees half a change. Knows no SQL and no node.
+Written by the writer's thread after each commit, read by everybody. Records are frozen,
+so nobody sees half a record, and what holds a place is never seen without it: it is
+held before it waits no more, and stays where it is while it changes. Knows no SQL and
+no node.
 """
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
 from dorabatch.queue.demand import Claim, Demand
-from dorabatch.queue.held import HeldTable
-from dorabatch.queue.pending import PendingQueue
+from dorabatch.queue.live_columns import HeldTable, PendingQueue
 from dorabatch.queue.records import Container, ContainerId, Workload, WorkloadId
 from dorabatch.queue.states import HOLDING, State
 
@@ -73,7 +74,7 @@ class Board:
         key = workload.workload_id
         before = self.workloads.get(key)
         self.workloads[key] = workload
-        if before is not None and before.spec_json != workload.spec_json:
+        if before is not None and _asks_otherwise(before, workload):
             for container_id in self.replicas.get(key, {}).values():
                 if self.containers[container_id].state is State.QUEUED:
                     self._put_pending(self.containers[container_id])
@@ -93,20 +94,22 @@ class Board:
     def _apply_container(self, container: Container) -> None:
         key = container.container_id
         before = self.containers.get(key)
-        if before is not None and before.hold is not None:
-            self.holding.get(before.hold.node, {}).pop(key, None)
         self.containers[key] = container
         self.replicas.setdefault(container.workload_id, {})[container.replica] = key
         if container.state is State.QUEUED:
             self._put_pending(container)
-        else:
-            self.pending.drop(key)
-        if container.hold is not None and container.state in HOLDING:
-            self.holding.setdefault(container.hold.node, {})[key] = container
+        hold = container.hold if container.state in HOLDING else None
+        if hold is not None:
+            self.holding.setdefault(hold.node, {})[key] = container
             workload = self.workloads[container.workload_id]
             self.held.put(container, self.claim_of(workload))
         else:
             self.held.drop(key)
+        was = before.hold if before is not None else None
+        if was is not None and (hold is None or hold.node != was.node):
+            self.holding.get(was.node, {}).pop(key, None)
+        if container.state is not State.QUEUED:
+            self.pending.drop(key)
 
     def _put_pending(self, container: Container) -> None:
         workload = self.workloads[container.workload_id]
@@ -115,6 +118,7 @@ class Board:
             demand=self.demand_of(workload, container.replica),
             claim=self.claim_of(workload),
             submitted_at=workload.submitted_at,
+            start_hold=workload.start_hold,
         )
 
     def _forget(self, workload_id: WorkloadId) -> None:
@@ -122,3 +126,8 @@ class Board:
         for key in self.replicas.pop(workload_id, {}).values():
             self.containers.pop(key, None)
             self.held.drop(key)
+
+
+def _asks_otherwise(before: Workload, after: Workload) -> bool:
+    """Whether what waits for a workload has to be put into the queue anew."""
+    return (before.spec_json, before.start_hold) != (after.spec_json, after.start_hold)

@@ -1,12 +1,14 @@
 """What waits and what is held: one demand as a value, many as arrays.
 
-Values only; decides nothing and reads no clock.
+Pure: values only; decides nothing and reads no clock.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from dorabatch.queue.records import StartHold
 
 IntArray = npt.NDArray[np.int64]
 
@@ -67,6 +69,8 @@ class PendingArrays:
     `selector[row]` indexes `selectors`, `restriction[row]` indexes `restrictions`,
     `claim[row]` indexes `claims`. Times are microseconds since 1970. `tried` is 1 once
     a trial was outlived, `trial_stops` counts the trials that were stopped.
+    `start_hold[row]` indexes `start_holds`, of which the first is None. `rev` is the
+    record's: what has another one by now was changed since.
     """
 
     key: IntArray
@@ -84,9 +88,12 @@ class PendingArrays:
     ready_us: IntArray
     tried: IntArray
     trial_stops: IntArray
+    start_hold: IntArray
+    rev: IntArray
     selectors: tuple[tuple[str, ...] | None, ...]
     restrictions: tuple[Restriction, ...]
     claims: tuple[Claim, ...]
+    start_holds: tuple[StartHold | None, ...]
 
     def __len__(self) -> int:
         return len(self.key)

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, func, select
 
+from dorabatch.queue.records import ContainerId, Hold
 from dorabatch.queue.store import hold_from_json
 from dorabatch.queue.tables import CONTAINERS, RUNS, WORKLOADS
 
@@ -93,6 +94,27 @@ def first_starts(
         )
         rows = connection.execute(statement)
         found |= {row.workload_id: row.started for row in rows}
+    return found
+
+
+def last_holds(
+    connection: Connection, container_ids: Sequence[ContainerId]
+) -> dict[ContainerId, Hold]:
+    """What the last attempt of each container held; never placed ones are left out."""
+    found: dict[ContainerId, Hold] = {}
+    for begin in range(0, len(container_ids), _AT_ONCE):
+        some = container_ids[begin : begin + _AT_ONCE]
+        statement = (
+            select(RUNS.c.container_id, RUNS.c.hold)
+            .join(
+                CONTAINERS,
+                (CONTAINERS.c.id == RUNS.c.container_id)
+                & (CONTAINERS.c.attempt == RUNS.c.attempt),
+            )
+            .where(RUNS.c.container_id.in_(some))
+        )
+        rows = connection.execute(statement)
+        found |= {ContainerId(r.container_id): hold_from_json(r.hold) for r in rows}
     return found
 
 

@@ -1,6 +1,6 @@
 """What is known of a workload, of its containers and of one attempt.
 
-Frozen values, equal to rows of the database; they decide nothing.
+Pure: frozen values, equal to rows of the database; they decide nothing.
 """
 
 from dataclasses import dataclass
@@ -26,8 +26,23 @@ class Submitter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StartHold:
+    """Somebody wants that nothing of a workload starts, until it is released."""
+
+    by: str
+    reason: str = ""
+
+    @property
+    def words(self) -> str:
+        """`held by ana: checks the data first`."""
+        return (
+            f"held by {self.by}: {self.reason}" if self.reason else f"held by {self.by}"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """What a user wants."""
+    """What a user wants; `start_hold` is set while nothing of it may start."""
 
     workload_id: WorkloadId
     zone: str
@@ -41,6 +56,13 @@ class Workload:
     submission_key: str | None
     submitted_at: datetime
     ended_at: datetime | None = None
+    start_hold: StartHold | None = None
+
+    @property
+    def submission(self) -> str:
+        """What its history begins with."""
+        hold = f", {self.start_hold.words}" if self.start_hold else ""
+        return f"submitted by {self.submitter.user}{hold}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

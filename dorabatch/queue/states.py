@@ -1,6 +1,6 @@
 """States, outcomes and the legal moves between them.
 
-Decides what may follow what; performs no move itself.
+Pure: decides what may follow what; performs no move itself.
 """
 
 from enum import StrEnum

@@ -1,7 +1,8 @@
-"""Every SQL statement on workloads, containers, attempts and their events.
+"""The SQL statements that change or load workloads, containers, attempts and events.
 
 Each function is one duty inside the caller's transaction and notes what it changed;
-none decides, and none talks to anything but the database.
+none decides, and none talks to anything but the database. What is only read for others
+is in `past` and `spans`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -30,6 +31,7 @@ from dorabatch.queue.records import (
     Happening,
     Hold,
     Run,
+    StartHold,
     Submitter,
     Workload,
     WorkloadId,
@@ -51,6 +53,7 @@ class NewWorkload:
     replicas: int
     submission_key: str | None
     submitted_at: datetime
+    start_hold: StartHold | None = None
 
 
 _INSERT_CONTAINER, _INSERT_RUN = insert(CONTAINERS), insert(RUNS)
@@ -124,7 +127,7 @@ def insert_workloads(tx: Tx, new: Sequence[NewWorkload], first: int) -> list[Wor
                 at=w.submitted_at,
                 replica=None,
                 kind="submit",
-                text=f"submitted by {w.submitter.user}",
+                text=w.submission,
             )
             for w in workloads
         ],
@@ -393,9 +396,9 @@ def _workload_row(workload: Workload) -> dict[str, Any]:
     row = {
         name: getattr(workload, name)
         for name in Workload.__slots__
-        if name not in ("workload_id", "submitter", "spec_json")
+        if name not in ("workload_id", "submitter", "spec_json", "start_hold")
     }
-    who = workload.submitter
+    who, hold = workload.submitter, workload.start_hold
     return {
         **row,
         "id": workload.workload_id,
@@ -404,6 +407,8 @@ def _workload_row(workload: Workload) -> dict[str, Any]:
         "uid": who.uid,
         "gid": who.gid,
         "groups": list(who.groups),
+        "held_by": None if hold is None else hold.by,
+        "held_reason": None if hold is None else hold.reason,
     }
 
 
@@ -411,6 +416,7 @@ def _workload(row: Row[Any]) -> Workload:
     who = Submitter(
         user=row.user, uid=row.uid, gid=row.gid, groups=tuple(row._mapping["groups"])
     )
+    by, why = row.held_by, row.held_reason or ""
     return Workload(
         workload_id=WorkloadId(row.id),
         zone=row.zone,
@@ -424,6 +430,7 @@ def _workload(row: Row[Any]) -> Workload:
         submission_key=row.submission_key,
         submitted_at=row.submitted_at,
         ended_at=row.ended_at,
+        start_hold=None if by is None else StartHold(by=by, reason=why),
     )
 
 

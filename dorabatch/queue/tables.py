@@ -1,6 +1,6 @@
 """SQLAlchemy Core tables of workloads, containers, attempts, events and kinds.
 
-Only the shape of what is stored; every statement is in a store module.
+Only the shape of what is stored; no statement is here.
 """
 
 from datetime import datetime
@@ -106,6 +106,8 @@ WORKLOADS = Table(
     Column("submission_key", String(64), unique=True),
     Column("submitted_at", Moment, nullable=False),
     Column("ended_at", Moment),
+    Column("held_by", String(64)),
+    Column("held_reason", Text),
     Index("ix_workloads_zone_ended_at", "zone", "ended_at"),
     Index("ix_workloads_user", "user"),
 )

@@ -1,7 +1,8 @@
-"""(container, what happened) -> container: every legal change of a record.
+"""(container, what happened) -> container: every legal move from state to state.
 
 Pure: takes the moment, returns a new record, writes nothing. Whoever stores the
-result guards it with the record's `rev`.
+result guards it with the record's `rev`. What is marked beside a move (removed, tried,
+another version) is set where that is decided: in `runs.settle`, `intake.workload_kind`.
 """
 
 from dataclasses import replace

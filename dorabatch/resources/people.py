@@ -52,7 +52,7 @@ def check_policy_kind(value: object) -> str:
 
 
 def _check_verb(kind: str, value: object) -> str:
-    allowed: tuple[str, ...] = ALL_VERBS if kind == "All" else VERBS[kind]
+    allowed = tuple(map(str, ALL_VERBS if kind == "All" else VERBS[kind]))
     text = check_text(value)
     if text != "All" and text not in allowed:
         raise ValueError(
@@ -76,6 +76,11 @@ def read_permission(value: object) -> dict[str, tuple[str, ...]]:
     return permission
 
 
+def write_permission(value: dict[str, tuple[str, ...]]) -> dict[str, list[str]]:
+    """The map as JSON has it."""
+    return {kind: list(verbs) for kind, verbs in value.items()}
+
+
 class Workspace(Document):
     """A logical division: whose things are whose."""
 
@@ -89,7 +94,11 @@ class Workspace(Document):
 class RoleSpec(Part):
     """What a holder of the role may do."""
 
-    permission: Annotated[dict[str, tuple[str, ...]], PlainValidator(read_permission)]
+    permission: Annotated[
+        dict[str, tuple[str, ...]],
+        PlainValidator(read_permission),
+        PlainSerializer(write_permission),
+    ]
 
     def permits(self, kind: str, verb: str) -> bool:
         """Whether the role lists the verb for the kind."""

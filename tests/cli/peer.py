@@ -177,7 +177,9 @@ async def documents(request: Request) -> Response:
 async def kinds(request: Request) -> Response:
     await remember(request)
     if request.method == "DELETE":
-        return JSONResponse({"result": "draining", "message": "2 workloads run there"})
+        what = {"kind": "Zone", "name": "z1"}
+        said = {"result": "draining", "message": "2 workloads run there"}
+        return JSONResponse({**what, **said})
     if request.query_params.get("render") == "json":
         return JSONResponse([{"name": "gpu01"}])
     return PlainTextResponse("NAME   STATE\ngpu01  ready\n")

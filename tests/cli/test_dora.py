@@ -50,15 +50,15 @@ def test_a_host_key_is_not_pinned_unasked(peer):
 
 def test_get_and_describe(peer):
     assert peer.run("dora", "get", "NODES", "-w", "ana", "-a") == (0, LIST, "")
-    assert peer.last()["path"] == "/v1/kinds/Node"
+    assert peer.last()["path"] == "/v1/kinds/NODES"
     assert peer.last()["query"] == "workspace=ana&all=1&render=table"
     peer.run("dora", "get", "wk", "blue.red", "-g", "ana", "-w", "ana")
     assert peer.last()["query"] == "workspace=ana&name=blue.red&render=table"
     status, out, _ = peer.run("dora", "get", "c", "a.1", "--json")
     assert (status, json.loads(out)) == (0, [{"name": "gpu01"}])
-    assert peer.last()["path"] == "/v1/kinds/Container/a.1"
+    assert peer.last()["path"] == "/v1/kinds/c/a.1"
     peer.run("dora", "describe", "ws", "ana")
-    assert peer.last()["path"] == "/v1/kinds/Workspace/ana"
+    assert peer.last()["path"] == "/v1/kinds/ws/ana"
     assert peer.last()["query"] == "render=text"
 
 
@@ -80,7 +80,6 @@ def test_status_and_openapi(peer):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["get", "nodde"], "no kind 'nodde' (did you mean node?); kinds: Workload,"),
         (["gte"], "no command gte (did you mean get?); see dora --help"),
         (["get"], "missing argument 'KIND'; see dora get --help"),
         (["get", "wk", "-g", "a", "-w", "b"], "--workspace b and --group a name two"),

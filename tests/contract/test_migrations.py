@@ -22,11 +22,11 @@ from dorabatch.fairshare.turn.changes import Change
 from dorabatch.queue import store
 from dorabatch.queue import transitions as to
 from dorabatch.queue.daemons import take_over
-from dorabatch.queue.records import WorkloadId
+from dorabatch.queue.records import StartHold, WorkloadId
 from dorabatch.queue.tables import METADATA, WORKLOADS
 from tests.makers import START, ZONE, hold, new_workload
 
-HEAD = "0005"
+HEAD = "0006"
 TABLES = [METADATA, share_tables.METADATA]
 
 
@@ -137,6 +137,30 @@ def test_what_ran_before_there_were_trials_is_an_ordinary_run(url: str) -> None:
     with transaction(engine) as tx:
         (one, _) = store.containers_of(tx, WorkloadId(1))
         assert one == replace(on_trial, trial_seconds=None)
+    engine.dispose()
+
+
+def test_what_was_stored_before_there_were_holds_is_not_held(url: str) -> None:
+    migrate(url)
+    fill(url)
+    assert migrate(url, "0005") == "0005"
+    engine = open_engine(url)
+    names = {column["name"] for column in inspect(engine).get_columns("workloads")}
+    assert "ended_at" in names
+    assert not names & {"held_by", "held_reason"}
+    migrate(url)
+    with transaction(engine) as tx:
+        found = store.get_workload(tx, WorkloadId(1))
+        assert found is not None and found.start_hold is None
+        for wanted in (StartHold(by="ana", reason="data first"), StartHold(by="ana")):
+            held = replace(found, start_hold=wanted)
+            store.save_workload(tx, held)
+            assert store.get_workload(tx, WorkloadId(1)) == held
+    # Down again, what is held may start; nothing else is lost.
+    migrate(url, "0005")
+    migrate(url)
+    with transaction(engine) as tx:
+        assert store.get_workload(tx, WorkloadId(1)) == found
     engine.dispose()
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dorabatch.fairshare.turn.account_tree import Account, build_tree
-from dorabatch.fairshare.turn.factor import fair_tree, level_fair_share
+from dorabatch.fairshare.turn.ranking import fair_tree, level_fair_share
 
 
 @st.composite

@@ -12,7 +12,7 @@ from dorabatch.cmds.argv import Unparsed, Values, parse
 from dorabatch.cmds.generated import TAIL, TableCommand
 from dorabatch.cmds.jsontext import encode_json
 from dorabatch.cmds.options import COMMANDS, Command
-from dorabatch.cmds.script import split_words
+from dorabatch.cmds.script_file import split_words
 from dorabatch.errors import UserError
 from dorabatch.resources.job_options import COUNT, FLAG, MAYBE, SWITCH, Option
 

@@ -5,7 +5,7 @@ Each deed draws what it needs from the world's random numbers and does one thing
 
 from collections.abc import Callable
 
-from dorabatch.daemon.intake.cancel import Selection, cancel, selected
+from dorabatch.daemon.intake.cancel import Selection
 from dorabatch.errors import (
     DorabatchError,
     InvariantError,
@@ -49,10 +49,10 @@ def wish(world: World, name: str) -> WorkloadDocument:
 
 def submit(world: World) -> None:
     """A user submits."""
-    context, draw = world.daemon.context, world.random
+    intake, draw = world.parts.intake, world.random
     who = world.caller(draw.choice(world.users()))
-    new, _ = context.intake.admit(who, wish(world, f"j{draw.randrange(10**6)}"))
-    context.submissions.submit(new).result(20)
+    new, _ = intake.admission.admit(who, wish(world, f"j{draw.randrange(10**6)}"))
+    intake.submissions.submit(new).result(20)
 
 
 def apply(world: World) -> None:
@@ -64,7 +64,7 @@ def apply(world: World) -> None:
         live = [w for w in world.live() if w.name == document.name]
         if live:
             document = scaled(live[0].spec_json, document, draw.choice((0, 1, 2, 4)))
-    world.daemon.context.applier.apply(who, document)
+    world.parts.intake.applier.apply(who, document)
 
 
 def scaled(spec_json: str, document: WorkloadDocument, count: int) -> WorkloadDocument:
@@ -82,9 +82,23 @@ def cancel_one(world: World) -> None:
         return
     chosen = world.random.choice(live)
     who = world.caller(chosen.submitter if world.random.random() < 0.8 else ROOT)
-    services, keepers = world.services, world.daemon.context.keepers
+    cancelling = world.parts.intake.cancelling
     wanted = Selection(refs=(str(chosen.workload_id),))
-    cancel(services, keepers, who, selected(services, who, wanted))
+    cancelling.cancel(who, cancelling.selected(who, wanted))
+
+
+def hold_or_release(world: World) -> None:
+    """A user, or the admin, holds a workload; one that is held is released."""
+    live = world.live()
+    if not live:
+        return
+    chosen = world.random.choice(live)
+    who = world.caller(chosen.submitter if world.random.random() < 0.8 else ROOT)
+    holds = world.parts.intake.holds
+    if chosen.start_hold is None:
+        holds.hold(who.user, chosen, "thinks it over")
+    else:
+        holds.release(who.user, chosen, is_admin=who.is_admin)
 
 
 def job_ends(world: World) -> None:
@@ -182,7 +196,7 @@ def container_taken(world: World) -> None:
 def cordon(world: World) -> None:
     """A node takes nothing new, or is in use again."""
     draw = world.random
-    world.daemon.context.nodes.change(
+    world.parts.intake.nodes.change(
         world.caller(ROOT),
         draw.choice(sorted(world.nodes)),
         scheduling_disabled=draw.random() < 0.4,
@@ -203,6 +217,7 @@ DEEDS: tuple[tuple[Deed, int], ...] = (
     (submit, 12),
     (apply, 4),
     (cancel_one, 4),
+    (hold_or_release, 3),
     (job_ends, 14),
     (turn, 16),
     (look, 18),
@@ -238,6 +253,7 @@ BUSY: tuple[tuple[Deed, int], ...] = (
 """More is wanted than there is room for."""
 MEANWHILE: tuple[Deed, ...] = (
     cancel_one,
+    hold_or_release,
     job_ends,
     job_ends,
     submit,

@@ -14,13 +14,13 @@ from tests.simulation.world import World
 
 def submit(world: World, who: Submitter, gpus: int, /, **options: Any) -> WorkloadId:
     """One container with one core and 1 GiB; V100s unless the options say otherwise."""
-    context = world.daemon.context
-    name = f"w{len(world.services.board.workloads) + 1}"
+    intake = world.parts.intake
+    name = f"w{len(world.books.board.workloads) + 1}"
     options = {"gpus": str(gpus), "gpu_models": [V100], "cpus": 1, **options}
     options = {"name": name, "image": "busybox", "memory": "1Gi", **options}
     asked = document(**options)
-    new, _ = context.intake.admit(world.caller(who), asked)
-    return context.submissions.submit(new).result(20).workload_id
+    new, _ = intake.admission.admit(world.caller(who), asked)
+    return intake.submissions.submit(new).result(20).workload_id
 
 
 def work(world: World) -> None:
@@ -38,7 +38,7 @@ def turn(world: World, seconds: float = 1) -> None:
 
 def one(world: World, workload_id: WorkloadId) -> Container:
     """The workload's only container."""
-    (found,) = world.services.board.containers_of(workload_id)
+    (found,) = world.books.board.containers_of(workload_id)
     return found
 
 

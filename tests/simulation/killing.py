@@ -6,9 +6,10 @@ the thread that drives the daemon.
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
-from dorabatch.daemon.state.services import Services
+from dorabatch.daemon.state.effects import Effects
 from dorabatch.daemon.steps import Step, Steps
 from dorabatch.db import Tx, Writer
 
@@ -50,7 +51,7 @@ class ToldWriter:
         return getattr(self._writer, name)
 
 
-def tell_moments(services: Services, moment: Moment) -> None:
-    """Let a daemon's writer and steps tell of their moments."""
-    services.steps = ToldSteps(moment)
-    services.writer = ToldWriter(services.writer, moment)  # type: ignore[assignment]
+def telling(effects: Effects, moment: Moment) -> Effects:
+    """A daemon's effects, whose writer and steps tell of their moments."""
+    writer: Any = ToldWriter(effects.writer, moment)
+    return replace(effects, steps=ToldSteps(moment), writer=writer)

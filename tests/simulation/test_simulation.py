@@ -48,7 +48,7 @@ def test_every_fate_of_a_trial_is_met(tmp_path: Path) -> None:
         world = World(seed, folder, LANE, credits=PRICES)
         for _ in range(STEPS):
             step(world, BUSY)
-        with world.services.engine.connect() as connection:
+        with world.effects.engine.connect() as connection:
             texts = list(connection.execute(select(EVENTS.c.text)).scalars())
         missing -= {fate for fate in fates if any(fate in text for text in texts)}
         world.close()
@@ -121,7 +121,7 @@ def test_a_planted_fault_is_found(planted: str, word: str, tmp_path: Path) -> No
     while not world.running():
         step(world)
     assert world.broken() == []
-    with world.services.engine.begin() as connection:
+    with world.effects.engine.begin() as connection:
         connection.execute(text(planted))
     assert any(word in sentence for sentence in world.broken()), world.broken()
     world.close()

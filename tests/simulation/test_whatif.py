@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from dorabatch.daemon.whatif.ask import ask
+from dorabatch.daemon.cycle.gates.credit_gate import OUT_OF_CREDIT
+from dorabatch.daemon.whatif.ask import HistoryReader
 from dorabatch.daemon.whatif.play import Pace, Play
 from dorabatch.daemon.whatif.site_history import WhatifQuestion
 from dorabatch.node.identity import parse_identity
@@ -107,8 +108,21 @@ def lived(world: World, jobs: list[Job]) -> None:
 
 
 def _may_start(world: World) -> bool:
-    held = world.services.last_plan.held
-    return bool(world.services.board.pending.arrays().key.size > len(held))
+    waits = world.books.latest.last.waits.values()
+    short = sum(why.code == OUT_OF_CREDIT for why in waits)
+    return bool(world.books.board.pending.arrays().key.size > short)
+
+
+def history_of(world: World) -> HistoryReader:
+    """What reads the history of a world."""
+    return HistoryReader(
+        engine=world.effects.engine,
+        policy=world.books.policy,
+        users=world.books.users,
+        fleet=world.books.fleet,
+        credits=world.books.credits,
+        settings=world.books.settings,
+    )
 
 
 def starts(question: WhatifQuestion, at_s: list[float]) -> Starts:
@@ -123,7 +137,7 @@ def both(
     """The starts that were, and those of the what-if's play."""
     world = World(seed, folder, policy, credits=credits)
     lived(world, invented(seed))
-    question = ask(world.services, {}, START, 1)
+    question = history_of(world).ask({}, START, 1, world.clock.now())
     world.close()
     begin = question.start_us
     real = starts(question, [(job.started_us - begin) / 1e6 for job in question.jobs])

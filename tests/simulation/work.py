@@ -8,14 +8,13 @@ from concurrent.futures import Executor, Future
 from typing import Any
 
 from dorabatch.daemon.runs.node_keeper import NodeKeeper
-from dorabatch.daemon.state.services import Services
-from dorabatch.node.driver import NodeDriver
 
 
 class WaitingWork(Executor):
     """What was submitted and not yet done, in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, node: str) -> None:
+        self.node = node
         self.waiting: list[Callable[[], Any]] = []
 
     def submit(
@@ -28,9 +27,12 @@ class WaitingWork(Executor):
 class SteppedKeeper(NodeKeeper):
     """Looks and works only when it is told to."""
 
-    def __init__(self, services: Services, node: str, driver: NodeDriver) -> None:
-        self.work = WaitingWork()
-        super().__init__(services, node, driver, self.work)
+    @property
+    def work(self) -> WaitingWork:
+        """What waits to be done on the node."""
+        workers = self._work.workers
+        assert isinstance(workers, WaitingWork)
+        return workers
 
     def start(self) -> None:
         """No thread is started."""

@@ -7,6 +7,8 @@ write or step and put together again from its database.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,15 +17,15 @@ from sqlalchemy import Connection, func, select, text
 
 from dorabatch.clock import FakeClock
 from dorabatch.config import Settings
-from dorabatch.daemon.intake.cancel import cancel
-from dorabatch.daemon.intake.credit_kinds import CreditKinds
-from dorabatch.daemon.main import compose
+from dorabatch.daemon.assembly import DaemonParts, compose, parts_of
+from dorabatch.daemon.cycle.gates.credit_gate import OUT_OF_CREDIT
 from dorabatch.daemon.rights import Caller
-from dorabatch.daemon.runs.node_keeper import Keepers
+from dorabatch.daemon.runs.assembly import keepers_of
 from dorabatch.daemon.service import Daemon
+from dorabatch.daemon.state.books import Books
 from dorabatch.daemon.state.charging import STOPPED_TRIAL
 from dorabatch.daemon.state.credit_book import job_name
-from dorabatch.daemon.state.services import Services
+from dorabatch.daemon.state.effects import Effects
 from dorabatch.db import Tx
 from dorabatch.fairshare.store.ledger_check import check_ledger
 from dorabatch.fairshare.store.ledger_tables import (
@@ -50,8 +52,8 @@ from dorabatch.resources.cluster import NodeSpec
 from dorabatch.resources.manifest import parse_manifest
 from tests import checkers
 from tests.makers import ALICE, BOB, RTX, START, V100, ZONE, facts, gpus
-from tests.simulation.killing import Killed, tell_moments
-from tests.simulation.work import SteppedKeeper
+from tests.simulation.killing import Killed, telling
+from tests.simulation.work import SteppedKeeper, WaitingWork
 
 ROOT = Submitter(user="root", uid=0, gid=0)
 DRAIN_ROUNDS_MAX = 400
@@ -143,7 +145,7 @@ class World:
         self._dies_at = 0
         self._is_interfering = False
         self._boot()
-        with self.services.engine.begin() as connection:
+        with self.effects.engine.begin() as connection:
             for statement in _HISTORY:
                 connection.execute(text(statement))
         for number, name in enumerate(self.nodes):
@@ -151,18 +153,29 @@ class World:
             spec = NodeSpec.model_validate(
                 {"endpoint": f"ssh://root@{name}:22", "hostKey": key}
             )
-            self.daemon.context.nodes.save(self.caller(ROOT), name, spec)
+            self.parts.intake.nodes.save(self.caller(ROOT), name, spec)
         for keeper in self.keepers():
             keeper.look()
-        kinds = CreditKinds(self.services)
         documents = parse_manifest(credits, path="credits").documents if credits else ()
         for document in documents:
-            kinds.apply(self.caller(ROOT), document)
+            apply = self.parts.intake.kinds.of(document.kind).apply
+            assert apply is not None
+            apply(self.caller(ROOT), document, None)
 
     @property
-    def services(self) -> Services:
-        """What the present daemon's parts share."""
-        return self.daemon.context.services
+    def parts(self) -> DaemonParts:
+        """The present daemon's parts."""
+        return self.daemon.parts
+
+    @property
+    def books(self) -> Books:
+        """What it keeps in memory."""
+        return self.parts.books
+
+    @property
+    def effects(self) -> Effects:
+        """How it acts."""
+        return self.parts.effects
 
     def caller(self, who: Submitter) -> Caller:
         """Somebody at the socket; root is an admin."""
@@ -174,12 +187,12 @@ class World:
 
     def keepers(self) -> list[SteppedKeeper]:
         """The present daemon's keepers, by node."""
-        found = (self.daemon.context.keepers.get(name) for name in sorted(self.nodes))
+        found = (self.parts.keepers.get(name) for name in sorted(self.nodes))
         return [one for one in found if isinstance(one, SteppedKeeper)]
 
     def live(self) -> list[Workload]:
         """Workloads that have not ended, oldest first."""
-        board = self.services.board
+        board = self.books.board
         return [w for _, w in sorted(board.workloads.items()) if w.ended_at is None]
 
     def running(self) -> list[tuple[FakeNode, str]]:
@@ -210,20 +223,21 @@ class World:
         """End the daemon as kill -9 does, and start another one."""
         self.kills += 1
         self._dies_at = 0
-        self.services.writer.stop()
-        self.services.engine.dispose()
+        self.effects.writer.stop()
+        self.effects.engine.dispose()
         self._boot()
 
     def close(self) -> None:
         """Let go of the database."""
-        self.services.writer.stop()
-        self.services.engine.dispose()
+        self.effects.writer.stop()
+        self.effects.engine.dispose()
 
     def _boot(self) -> None:
-        services = compose(self.settings, self.clock)
-        services.open_driver = lambda node: self.nodes[node.name]
-        tell_moments(services, self._moment)
-        self.daemon = Daemon(services, Keepers(services, make=SteppedKeeper))
+        books, effects = compose(self.settings, self.clock)
+        effects = replace(effects, open_driver=lambda node: self.nodes[node.name])
+        stepped = partial(keepers_of, kind=SteppedKeeper, workers=WaitingWork)
+        told = telling(effects, self._moment)
+        self.daemon = Daemon(parts_of(books, told, stepped))
         # A daemon may also die while it starts; that is the same as dying after.
         was_quiet, self.is_quiet = self.is_quiet, True
         self.daemon.load()
@@ -247,7 +261,7 @@ class World:
 
     def broken(self) -> list[str]:
         """Every law that does not hold now."""
-        with self.services.engine.connect() as connection:
+        with self.effects.engine.connect() as connection:
             containers = list(all_containers(connection))
             histories = seen_states(connection)
         attempts = self.attempts()
@@ -257,7 +271,7 @@ class World:
             *checkers.illegal_moves(histories),
             *checkers.containers_without_hold(containers, attempts),
             *checkers.replicas_running_twice(attempts),
-            *checkers.differences_in_memory(self.services.board.containers, containers),
+            *checkers.differences_in_memory(self.books.board.containers, containers),
             *(text for node in self.nodes.values() for text in node.violations),
             *self._broken_books(containers),
         ]
@@ -265,7 +279,7 @@ class World:
     def _broken_books(self, containers: list[Container]) -> list[str]:
         """Laws of the ledger; the whole chain is added up now and then only."""
         self._checked += 1
-        with self.services.engine.connect() as connection:
+        with self.effects.engine.connect() as connection:
             liens = open_liens(connection)
             debts = checkers.debts(limited_accounts(connection))
             names = {c.container_id: job_name(c) for c in containers}
@@ -303,7 +317,7 @@ class World:
 
     def broken_chain(self) -> list[str]:
         """What is wrong with the ledger from its first entry on."""
-        with self.services.engine.connect() as connection:
+        with self.effects.engine.connect() as connection:
             return check_ledger(connection)
 
     # -- the end -----------------------------------------------------------------
@@ -314,16 +328,19 @@ class World:
         for node in self.nodes.values():
             node.mend()
         for name in self.nodes:
-            self.daemon.context.nodes.change(
+            self.parts.intake.nodes.change(
                 self.caller(ROOT), name, scheduling_disabled=False
             )
+        for one in self.live():
+            if one.start_hold is not None:
+                self.parts.intake.holds.release("root", one, is_admin=True)
         for _ in range(DRAIN_ROUNDS_MAX):
             self._round()
             self._end_what_never_ends()
             is_empty = not any(node.containers for node in self.nodes.values())
             if is_empty and not self.live():
                 return
-        plan = self.services.last_plan.plan
+        plan = self.books.latest.last.plan
         why = [one.sentence for one in plan.explanations] if plan else []
         left = [f"{w.workload_id} {w.name} {w.spec_json}" for w in self.live()]
         there = {n: list(node.containers) for n, node in self.nodes.items()}
@@ -331,8 +348,8 @@ class World:
 
     def _end_what_never_ends(self) -> None:
         """Cancel what is scaled to nothing, restarted for ever, or fit for no node."""
-        plan = self.services.last_plan.plan
-        board = self.services.board
+        plan = self.books.latest.last.plan
+        board = self.books.board
         never = {
             board.containers[ContainerId(key)].workload_id
             for key, index in (plan.waiting.items() if plan else ())
@@ -346,13 +363,13 @@ class World:
             or self._waits_for_credit(one)
             or one.workload_id in never
         ]
-        keepers = self.daemon.context.keepers
-        cancel(self.services, keepers, self.caller(ROOT), endless)
+        self.parts.intake.cancelling.cancel(self.caller(ROOT), endless)
 
     def _waits_for_credit(self, workload: Workload) -> bool:
-        held = self.services.last_plan.held
-        containers = self.services.board.containers_of(workload.workload_id)
-        return any(one.container_id in held for one in containers)
+        waits = self.books.latest.last.waits
+        containers = self.books.board.containers_of(workload.workload_id)
+        reasons = [waits.get(one.container_id) for one in containers]
+        return any(why is not None and why.code == OUT_OF_CREDIT for why in reasons)
 
     def _round(self) -> None:
         self.clock.advance(DRAIN_SECONDS)
@@ -370,7 +387,7 @@ class World:
 
     def broken_at_end(self) -> list[str]:
         """Every law of a drained world that does not hold."""
-        with self.services.engine.connect() as connection:
+        with self.effects.engine.connect() as connection:
             containers = list(all_containers(connection))
             numbers = {c.container_id: (c.workload_id, c.replica) for c in containers}
             results = [

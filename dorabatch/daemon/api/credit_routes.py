@@ -4,34 +4,28 @@ Reads the request and shapes the answer; the rules are in the modules it calls, 
 here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import orjson
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from dorabatch.daemon.api.http import (
-    Context,
-    json_answer,
-    known_keys,
-    read_body,
-    text_answer,
-    text_field,
-)
+from dorabatch.clock import Clock
+from dorabatch.daemon.api.http import Call, Route, json_answer, text_answer, text_field
 from dorabatch.daemon.intake.credit_order import Order
 from dorabatch.daemon.intake.credit_orders import CreditOrders
-from dorabatch.daemon.rights import Caller, check_admin
 from dorabatch.daemon.views.credit import (
-    CreditAnswers,
+    CreditViews,
     default_period,
     forecast_text,
     text_of,
 )
-from dorabatch.daemon.views.rows import Row
+from dorabatch.daemon.views.table_layout import Row
 from dorabatch.errors import UserError
+from dorabatch.resources.verbs import Verb
 from dorabatch.units import credits_number, parse_credits
 
 ASKED = ("balance", "statement", "forecast")
@@ -41,79 +35,101 @@ ORDER_KEYS = (
 )  # fmt: skip
 
 
-async def order(context: Context, request: Request) -> Response:
-    """POST /v1/credits/{verb}: grant, transfer, refund or expire."""
-    body = await read_body(context, request)
-    known_keys(body, frozenset(ORDER_KEYS))
-    zone = ZoneInfo(context.services.settings.credits.reset.time_zone)
-    amount = body.get("amount")
-    wanted = Order(
-        verb=request.path_params["verb"],
-        account=text_field(body, "account"),
-        reason=text_field(body, "reason"),
-        amount=None if amount is None else parse_credits(amount, what="amount"),
-        target=text_field(body, "target"),
-        allocation=text_field(body, "allocation"),
-        on_exhaust=text_field(body, "on_exhaust"),
-        valid_from=read_moment(text_field(body, "from"), "from", zone),
-        valid_to=read_moment(text_field(body, "until"), "until", zone),
-        key=text_field(body, "key"),
-    )
-    orders = CreditOrders(context.services)
-    done = await run_in_threadpool(orders.carry_out, context.caller(request), wanted)
-    return json_answer(
-        {
-            "moved": credits_number(done.moved),
-            "repeated": done.is_repeated,
-            "message": done.message,
-        }
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreditRoutes:
+    """Credit in one zone; `time_zone` is the one that dates are in."""
 
+    orders: CreditOrders
+    views: CreditViews
+    clock: Clock
+    time_zone: ZoneInfo
 
-async def ask(context: Context, request: Request) -> Response:
-    """GET /v1/credits/{what}: balance, statement or forecast."""
-    what = request.path_params["what"]
-    if what not in ASKED:
-        raise UserError(f"{what!r} (allowed: {', '.join(ASKED)})")
-    caller, query = context.caller(request), request.query_params
-    record = await run_in_threadpool(_record, context, caller, what, query)
-    if query.get("render") == "json":
-        return json_answer(record)
-    if what == "forecast":
-        return text_answer(forecast_text(record))
-    return text_answer(text_of(record))
+    def routes(self) -> tuple[Route, ...]:
+        """The routes of this file."""
+        return (
+            Route(
+                method="POST", path="/v1/credits/{verb}", kind="Usercredit",
+                verb=Verb.APPLY, handler=self.order, body=ORDER_KEYS,
+                summary="grant, transfer, refund or expire credit",
+            ),
+            Route(
+                method="GET", path="/v1/credits/check", kind="Usercredit",
+                verb=Verb.APPLY, handler=self.check, answer="application/x-ndjson",
+                summary="Whether the ledger is sound",
+            ),
+            Route(
+                method="GET", path="/v1/credits/{what}", kind="Usercredit",
+                verb=Verb.GET_ONE, handler=self.ask,
+                summary="balance, statement or forecast",
+                query=("account", "from", "until", "render"),
+            ),
+        )  # fmt: skip
 
-
-async def check(context: Context, request: Request) -> Response:
-    """GET /v1/credits/check: lines of JSON, the progress and then the result."""
-    check_admin(context.caller(request), "dcredit check")
-    lines = (
-        orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
-        for row in CreditAnswers(context.services).check()
-    )
-    return StreamingResponse(lines, media_type="application/x-ndjson")
-
-
-def _record(
-    context: Context, caller: Caller, what: str, query: Mapping[str, str]
-) -> Row:
-    answers = CreditAnswers(context.services)
-    account = query.get("account") or caller.user
-    if what == "balance":
-        return answers.balance(caller, account)
-    if what == "forecast":
-        return answers.forecast(caller, account)
-    zone = ZoneInfo(context.services.settings.credits.reset.time_zone)
-    first, last = default_period(context.services.clock.now())
-    start = read_moment(query.get("from", ""), "from", zone)
-    end = read_moment(query.get("until", ""), "until", zone)
-    if start is None and end is not None and end <= first:
-        raise UserError(
-            f"--until {end.isoformat()}: is before the last 30 days; say with --from "
-            "where the statement begins"
+    async def order(self, call: Call) -> Response:
+        """POST /v1/credits/{verb}: grant, transfer, refund or expire."""
+        body = await call.body(frozenset(ORDER_KEYS))
+        amount = body.get("amount")
+        wanted = Order(
+            verb=call.word("verb"),
+            account=text_field(body, "account"),
+            reason=text_field(body, "reason"),
+            amount=None if amount is None else parse_credits(amount, what="amount"),
+            target=text_field(body, "target"),
+            allocation=text_field(body, "allocation"),
+            on_exhaust=text_field(body, "on_exhaust"),
+            valid_from=read_moment(text_field(body, "from"), "from", self.time_zone),
+            valid_to=read_moment(text_field(body, "until"), "until", self.time_zone),
+            key=text_field(body, "key"),
         )
-    start, end = start or first, end or last
-    return answers.statement(caller, account, start, end)
+        done = await run_in_threadpool(self.orders.carry_out, call.caller, wanted)
+        return json_answer(
+            {
+                "moved": credits_number(done.moved),
+                "repeated": done.is_repeated,
+                "message": done.message,
+            }
+        )
+
+    async def ask(self, call: Call) -> Response:
+        """GET /v1/credits/{what}: balance, statement or forecast."""
+        what = call.word("what")
+        if what not in ASKED:
+            raise UserError(f"{what!r} (allowed: {', '.join(ASKED)})")
+        account = call.query.get("account") or call.caller.user
+        call.require(f"account {account!r}", owner=account)
+        record = await run_in_threadpool(self._record, what, account, call)
+        if call.query.get("render") == "json":
+            return json_answer(record)
+        if what == "forecast":
+            return text_answer(forecast_text(record))
+        return text_answer(text_of(record))
+
+    async def check(self, call: Call) -> Response:
+        """GET /v1/credits/check: lines of JSON, the progress and then the result."""
+        return StreamingResponse(self._lines(), media_type="application/x-ndjson")
+
+    def _lines(self) -> Iterator[bytes]:
+        for row in self.views.check():
+            yield orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+
+    def _record(self, what: str, account: str, call: Call) -> Row:
+        asker = call.caller.user
+        if what == "balance":
+            return self.views.balance(account, asker=asker)
+        if what == "forecast":
+            return self.views.forecast(account, asker=asker)
+        return self.views.statement(account, *self._period(call.query), asker=asker)
+
+    def _period(self, query: dict[str, str]) -> tuple[datetime, datetime]:
+        first, last = default_period(self.clock.now())
+        start = read_moment(query.get("from", ""), "from", self.time_zone)
+        end = read_moment(query.get("until", ""), "until", self.time_zone)
+        if start is None and end is not None and end <= first:
+            raise UserError(
+                f"--until {end.isoformat()}: is before the last 30 days; say with "
+                "--from where the statement begins"
+            )
+        return start or first, end or last
 
 
 def read_moment(text: str, what: str, zone: ZoneInfo) -> datetime | None:

@@ -7,37 +7,62 @@ twice and never missed: the reader goes by the number of bytes it has.
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from dorabatch.daemon.api.http import Context
-from dorabatch.daemon.rights import check_owner
-from dorabatch.daemon.runs.container_request import docker_name
-from dorabatch.daemon.views.summary import containers_of, find_workload
+from dorabatch.clock import Clock
+from dorabatch.daemon.api.http import Call, Route
+from dorabatch.daemon.runs.container_request import ContainerRequests
+from dorabatch.daemon.runs.node_keeper import Keepers
+from dorabatch.daemon.state.log_files import LogFiles
+from dorabatch.daemon.views.summary import WorkloadFinder, workload_label
 from dorabatch.errors import NodeError, NotFound, UserError
 from dorabatch.queue.records import Container, Workload
 from dorabatch.queue.states import State
+from dorabatch.resources.verbs import Verb
 
 _PIECE_BYTES = 65536
 _POLL_SECONDS = 0.1
 
 
-async def log(context: Context, request: Request) -> Response:
-    """GET /v1/workloads/{ref}/log."""
-    query = request.query_params
-    caller = context.caller(request)
-    place = query.get("workspace") or context.home(caller)
-    workload = find_workload(context.services, request.path_params["ref"], place)
-    check_owner(caller, workload.submitter.user, f"the log of {workload.name}")
-    reading = Reading(context, workload, query)
-    await run_in_threadpool(reading.begin)
-    headers = {"X-Dora-Attempt": str(reading.attempt)} if reading.attempt else {}
-    return StreamingResponse(
-        reading.pieces(), media_type="application/octet-stream", headers=headers
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogRoutes:
+    """What containers wrote."""
+
+    finder: WorkloadFinder
+    keepers: Keepers
+    requests: ContainerRequests
+    files: LogFiles
+    clock: Clock
+
+    def routes(self) -> tuple[Route, ...]:
+        """The routes of this file."""
+        return (
+            Route(
+                method="GET", path="/v1/workloads/{ref:path}/log", kind="Container",
+                verb=Verb.LOG, handler=self.log, summary="A container's output",
+                query=("replica", "attempt", "tail", "offset", "follow"),
+                answer="application/octet-stream",
+            ),
+        )  # fmt: skip
+
+    async def log(self, call: Call) -> Response:
+        """GET /v1/workloads/{ref}/log."""
+        workload = self.finder.find(call.word("ref"), call.workspace)
+        call.require(
+            f"the log of {workload_label(workload)}",
+            workspace=workload.workspace,
+            owner=workload.submitter.user,
+        )
+        reading = Reading(self, workload, call.query)
+        await run_in_threadpool(reading.begin)
+        headers = {"X-Dora-Attempt": str(reading.attempt)} if reading.attempt else {}
+        return StreamingResponse(
+            reading.pieces(), media_type="application/octet-stream", headers=headers
+        )
 
 
 def _number(query: Mapping[str, str], name: str, least: int = 0) -> int | None:
@@ -53,9 +78,9 @@ class Reading:
     """One reader of one attempt's log."""
 
     def __init__(
-        self, context: Context, workload: Workload, query: Mapping[str, str]
+        self, logs: LogRoutes, workload: Workload, query: Mapping[str, str]
     ) -> None:
-        self._context = context
+        self._logs = logs
         self._workload = workload
         self._replica = _number(query, "replica", 1) or 1
         self.attempt = _number(query, "attempt", 1) or 0
@@ -67,7 +92,7 @@ class Reading:
     def begin(self) -> None:
         """Find the container; wait for its start when the reader follows."""
         container = self._container()
-        clock = self._context.services.clock
+        clock = self._logs.clock
         while self._follows and not self._has_begun(container):
             if container.state is State.FINISHED:
                 break
@@ -102,10 +127,10 @@ class Reading:
         is_there = container.attempt == self.attempt and hold is not None
         if hold is None or not is_there or container.state is State.PLACED:
             return
-        keeper = self._context.keepers.get(hold.node)
+        keeper = self._logs.keepers.get(hold.node)
         if keeper is None:
             return
-        name = docker_name(self._context.services, container)
+        name = self._logs.requests.name_of(container)
         skip = self._offset
         try:
             with keeper.driver.logs(
@@ -124,7 +149,7 @@ class Reading:
 
     def _wait_for_disk(self) -> None:
         """A followed log ended: the rest of it is on disk once it is settled."""
-        clock = self._context.services.clock
+        clock = self._logs.clock
         for _ in range(100):
             container = self._container()
             is_over = container.attempt != self.attempt or container.hold is None
@@ -143,13 +168,13 @@ class Reading:
                 yield piece
 
     def _path(self) -> Path:
-        return self._context.services.log_path(
+        return self._logs.files.path(
             self._workload.workload_id, self._replica, self.attempt
         )
 
     def _container(self) -> Container:
         wanted = self._replica
-        found = containers_of(self._context.services, self._workload)
+        found = self._logs.finder.containers_of(self._workload)
         for container in found:
             if container.replica == wanted:
                 return container

@@ -1,140 +1,158 @@
-"""Routes on nodes: look at a host key, add, pin anew, cordon, probe.
+"""Routes on nodes: look at a host key, add, pin anew, cordon, probe, defragment.
 
-Only admins pass; a key is pinned only when the request names exactly that key.
+A key is pinned only when the request names exactly that key.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
 from starlette.responses import Response
 
-from dorabatch.daemon.api.http import (
-    Context,
-    check_zone,
-    json_answer,
-    known_keys,
-    read_body,
-    text_answer,
-    text_field,
-)
-from dorabatch.daemon.intake.node_kind import SavedNode
-from dorabatch.daemon.rights import check_admin
-from dorabatch.daemon.views.defrag_advice import defrag_advice, defrag_text
+from dorabatch.daemon.api.http import Call, Route, json_answer, text_answer, text_field
+from dorabatch.daemon.intake.node_kind import Nodes, SavedNode
+from dorabatch.daemon.views.defrag_advice import DefragAdvice, defrag_text
 from dorabatch.errors import HostKeyChanged, ManifestError, UserError
 from dorabatch.resources.cluster import NodeSpec
 from dorabatch.resources.manifest import parse_json_document
 from dorabatch.resources.names import check_host, check_name
+from dorabatch.resources.verbs import Verb
 
-_SCAN_KEYS = frozenset({"name", "host", "port", "user", "allow", "zone"})
-_ADD_KEYS = _SCAN_KEYS | {"fingerprint"}
+_SCAN = ("host", "port", "user", "name", "allow", "zone")
+_ADD = (*_SCAN, "fingerprint")
 _SSH_PORT = 22
 
 
-async def scan(context: Context, request: Request) -> Response:
-    """POST /v1/nodes/scan: the key a machine (or a known node) presents.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeRoutes:
+    """What an admin does to nodes; `ssh_user` is who logs in where none is said."""
 
-    Of a machine, everything else that adding it would say is checked before.
-    """
-    check_admin(context.caller(request), "looking at a host key")
-    body = await read_body(context, request)
-    known_keys(body, _SCAN_KEYS)
-    name, pinned = text_field(body, "name"), None
-    if name and "host" not in body:
-        spec, pinned = context.nodes.pinned_key(name)
-        host, port = spec.ssh_host, spec.ssh_port
-    else:
+    nodes: Nodes
+    advice: DefragAdvice
+    ssh_user: str
+
+    def routes(self) -> tuple[Route, ...]:
+        """The routes of this file."""
+        return (
+            Route(
+                method="POST", path="/v1/nodes/scan", kind="Node", verb=Verb.APPLY,
+                handler=self.scan, summary="The SSH host key a machine presents",
+                body=_SCAN,
+            ),
+            Route(
+                method="POST", path="/v1/nodes", kind="Node", verb=Verb.APPLY,
+                handler=self.add, summary="Add a node", body=_ADD,
+            ),
+            Route(
+                method="POST", path="/v1/nodes/{name}/rekey", kind="Node",
+                verb=Verb.APPLY, handler=self.rekey, body=("fingerprint",),
+                summary="Pin another SSH host key",
+            ),
+            Route(
+                method="POST", path="/v1/nodes/{name}/{verb}", kind="Node",
+                verb=Verb.APPLY, handler=self.change,
+                summary="cordon, uncordon or probe a node",
+            ),
+            Route(
+                method="GET", path="/v1/defrag", kind="Node", verb=Verb.APPLY,
+                handler=self.defrag, query=("render",),
+                summary="What moving restartable containers would gain",
+            ),
+        )  # fmt: skip
+
+    async def scan(self, call: Call) -> Response:
+        """POST /v1/nodes/scan: the key a machine (or a known node) presents.
+
+        Of a machine, everything else that adding it would say is checked before.
+        """
+        body = await call.body(frozenset(_SCAN))
+        name, pinned = text_field(body, "name"), None
+        if name and "host" not in body:
+            spec, pinned = self.nodes.pinned_key(name)
+            host, port = spec.ssh_host, spec.ssh_port
+        else:
+            host, port = _host(body), _port(body)
+            self.nodes.check_new(*self._described(call, body))
+        key = await run_in_threadpool(self.nodes.scan, host, port)
+        return json_answer(
+            {"key_type": key.key_type, "fingerprint": key.fingerprint, "pinned": pinned}
+        )
+
+    async def add(self, call: Call) -> Response:
+        """POST /v1/nodes: add a node with the key that was shown and agreed to."""
+        body = await call.body(frozenset(_ADD))
         host, port = _host(body), _port(body)
-        context.nodes.check_new(*_described(context, body))
-    key = await run_in_threadpool(context.nodes.scan, host, port)
-    return json_answer(
-        {"key_type": key.key_type, "fingerprint": key.fingerprint, "pinned": pinned}
-    )
+        fingerprint = text_field(body, "fingerprint")
+        if not fingerprint:
+            raise UserError("fingerprint: missing; scan the host key first (dnode add)")
+        name, node_spec = self._described(call, body)
+        key = await run_in_threadpool(self.nodes.scan, host, port)
+        _same_key(key.fingerprint, fingerprint, host)
+        saved, _ = await run_in_threadpool(
+            self.nodes.save, call.caller, name, node_spec
+        )
+        return json_answer(_message(saved), 201)
 
+    async def rekey(self, call: Call) -> Response:
+        """POST /v1/nodes/{name}/rekey: pin another key."""
+        body = await call.body(frozenset({"fingerprint"}))
+        name, fingerprint = call.word("name"), text_field(body, "fingerprint")
+        spec, _ = self.nodes.pinned_key(name)
+        key = await run_in_threadpool(self.nodes.scan, spec.ssh_host, spec.ssh_port)
+        _same_key(key.fingerprint, fingerprint, name)
+        saved = await run_in_threadpool(
+            lambda: self.nodes.change(call.caller, name, host_key=key.fingerprint)
+        )
+        return json_answer(
+            {**_message(saved), "message": f"{name}: {key.fingerprint} pinned"}
+        )
 
-async def add(context: Context, request: Request) -> Response:
-    """POST /v1/nodes: add a node with the key that was shown and agreed to."""
-    caller = context.caller(request)
-    check_admin(caller, "adding a node")
-    body = await read_body(context, request)
-    known_keys(body, _ADD_KEYS)
-    host, port = _host(body), _port(body)
-    fingerprint = text_field(body, "fingerprint")
-    if not fingerprint:
-        raise UserError("fingerprint: missing; scan the host key first (dnode add)")
-    name, node_spec = _described(context, body)
-    key = await run_in_threadpool(context.nodes.scan, host, port)
-    _same_key(key.fingerprint, fingerprint, host)
-    saved, _ = await run_in_threadpool(context.nodes.save, caller, name, node_spec)
-    return json_answer(_message(saved), 201)
+    async def change(self, call: Call) -> Response:
+        """POST /v1/nodes/{name}/cordon, uncordon or probe."""
+        name, wanted = call.word("name"), call.word("verb")
+        if wanted == "probe":
+            self.nodes.probe(name)
+            return json_answer(
+                {"name": name, "message": f"node {name} is being probed"}
+            )
+        if wanted not in ("cordon", "uncordon"):
+            raise UserError(f"{wanted!r} (allowed: cordon, uncordon, probe, rekey)")
+        is_cordoned = wanted == "cordon"
+        await run_in_threadpool(
+            lambda: self.nodes.change(
+                call.caller, name, scheduling_disabled=is_cordoned
+            )
+        )
+        state = "takes nothing new" if is_cordoned else "is in use again"
+        return json_answer({"name": name, "message": f"node {name} {state}"})
 
+    async def defrag(self, call: Call) -> Response:
+        """GET /v1/defrag: what moving restartable containers would gain; moves none."""
+        found = await run_in_threadpool(self.advice.advise)
+        if call.query.get("render") == "json":
+            return json_answer({"gains": found})
+        return text_answer(defrag_text(found))
 
-async def rekey(context: Context, request: Request) -> Response:
-    """POST /v1/nodes/{name}/rekey: pin another key."""
-    caller = context.caller(request)
-    check_admin(caller, "pinning a host key")
-    body = await read_body(context, request)
-    known_keys(body, frozenset({"fingerprint"}))
-    name = request.path_params["name"]
-    fingerprint = text_field(body, "fingerprint")
-    spec, _ = context.nodes.pinned_key(name)
-    key = await run_in_threadpool(context.nodes.scan, spec.ssh_host, spec.ssh_port)
-    _same_key(key.fingerprint, fingerprint, name)
-    saved = await run_in_threadpool(
-        lambda: context.nodes.change(caller, name, host_key=key.fingerprint)
-    )
-    return json_answer(
-        {**_message(saved), "message": f"{name}: {key.fingerprint} pinned"}
-    )
-
-
-async def defrag(context: Context, request: Request) -> Response:
-    """GET /v1/defrag: what moving restartable containers would gain; moves none."""
-    check_admin(context.caller(request), "asking for defragmentation advice")
-    found = await run_in_threadpool(defrag_advice, context.services)
-    if request.query_params.get("render") == "json":
-        return json_answer({"gains": found})
-    return text_answer(defrag_text(found))
-
-
-async def verb(context: Context, request: Request) -> Response:
-    """POST /v1/nodes/{name}/cordon, uncordon or probe."""
-    caller = context.caller(request)
-    name, wanted = request.path_params["name"], request.path_params["verb"]
-    check_admin(caller, f"{wanted} of a node")
-    if wanted == "probe":
-        context.nodes.probe(name)
-        return json_answer({"name": name, "message": f"node {name} is being probed"})
-    if wanted not in ("cordon", "uncordon"):
-        raise UserError(f"{wanted!r} (allowed: cordon, uncordon, probe, rekey)")
-    is_cordoned = wanted == "cordon"
-    await run_in_threadpool(
-        lambda: context.nodes.change(caller, name, scheduling_disabled=is_cordoned)
-    )
-    state = "takes nothing new" if is_cordoned else "is in use again"
-    return json_answer({"name": name, "message": f"node {name} {state}"})
-
-
-def _described(context: Context, body: dict[str, Any]) -> tuple[str, NodeSpec]:
-    """The node that a request describes; UserError for what cannot be one."""
-    check_zone(context, text_field(body, "zone") or None)
-    host, port = _host(body), _port(body)
-    user = text_field(body, "user") or context.services.settings.ssh.user
-    spec: dict[str, Any] = {"endpoint": f"ssh://{user}@{host}:{port}"}
-    for field, key in (("fingerprint", "hostKey"), ("allow", "allow")):
-        if body.get(field):
-            spec[key] = body[field]
-    name = _name(text_field(body, "name") or host)
-    head = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}}
-    try:
-        document = parse_json_document({**head, "spec": spec})
-    except ManifestError as error:
-        # Host and port are right by now: what is left of the address is the user.
-        option = "--allow" if error.field.startswith("spec.allow") else "--user"
-        raise UserError(f"{option}: {error.problem}") from error
-    node_spec: NodeSpec = document.spec  # type: ignore[attr-defined]  # kind is Node
-    return name, node_spec
+    def _described(self, call: Call, body: dict[str, Any]) -> tuple[str, NodeSpec]:
+        """The node that a request describes; UserError for what cannot be one."""
+        call.check_zone(text_field(body, "zone"))
+        host, port = _host(body), _port(body)
+        user = text_field(body, "user") or self.ssh_user
+        spec: dict[str, Any] = {"endpoint": f"ssh://{user}@{host}:{port}"}
+        for field, key in (("fingerprint", "hostKey"), ("allow", "allow")):
+            if body.get(field):
+                spec[key] = body[field]
+        name = _name(text_field(body, "name") or host)
+        head = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}}
+        try:
+            document = parse_json_document({**head, "spec": spec})
+        except ManifestError as error:
+            # Host and port are right by now: what is left of the address is the user.
+            option = "--allow" if error.field.startswith("spec.allow") else "--user"
+            raise UserError(f"{option}: {error.problem}") from error
+        node_spec: NodeSpec = document.spec  # type: ignore[attr-defined]  # kind is Node
+        return name, node_spec
 
 
 def _same_key(found: str, expected: str, where: str) -> None:

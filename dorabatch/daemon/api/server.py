@@ -19,7 +19,6 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from dorabatch.config import Settings
-from dorabatch.daemon.rights import Caller
 from dorabatch.errors import ConfigError
 from dorabatch.queue.records import Submitter
 
@@ -31,7 +30,7 @@ class PeerProtocol(HttpToolsProtocol):
     """Puts the peer's process, user and group ids into each request's state."""
 
     def connection_made(self, transport: Any) -> None:
-        """Ask the kernel who connected."""
+        """Call the kernel who connected."""
         super().connection_made(transport)
         peer = transport.get_extra_info("socket")
         raw = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
@@ -50,12 +49,6 @@ def submitter_of(uid: int, gid: int) -> Submitter:
         group.gr_gid for group in grp.getgrall() if account.pw_name in group.gr_mem
     )
     return Submitter(user=account.pw_name, uid=uid, gid=gid, groups=groups)
-
-
-def caller_of(state: Any, settings: Settings) -> Caller:
-    """The caller of a request, from its connection."""
-    submitter = submitter_of(state.uid, state.gid)
-    return Caller(submitter=submitter, is_admin=submitter.user in settings.admins)
 
 
 class ApiServer:

@@ -1,6 +1,7 @@
-"""A plan -> guarded writes: QUEUED becomes PLACED where nothing changed since.
+"""Part of a plan -> guarded writes: QUEUED becomes PLACED where nothing has changed.
 
-A placement that no longer matches is left for the next cycle; nothing here talks to a
+Runs inside the writer's transaction: holds, liens, history and events together. A
+placement that no longer matches is left for the next cycle; nothing here talks to a
 node.
 """
 
@@ -8,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from dorabatch.daemon.cycle.choice_words import EVENT_KIND, choice_text
 from dorabatch.daemon.cycle.places import Places
+from dorabatch.daemon.cycle.plan_words import EVENT_KIND, choice_text
 from dorabatch.daemon.state.charging import Billing, Placing
 from dorabatch.daemon.state.credit_book import run_name
 from dorabatch.daemon.state.fleet import Fleet
@@ -132,6 +133,26 @@ class PlanCommitter:
             for choice in [self._choices.get(one.container_id)]
             if choice is not None
         ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Committers:
+    """Makes the committer of each plan."""
+
+    board: Board
+    fleet: Fleet
+    billing: Billing
+
+    def of(
+        self,
+        snapshot: Snapshot,
+        choices: Sequence[NodeChoice],
+        trials: Mapping[int, int],
+    ) -> PlanCommitter:
+        """The one for a plan that was made on this snapshot."""
+        return PlanCommitter(
+            self.board, snapshot, self.fleet, self.billing, choices, trials
+        )
 
 
 def _save(

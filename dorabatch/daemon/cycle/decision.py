@@ -1,16 +1,20 @@
 """What one cycle decides: placements, new trials, trials that end or go on, who yields.
 
-One pure function of a scene. The daemon carries a decision out on its nodes and in its
-database, the what-if in memory: neither decides anything beside it.
+One function from a scene to a value. The daemon carries a decision out on its nodes and
+in its database, the what-if in memory: neither decides anything beside it. Reads no
+book, no clock and no node.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dorabatch.daemon.cycle.lane.picks import pick
-from dorabatch.daemon.cycle.lane.stops import TrialStop, trials_to_stop
-from dorabatch.daemon.cycle.lane.trials import begin_trials
 from dorabatch.daemon.cycle.lane_state import OnTrial
+from dorabatch.daemon.cycle.lane_trials import (
+    TrialStop,
+    begin_trials,
+    pick,
+    trials_to_stop,
+)
 from dorabatch.daemon.cycle.scene import Scene
 from dorabatch.placer.arrays.types import Plan
 from dorabatch.placer.plan.no_room import NoRoomMemory
@@ -49,6 +53,10 @@ def decide(scene: Scene, policy: PlacementPolicy, memory: NoRoomMemory) -> Decis
         plan=plan,
         trial_seconds=trials.seconds,
         victims=choose_victims(
-            scene.requests, scene.gate.paid, cluster, plan, scene.running(scene.is_free)
+            scene.requests,
+            scene.asking.paid,
+            cluster,
+            plan,
+            scene.running(scene.is_free),
         ),
     )

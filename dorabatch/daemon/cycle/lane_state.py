@@ -1,6 +1,7 @@
-"""The lane as a cycle finds it: GPUs counted, and the runs on trial.
+"""The lane as a cycle finds it: its GPUs counted, and the runs on trial in it.
 
-Pure: values only; `lane.count` counts them.
+Pure: values only; `planner` counts them, and who is tried, goes on or is stopped,
+`lane_trials` decides.
 """
 
 from dataclasses import dataclass

@@ -1,20 +1,73 @@
-"""Placements -> containers that hold devices, as the board and the snapshot have them.
+"""Placements -> containers with their holds: which GPUs by uuid, which cores and ports.
 
-Picks the devices of each placement, in memory; writes nothing.
+Takes from what holds leave of each node at this moment, lowest number first, and leaves
+out what may not start any more. In memory only: chooses no node and writes nothing.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
-from dorabatch.daemon.cycle.devices import FreeDevices
+import numpy as np
+
 from dorabatch.daemon.state.node_view import NodeView
-from dorabatch.daemon.state.slices import amounts
 from dorabatch.daemon.state.snapshot import Snapshot
+from dorabatch.daemon.state.spec_units import amounts
 from dorabatch.placer.arrays.types import Placement
 from dorabatch.queue.board import Board
 from dorabatch.queue.demand import Demand
 from dorabatch.queue.records import Container, ContainerId, Hold
 from dorabatch.queue.states import State
 from dorabatch.queue.transitions import placed
+
+
+class FreeDevices:
+    """What holds leave of a node, taken from while a plan is committed.
+
+    `gpus` by model and `cores`, lowest number first; `shared` GPUs with the thousandths
+    that are left of each; `ports` that are in use.
+    """
+
+    def __init__(self, view: NodeView, holds: Sequence[Hold]) -> None:
+        assert view.facts is not None
+        self.shared: dict[str, int] = {}
+        for hold in holds:
+            if hold.gpu_milli < MILLI:
+                (uuid,) = hold.gpus
+                self.shared[uuid] = self.shared.get(uuid, MILLI) - hold.gpu_milli
+        used = {uuid for hold in holds for uuid in hold.gpus}
+        self.gpus: dict[str, list[str]] = {}
+        for gpu in sorted(view.facts.gpus, key=lambda gpu: gpu.minor):
+            if gpu.uuid not in used:
+                self.gpus.setdefault(gpu.model, []).append(gpu.uuid)
+        pinned = {core for hold in holds for core in hold.cores}
+        self.cores = [c for c in sorted(view.facts.cores) if c not in pinned]
+        self.ports = {port for hold in holds for port in hold.ports}
+
+    def take_whole(
+        self, wanted: Sequence[tuple[str, int]]
+    ) -> list[tuple[str, str]] | None:
+        """(uuid, model) of whole GPUs; None, and nothing taken, where one lacks."""
+        if any(len(self.gpus.get(model, ())) < count for model, count in wanted):
+            return None
+        taken = []
+        for model, count in wanted:
+            free = self.gpus[model]
+            taken += [(uuid, model) for uuid in free[:count]]
+            del free[:count]
+        return taken
+
+    def take_share(self, model: str, milli: int, uuid: str | None) -> str | None:
+        """A share of the GPU with this uuid, or of one nobody uses; None: not free."""
+        free = self.gpus.get(model, [])
+        if uuid is None and free:
+            uuid = free[0]
+        if uuid in free:
+            free.remove(uuid)
+            self.shared[uuid] = MILLI
+        if uuid is None or self.shared.get(uuid, 0) < milli:
+            return None
+        self.shared[uuid] -= milli
+        return uuid
+
 
 MILLI = 1000
 
@@ -38,15 +91,32 @@ class Places:
     def taken(
         self, placements: Iterable[Placement]
     ) -> list[tuple[Container, Container]]:
-        """(waiting, placed) of each that still waits and whose devices are free."""
-        found = (self._pair(one) for one in placements)
+        """(waiting, placed) of each that still may start and whose devices are free."""
+        some = list(placements)
+        planned = self._planned_revs([one.key for one in some])
+        found = (self._pair(one, planned.get(one.key)) for one in some)
         return [pair for pair in found if pair is not None]
 
-    def _pair(self, placement: Placement) -> tuple[Container, Container] | None:
+    def _planned_revs(self, keys: list[int]) -> dict[int, int]:
+        """Of which state of its record each was planned."""
+        pending = self._snapshot.pending
+        rows = np.flatnonzero(np.isin(pending.key, keys))
+        return dict(
+            zip(pending.key[rows].tolist(), pending.rev[rows].tolist(), strict=True)
+        )
+
+    def _pair(
+        self, placement: Placement, planned_rev: int | None
+    ) -> tuple[Container, Container] | None:
         container = self._board.containers.get(ContainerId(placement.key))
         if container is None or container.state is not State.QUEUED:
             return None
+        # With another spec it may ask for more than the plan has room for.
+        if container.rev != planned_rev:
+            return None
         workload = self._board.workloads[container.workload_id]
+        if workload.start_hold is not None:
+            return None
         view = self._snapshot.nodes[placement.node]
         hold = self._hold(
             self._board.demand_of(workload, container.replica), placement, view

@@ -9,21 +9,25 @@ from datetime import datetime
 
 import numpy as np
 
-from dorabatch.daemon.state.books import Books
-from dorabatch.daemon.state.usage_book import Standings
-from dorabatch.fairshare.turn.factor import FairTree, credit_factor, fair_tree
+from dorabatch.daemon.state.claim_book import ClaimBook
+from dorabatch.daemon.state.credit_book import CreditBook
+from dorabatch.daemon.state.site_policy import SitePolicy
+from dorabatch.daemon.state.usage_book import Standings, UsageBook
 from dorabatch.fairshare.turn.ranking import (
     ClaimTerms,
+    FairTree,
     Formula,
     Ranking,
     Rows,
+    credit_factor,
+    fair_tree,
     rank,
 )
 from dorabatch.fairshare.turn.settings import PolicySettings
 from dorabatch.fairshare.turn.usage import whole_usage
 from dorabatch.queue.board import Board
-from dorabatch.queue.columns import number_of
 from dorabatch.queue.demand import Claim, PendingArrays
+from dorabatch.queue.live_columns import number_of
 from dorabatch.queue.records import Container
 from dorabatch.units import microseconds_of
 
@@ -42,34 +46,69 @@ class Ranked:
     now_us: int
 
 
-def rank_pending(
-    books: Books,
-    pending: PendingArrays,
-    now: datetime,
-    *,
-    beside: Sequence[Container] = (),
-) -> Ranked:
-    """Rank what waits, and containers beside it as if they waited too.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueOrder:
+    """Ranks what waits; whoever asks gets the order that the next cycle would have."""
 
-    The rows of those are behind the rows of `pending`.
-    """
-    standings = books.usage.standings(now)
-    fair = fair_tree(standings.tree, whole_usage(standings.usage))
-    settings = books.policy.settings
-    rows, claims = _rows(books.board, pending, beside)
-    terms = claim_terms(books, claims, standings, fair, now)
-    formula = formula_of(settings)
-    now_us = microseconds_of(now)
-    return Ranked(
-        pending=pending,
-        rows=rows,
-        terms=terms,
-        formula=formula,
-        ranking=rank(rows, terms, formula, now_us=now_us),
-        standings=standings,
-        fair=fair,
-        now_us=now_us,
-    )
+    board: Board
+    policy: SitePolicy
+    usage: UsageBook
+    claims: ClaimBook
+    credits: CreditBook
+
+    def rank(
+        self,
+        pending: PendingArrays,
+        now: datetime,
+        *,
+        beside: Sequence[Container] = (),
+    ) -> Ranked:
+        """Rank what waits, and containers beside it as if they waited too.
+
+        The rows of those are behind the rows of `pending`.
+        """
+        standings = self.usage.standings(now)
+        fair = fair_tree(standings.tree, whole_usage(standings.usage))
+        rows, claims = _rows(self.board, pending, beside)
+        terms = self.claim_terms(claims, standings, fair, now)
+        formula = formula_of(self.policy.settings)
+        now_us = microseconds_of(now)
+        return Ranked(
+            pending=pending,
+            rows=rows,
+            terms=terms,
+            formula=formula,
+            ranking=rank(rows, terms, formula, now_us=now_us),
+            standings=standings,
+            fair=fair,
+            now_us=now_us,
+        )
+
+    def claim_terms(
+        self,
+        claims: tuple[Claim, ...],
+        standings: Standings,
+        fair: FairTree,
+        now: datetime,
+    ) -> ClaimTerms:
+        """What each claim is worth."""
+        columns = self.claims.columns(claims)
+        # Somebody whose first workload came this very moment has used nothing.
+        factors = [
+            1.0 if node is None else float(fair.factor[node])
+            for node in map(standings.node.get, columns.users)
+        ]
+        fair_share = np.array(factors, dtype=np.float64)[columns.user]
+        credit, tier = credit_terms(self.credits, columns.users, now)
+        return ClaimTerms(
+            fair_share=fair_share,
+            credit=credit[columns.user],
+            run_seconds=columns.run_seconds,
+            area=columns.run_seconds * columns.gpus,
+            points=columns.points,
+            nice=columns.nice,
+            tier=tier[columns.user],
+        )
 
 
 def _rows(
@@ -104,41 +143,14 @@ def formula_of(settings: PolicySettings) -> Formula:
     )
 
 
-def claim_terms(
-    books: Books,
-    claims: tuple[Claim, ...],
-    standings: Standings,
-    fair: FairTree,
-    now: datetime,
-) -> ClaimTerms:
-    """What each claim is worth."""
-    columns = books.claims.columns(claims)
-    # Somebody whose first workload came this very moment has used nothing.
-    factors = [
-        1.0 if node is None else float(fair.factor[node])
-        for node in map(standings.node.get, columns.users)
-    ]
-    fair_share = np.array(factors, dtype=np.float64)[columns.user]
-    credit, tier = credit_terms(books, columns.users, now)
-    return ClaimTerms(
-        fair_share=fair_share,
-        credit=credit[columns.user],
-        run_seconds=columns.run_seconds,
-        area=columns.run_seconds * columns.gpus,
-        points=columns.points,
-        nice=columns.nice,
-        tier=tier[columns.user],
-    )
-
-
 def credit_terms(
-    books: Books, users: Sequence[str], now: datetime
+    desk: CreditBook, users: Sequence[str], now: datetime
 ) -> tuple[np.ndarray, np.ndarray]:
     """(C, tier) of each user; who has no allocation is on pace and paid.
 
     Where nobody has one, credit counts nothing.
     """
-    desk, count = books.credits, len(users)
+    count = len(users)
     available, budget = np.full(count, 1.0), np.full(count, 2.0)
     time_left, tier = np.full(count, 0.5), np.zeros(count, dtype=np.int64)
     if not desk.has_limits:

@@ -1,13 +1,13 @@
-"""What one cycle decides on: the queue, the cluster, the gate, the lane, planned ends.
+"""What one cycle decides on: the queue, the cluster, who asks, the lane, planned ends.
 
-Pure: a value and how it is put together; `look` reads the parts.
+Pure: only a value and how it is put together; `planner` reads the parts.
 """
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dorabatch.daemon.cycle.gates.gate import Gate
+from dorabatch.daemon.cycle.gates.chain import Asking
 from dorabatch.daemon.cycle.lane_state import Lane, seconds_of
 from dorabatch.daemon.state.snapshot import Snapshot
 from dorabatch.fairshare.turn.lane import FloatArray
@@ -20,7 +20,7 @@ from dorabatch.placer.time.reserved import Times
 class Scene:
     """The cycle around the lane.
 
-    `requests` are the gate's rows. turn[row] is the place in the queue of what waits
+    `requests` are the rows that ask. turn[row] is the place in the queue of what waits
     (the snapshot's pending rows) and, behind those, of the trials. `is_free[held]`:
     it runs free because credit is used up.
     """
@@ -28,7 +28,7 @@ class Scene:
     lane: Lane
     snapshot: Snapshot
     requests: RequestArrays
-    gate: Gate
+    asking: Asking
     times: Times
     turn: IntArray
     is_free: BoolArray
@@ -58,22 +58,22 @@ class Scene:
 def scene_of(
     snapshot: Snapshot,
     lane: Lane,
-    gate: Gate,
+    asking: Asking,
     times: Times,
     *,
     turn: IntArray,
     is_free: BoolArray,
 ) -> Scene:
-    """The scene of a cycle: what the gate lets start asks for places.
+    """The scene of a cycle: what passed the gates asks for places.
 
     See Scene for `turn` and `is_free`.
     """
-    snapshot, requests = _kept_for_claimants(snapshot, gate, is_free)
+    snapshot, requests = _kept_for_claimants(snapshot, asking, is_free)
     return Scene(
         lane=lane,
         snapshot=snapshot,
         requests=requests,
-        gate=gate,
+        asking=asking,
         times=times,
         turn=turn,
         is_free=is_free,
@@ -81,16 +81,16 @@ def scene_of(
 
 
 def _kept_for_claimants(
-    snapshot: Snapshot, gate: Gate, is_free: BoolArray
+    snapshot: Snapshot, asking: Asking, is_free: BoolArray
 ) -> tuple[Snapshot, RequestArrays]:
-    """The gate's requests, the free ones kept off nodes where free runs stop.
+    """The requests, the free ones kept off nodes where free runs stop.
 
     Else one that runs free might take the first part of what a claimant waits for.
     """
-    requests = snapshot.requests(gate.order)
+    requests = snapshot.requests(asking.order)
     stops = is_free & (snapshot.held.stopping == 1) & (snapshot.held_node >= 0)
-    if not stops.any() or gate.paid == len(requests):
+    if not stops.any() or asking.paid == len(requests):
         return snapshot, requests
     nodes = np.unique(snapshot.held_node[stops])
-    requests, cluster = keep_off(requests, snapshot.cluster, gate.paid, nodes)
+    requests, cluster = keep_off(requests, snapshot.cluster, asking.paid, nodes)
     return replace(snapshot, cluster=cluster), requests

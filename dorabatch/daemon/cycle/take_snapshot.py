@@ -9,9 +9,14 @@ from types import MappingProxyType
 
 import numpy as np
 
-from dorabatch.daemon.state.node_arrays import NodeArrays, flags
 from dorabatch.daemon.state.node_view import NodeView
-from dorabatch.daemon.state.snapshot import SharedGpus, Snapshot, model_counts
+from dorabatch.daemon.state.snapshot import (
+    NodeArrays,
+    SharedGpus,
+    Snapshot,
+    flags,
+    model_counts,
+)
 from dorabatch.placer.arrays.feasible import PORT
 from dorabatch.placer.arrays.types import Affinity, ClusterArrays, Mask
 from dorabatch.queue.board import Board
@@ -28,7 +33,10 @@ def take_snapshot(
     board: Board, nodes: Sequence[NodeView], known: NodeArrays | None = None
 ) -> Snapshot:
     """Everything a cycle needs, as it stands now; `known` spares work from before."""
-    pending, held = board.pending.arrays(), board.held.arrays()
+    # Waiting first, held second: the board holds a container before it lets it wait no
+    # more, so what gets a place meanwhile is in one of them, and its place not free.
+    pending = board.pending.arrays()
+    held = board.held.arrays()
     known = known or NodeArrays()
     known.look(nodes)
     masks, numbers = _masks(pending, known.views, board)

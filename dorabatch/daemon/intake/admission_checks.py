@@ -1,7 +1,7 @@
 """May this ever run here? The checks of a submission before it is stored.
 
-Pure: takes the spec, the nodes as arrays and the site's bounds; raises Refused with
-a sentence, or returns warnings. Never asks what is free now.
+Pure: takes the spec, the nodes as arrays and the site's bounds; raises Refused with a
+sentence, or returns warnings. Never asks what is free now.
 """
 
 from collections.abc import Collection, Sequence
@@ -13,7 +13,7 @@ from dorabatch.config import Settings
 from dorabatch.errors import NotAllowed, Refused
 from dorabatch.fairshare.turn.settings import PolicySettings
 from dorabatch.placer.arrays.types import ClusterArrays, Mask, RequestArrays
-from dorabatch.placer.explain.ever_fits import can_ever_run
+from dorabatch.placer.explain.impossible import can_ever_run
 from dorabatch.placer.explain.words import either, listed
 from dorabatch.queue.demand import Demand, Restriction
 from dorabatch.resources.workload import WHOLE_GPU_MILLI, Priority, WorkloadSpec

@@ -1,24 +1,28 @@
 """What an admin orders by hand: grant, transfer, refund, expire; and who may see what.
 
 Each order is one transaction with actor and reason in the ledger, and with a key that
-makes a repeat harmless. Charges nothing: `billing.charging` does.
+makes a repeat harmless. Charges nothing: `charging` does.
 """
 
+import threading
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
+from dorabatch.clock import Clock
 from dorabatch.daemon.intake.credit_order import Order
 from dorabatch.daemon.intake.credit_repeats import check_same
-from dorabatch.daemon.rights import Caller, check_admin
-from dorabatch.daemon.state.services import Services
-from dorabatch.daemon.views.accounts import Accounts
-from dorabatch.db import Tx
+from dorabatch.daemon.rights import Caller, Place, require
+from dorabatch.daemon.state.charging import Billing
+from dorabatch.daemon.state.credit_book import CreditBook
+from dorabatch.daemon.views.account_rows import Accounts
+from dorabatch.db import Tx, Writer
 from dorabatch.errors import NotFound, Refused, UserError
 from dorabatch.fairshare.money.book import FOREVER, Allocation, Book, Posting
 from dorabatch.fairshare.money.standing import ON_EXHAUST
 from dorabatch.fairshare.store import ledger, terms
+from dorabatch.resources.verbs import Verb
 from dorabatch.units import microseconds_of, render_credits
 
 
@@ -46,19 +50,22 @@ class _Act:
         return microseconds_of(self.now)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CreditOrders:
     """Carries out orders."""
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
-        self._zone = services.settings.zone
-        self._accounts = Accounts(
-            engine=services.engine, credits=services.credits, clock=services.clock
-        )
+    credits: CreditBook
+    accounts: Accounts
+    billing: Billing
+    writer: Writer
+    clock: Clock
+    cycle_wanted: threading.Event
 
     def carry_out(self, caller: Caller, order: Order) -> OrderDone:
         """Do one order; raises a sentence for what cannot be done."""
-        check_admin(caller, f"dcredit {order.verb}")
+        place = Place(zone=self.credits.zone, owner=order.account)
+        what = f"dcredit {order.verb}"
+        require(caller, Verb.APPLY, "Usercredit", place, what)
         if not order.reason.strip():
             raise UserError(f"{order.verb}: say why with --reason; the ledger keeps it")
         acts = {
@@ -69,8 +76,8 @@ class CreditOrders:
         }
         if order.verb not in acts:
             raise UserError(f"{order.verb!r} (allowed: {', '.join(acts)})")
-        key = f"{order.verb}:{self._zone}:{order.key or uuid4().hex}"
-        now = self._services.clock.now()
+        key = f"{order.verb}:{self.credits.zone}:{order.key or uuid4().hex}"
+        now = self.clock.now()
 
         def write(tx: Tx) -> OrderDone:
             if check_same(tx.connection, key, order):
@@ -82,13 +89,13 @@ class CreditOrders:
                 _Act(tx=tx, caller=caller, order=order, key=key, now=now)
             )
 
-        done = self._services.writer.do(write)
-        self._services.cycle_wanted.set()
+        done = self.writer.do(write)
+        self.cycle_wanted.set()
         return done
 
     def _grant(self, act: _Act) -> OrderDone:
         order = act.order
-        self._accounts.check(act.tx.connection, order.account)
+        self.accounts.check(act.tx.connection, order.account)
         begin = order.valid_from or act.now
         if order.valid_to is not None and order.valid_to <= act.now:
             raise Refused(
@@ -100,20 +107,20 @@ class CreditOrders:
                 f"({begin.isoformat(timespec='seconds')}); give a later moment"
             )
         amount = _given(order)
-        mode = order.on_exhaust or self._services.settings.credits.on_exhaust
+        mode = order.on_exhaust or self.credits.settings.on_exhaust
         if mode not in ON_EXHAUST:
             raise Refused(f"--on-exhaust {mode!r} (allowed: {', '.join(ON_EXHAUST)})")
         row = Allocation(
             id=f"{act.key}:{order.account}"[:200],
-            zone=self._zone,
+            zone=self.credits.zone,
             account=order.account,
             valid_from=microseconds_of(begin),
             valid_to=microseconds_of(order.valid_to) if order.valid_to else FOREVER,
             on_exhaust=mode,
         )
-        self._services.billing.open_allocations(act.tx, [row])
+        self.billing.open_allocations(act.tx, [row])
         posting = self._posting(act, "deposit", amount=amount, allocation_id=row.id)
-        self._services.billing.post(act.tx, [posting])
+        self.billing.post(act.tx, [posting])
         until = f" until {order.valid_to.isoformat()}" if order.valid_to else ""
         return OrderDone(
             moved=amount,
@@ -123,14 +130,14 @@ class CreditOrders:
     def _transfer(self, act: _Act) -> OrderDone:
         order = act.order
         for account in (order.account, order.target):
-            self._accounts.check(act.tx.connection, account)
+            self.accounts.check(act.tx.connection, account)
         if order.account == order.target:
             raise Refused(f"transfer from {order.account!r} to itself moves nothing")
         amount = _given(order)
         at = act.at
         asked = self._posting(act, "read")
         book = ledger.load_book(act.tx.connection, [asked])
-        have = book.available(self._zone, order.account, at)
+        have = book.available(self.credits.zone, order.account, at)
         if have is None or have < amount:
             raise Refused(
                 f"account {order.account!r} has {render_credits(have or 0)} available, "
@@ -138,13 +145,13 @@ class CreditOrders:
             )
         rows: list[Allocation] = []
         postings: list[Posting] = []
-        legs = book.draw(self._zone, order.account, amount, at)
+        legs = book.draw(self.credits.zone, order.account, amount, at)
         for number, leg in enumerate(one for one in legs if one.ucr):
             source = book.allocations[leg.allocation_id]
             # What is moved keeps its end: a transfer makes no credit last longer.
             row = Allocation(
                 id=f"{act.key}:{order.target}:{number}"[:200],
-                zone=self._zone,
+                zone=self.credits.zone,
                 account=order.target,
                 valid_from=source.valid_from,
                 valid_to=source.valid_to,
@@ -161,8 +168,8 @@ class CreditOrders:
                     target_id=row.id,
                 )
             )
-        self._services.billing.open_allocations(act.tx, rows)
-        self._services.billing.post(act.tx, postings)
+        self.billing.open_allocations(act.tx, rows)
+        self.billing.post(act.tx, postings)
         text = f"{render_credits(amount)} moved from {order.account} to "
         return OrderDone(moved=amount, message=text + order.target)
 
@@ -190,15 +197,15 @@ class CreditOrders:
         posting = self._posting(
             act, "refund", amount=amount, run=run, chain=meters[-1].chain
         )
-        self._services.billing.post(act.tx, [posting])
+        self.billing.post(act.tx, [posting])
         text = f"{render_credits(amount)} refunded to {meters[-1].chain[0]} for {run}"
         return OrderDone(moved=amount, message=text)
 
     def _expire(self, act: _Act) -> OrderDone:
         order = act.order
-        self._accounts.check(act.tx.connection, order.account)
+        self.accounts.check(act.tx.connection, order.account)
         mine = ledger.live_allocations(
-            act.tx.connection, [self._zone], [order.account], at=act.at
+            act.tx.connection, [self.credits.zone], [order.account], at=act.at
         )
         wanted = [row for row in mine if order.allocation in ("", row.id)]
         if order.allocation and not wanted:
@@ -211,7 +218,7 @@ class CreditOrders:
             self._posting(act, "expire", number, allocation_id=row.id)
             for number, row in enumerate(wanted)
         ]
-        done = self._services.billing.post(act.tx, postings)
+        done = self.billing.post(act.tx, postings)
         moved = sum(one.moved for one in done)
         return OrderDone(
             moved=moved, message=f"{render_credits(moved)} of {order.account} ended"
@@ -222,7 +229,7 @@ class CreditOrders:
             kind=kind,
             key=act.key if not number else f"{act.key}:{number}",
             at=act.at,
-            zone=self._zone,
+            zone=self.credits.zone,
             **{"chain": (act.order.account,), **more},
             actor=act.caller.user,
             reason=act.order.reason,

@@ -3,34 +3,21 @@
 Turns Node documents into the fleet's settings and keepers. Places and starts nothing.
 """
 
+import threading
 from dataclasses import dataclass
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from dorabatch.config import Settings
+from dorabatch.daemon.intake.stored_nodes import StoredNodes
 from dorabatch.daemon.rights import Caller
 from dorabatch.daemon.runs.node_keeper import Keepers
-from dorabatch.daemon.state.facts_json import facts_from_json
+from dorabatch.daemon.state.fleet import Fleet
 from dorabatch.daemon.state.node_view import DeclaredNode, NodeState
-from dorabatch.daemon.state.object_store import (
-    RemovedObject,
-    StoredObject,
-    delete_object,
-    forget_facts,
-    get_object,
-    list_objects,
-    load_facts,
-    save_object,
-)
-from dorabatch.daemon.state.services import Services
-from dorabatch.db import Tx
 from dorabatch.errors import ConflictError, NodeError, NotFound
 from dorabatch.node.facts import HostKey
 from dorabatch.node.ssh import scan_host_key
-from dorabatch.queue import store
-from dorabatch.queue.states import HOLDING
 from dorabatch.resources.cluster import NodeSpec
-
-KIND = "Node"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,30 +31,37 @@ class SavedNode:
 
 
 class Nodes:
-    """The zone's declared nodes."""
+    """The zone's declared nodes.
 
-    def __init__(self, services: Services, keepers: Keepers) -> None:
-        self._services = services
+    One change of a node at a time: what is stored last is what the fleet has.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        fleet: Fleet,
+        keepers: Keepers,
+        stored: StoredNodes,
+        cycle_wanted: threading.Event,
+    ) -> None:
+        self._ssh = settings.ssh
+        self._fleet = fleet
         self._keepers = keepers
+        self._stored = stored
+        self._cycle_wanted = cycle_wanted
+        self._changing = threading.Lock()
 
     def load(self) -> None:
         """Fill the fleet from the database and start a keeper for each node."""
-        zone = self._services.settings.zone
-        with self._services.engine.connect() as connection:
-            stored = list_objects(connection, KIND, zone)
-            facts = load_facts(connection, zone)
-        for one in stored:
-            known = facts.get(one.name)
-            settings = self._settings(one.name, load_node_spec(one.spec))
-            self._services.fleet.put(
-                settings, facts_from_json(known[0]) if known else None
-            )
+        for name, spec, facts in self._stored.all():
+            settings = self._settings(name, spec)
+            self._fleet.put(settings, facts)
             self._start(settings)
 
     def scan(self, host: str, port: int) -> HostKey:
         """The SSH host key that a machine presents."""
-        seconds = self._services.settings.ssh.connect_seconds_max
-        return scan_host_key(host, port, seconds)
+        return scan_host_key(host, port, self._ssh.connect_seconds_max)
 
     def check_new(self, name: str, spec: NodeSpec) -> None:
         """Raise ConflictError for a machine that is a node under another name."""
@@ -77,77 +71,57 @@ class Nodes:
         self, caller: Caller, name: str, spec: NodeSpec
     ) -> tuple[SavedNode, HostKey | None]:
         """Create or change a node; also the key it presents when none is pinned."""
-        self._check_place(self._settings(name, spec))
-        before = self._stored(name)
-        pinned = load_node_spec(before.spec).host_key if before else None
+        self.check_new(name, spec)
         presented, note = None, ""
-        if spec.host_key is None and pinned is not None:
-            spec = spec.model_copy(update={"host_key": pinned})
-        elif spec.host_key is None:
+        if spec.host_key is None and self._pinned(name) is None:
             presented, note = self._presented(spec)
-        elif pinned != spec.host_key:
-            was = f" (was {pinned})" if pinned else ""
-            note = f"; SSH host key {spec.host_key} pinned{was}"
-        result = self._write(caller, name, spec)
-        settings = self._settings(name, spec)
-        if result != "not changed" or self._keepers.get(name) is None:
-            self._services.fleet.put(settings)
-            self._start(settings)
-        saved = SavedNode(
-            name=name,
-            result=result,
-            message=f"node {name} {result}{note}",
-            fingerprint=spec.host_key,
-        )
-        return saved, presented
+        with self._changing:
+            self.check_new(name, spec)
+            pinned = self._pinned(name)
+            if spec.host_key is None and pinned is not None:
+                spec = spec.model_copy(update={"host_key": pinned})
+                presented, note = None, ""
+            elif spec.host_key is not None and pinned != spec.host_key:
+                was = f" (was {pinned})" if pinned else ""
+                note = f"; SSH host key {spec.host_key} pinned{was}"
+            result = self._stored.save(caller.user, name, spec)
+            settings = self._settings(name, spec)
+            if result != "not changed" or self._keepers.get(name) is None:
+                self._fleet.put(settings)
+                self._start(settings)
+        return _saved(name, result, spec, note), presented
 
     def change(self, caller: Caller, name: str, **changes: object) -> SavedNode:
         """Change some fields of a node's spec."""
-        stored = self._stored(name)
-        if stored is None:
-            raise self._unknown(name)
-        spec = load_node_spec(stored.spec).model_copy(update=changes)
-        result = self._write(caller, name, spec)
-        settings = self._settings(name, spec)
-        self._services.fleet.put(settings)
-        if "host_key" in changes:
-            self._start(settings)
-        self._services.cycle_wanted.set()
-        return SavedNode(
-            name=name,
-            result=result,
-            message=f"node {name} {result}",
-            fingerprint=spec.host_key,
-        )
+        with self._changing:
+            spec = self._known(name).model_copy(update=changes)
+            result = self._stored.save(caller.user, name, spec)
+            settings = self._settings(name, spec)
+            self._fleet.put(settings)
+            if "host_key" in changes:
+                self._start(settings)
+        self._cycle_wanted.set()
+        return _saved(name, result, spec)
 
     def remove(self, caller: Caller, name: str) -> None:
         """Forget a node that nothing runs on."""
-        view = self._services.fleet.get(name)
-        if self._stored(name) is None or view is None:
-            raise self._unknown(name)
-        zone, now = self._services.settings.zone, self._services.clock.now()
-        gone = RemovedObject(kind=KIND, zone=zone, workspace="", name=name)
-
-        def write(tx: Tx) -> None:
-            _check_empty(tx, zone, name)
-            delete_object(tx, gone, actor=caller.user, at=now)
-            forget_facts(tx, zone, name)
-            # What the writer does next places nothing there any more.
-            self._services.fleet.drop(name)
-
-        try:
-            self._services.writer.do(write)
-        except SQLAlchemyError:
-            self._services.fleet.put(view.settings, view.facts)
-            raise
-        self._keepers.drop(name)
+        with self._changing:
+            self._known(name)
+            view = self._fleet.get(name)
+            try:
+                # What the writer does next places nothing there any more.
+                self._stored.remove(
+                    caller.user, name, and_then=lambda: self._fleet.drop(name)
+                )
+            except SQLAlchemyError:
+                if view is not None:
+                    self._fleet.put(view.settings, view.facts)
+                raise
+            self._keepers.drop(name)
 
     def pinned_key(self, name: str) -> tuple[NodeSpec, str | None]:
         """A node's spec and its pinned key."""
-        stored = self._stored(name)
-        if stored is None:
-            raise self._unknown(name)
-        spec = load_node_spec(stored.spec)
+        spec = self._known(name)
         return spec, spec.host_key
 
     def probe(self, name: str) -> None:
@@ -155,8 +129,7 @@ class Nodes:
         keeper = self._keepers.get(name)
         if keeper is not None:
             return keeper.probe_again()
-        if self._stored(name) is None:
-            raise self._unknown(name)
+        self._known(name)
         raise ConflictError(
             f"node {name} is not looked at: no SSH host key is pinned; see it and pin "
             f"it with dnode rekey {name}"
@@ -165,7 +138,7 @@ class Nodes:
     def _check_place(self, wanted: DeclaredNode) -> None:
         """Raise ConflictError for a machine that is a node under another name."""
         place = (wanted.host, wanted.port)
-        for view in self._services.fleet.views():
+        for view in self._fleet.views():
             known = view.settings
             if view.name != wanted.name and (known.host, known.port) == place:
                 raise ConflictError(
@@ -181,23 +154,9 @@ class Nodes:
             return None, f"; no SSH host key is pinned yet: {error.message}"
         return key, f"; presents {key.key_type} {key.fingerprint}, not pinned yet"
 
-    def _write(self, caller: Caller, name: str, spec: NodeSpec) -> str:
-        now = self._services.clock.now()
-        wanted = StoredObject(
-            kind=KIND,
-            zone=self._services.settings.zone,
-            workspace="",
-            name=name,
-            spec=node_spec_json(spec),
-            owner=caller.user,
-            created_at=now,
-            changed_at=now,
-        )
-        return self._services.writer.do(lambda tx: save_object(tx, wanted))
-
     def _start(self, settings: DeclaredNode) -> None:
         if settings.fingerprint is None:
-            self._services.fleet.fault(
+            self._fleet.fault(
                 settings.name,
                 NodeState.QUARANTINED,
                 "no SSH host key is pinned; see it and pin it with "
@@ -206,21 +165,24 @@ class Nodes:
             return
         self._keepers.restart(settings.name)
 
-    def _stored(self, name: str) -> StoredObject | None:
-        zone = self._services.settings.zone
-        with self._services.engine.connect() as connection:
-            return get_object(connection, KIND, zone, "", name)
+    def _pinned(self, name: str) -> str | None:
+        spec = self._stored.get(name)
+        return spec.host_key if spec else None
 
-    def _unknown(self, name: str) -> NotFound:
-        names = ", ".join(v.name for v in self._services.fleet.views()) or "none"
-        return NotFound(f"no node {name!r} (known: {names})")
+    def _known(self, name: str) -> NodeSpec:
+        """A node's spec as stored; raises NotFound."""
+        spec = self._stored.get(name)
+        if spec is None:
+            names = ", ".join(v.name for v in self._fleet.views()) or "none"
+            raise NotFound(f"no node {name!r} (known: {names})")
+        return spec
 
     def _settings(self, name: str, spec: NodeSpec) -> DeclaredNode:
         return DeclaredNode(
             name=name,
             host=spec.ssh_host,
-            port=spec.ssh_port if spec.is_ssh else self._services.settings.ssh.port,
-            user=spec.ssh_user or self._services.settings.ssh.user,
+            port=spec.ssh_port if spec.is_ssh else self._ssh.port,
+            user=spec.ssh_user or self._ssh.user,
             fingerprint=spec.host_key,
             docker_socket=spec.docker_socket,
             allows_gpu=spec.allows_gpu,
@@ -229,25 +191,10 @@ class Nodes:
         )
 
 
-def _check_empty(tx: Tx, zone: str, name: str) -> None:
-    """Raise ConflictError for a node that something holds a place on."""
-    live = store.running_in(tx, zone, HOLDING)
-    held = [one for one in live if one.hold and one.hold.node == name]
-    if held:
-        ids = [str(key) for key in sorted({one.workload_id for one in held})]
-        count = "1 container" if len(held) == 1 else f"{len(held)} containers"
-        of = f"workload{'' if len(ids) == 1 else 's'} {', '.join(ids[:5])}"
-        raise ConflictError(
-            f"node {name} still holds {count} ({of}); cordon it "
-            f"(dnode cordon {name}) and wait, or cancel them"
-        )
-
-
-def node_spec_json(spec: NodeSpec) -> str:
-    """A node's spec as stored."""
-    return spec.model_dump_json(by_alias=True, exclude_none=True)
-
-
-def load_node_spec(text: str) -> NodeSpec:
-    """The spec that `node_spec_json` wrote."""
-    return NodeSpec.model_validate_json(text)
+def _saved(name: str, result: str, spec: NodeSpec, note: str = "") -> SavedNode:
+    return SavedNode(
+        name=name,
+        result=result,
+        message=f"node {name} {result}{note}",
+        fingerprint=spec.host_key,
+    )

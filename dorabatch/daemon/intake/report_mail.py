@@ -6,13 +6,15 @@ once. Puts mails into the outbox and sends nothing itself.
 
 from dataclasses import dataclass, replace
 
-from dorabatch.daemon.state.outbox import Letter
-from dorabatch.daemon.state.services import Services
+from sqlalchemy import Engine
+
+from dorabatch.clock import Clock
+from dorabatch.daemon.state.outbox import Letter, Outbox
 from dorabatch.daemon.views.report.gather import ReportQuestion, Reports
 from dorabatch.daemon.views.report.page import render_page
 from dorabatch.daemon.views.report.render import render_table
 from dorabatch.daemon.views.report.text import period_text
-from dorabatch.db import Tx
+from dorabatch.db import Tx, Writer
 from dorabatch.errors import UserError
 from dorabatch.resources.names import check_mail_address
 
@@ -38,33 +40,58 @@ class Mailed:
         return "; ".join(said)
 
 
-def mail_report(
-    services: Services, reports: Reports, asked: ReportQuestion, to: str
-) -> Mailed:
-    """Put a report into the outbox for an address, or for each user their own."""
-    if not services.outbox.is_on:
-        raise UserError("this site sends no mail; an admin may set mail.host")
-    if to != EACH:
-        try:
-            letters = {to: _letter(reports, asked, check_mail_address(to))}
-        except ValueError as error:
-            raise UserError(f"--mail {error}, or the word {EACH}") from error
-        return _put(services, asked, letters)
-    if asked.name != "statement" or asked.who is not None:
-        raise UserError(
-            f"--mail {EACH} sends each user their own statement: dreport statement, "
-            "without --account"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportMail:
+    """Mails the reports of one zone."""
+
+    outbox: Outbox
+    engine: Engine
+    writer: Writer
+    clock: Clock
+
+    def mail(self, reports: Reports, asked: ReportQuestion, to: str) -> Mailed:
+        """Put a report into the outbox for an address, or for each user their own."""
+        if not self.outbox.is_on:
+            raise UserError("this site sends no mail; an admin may set mail.host")
+        if to != EACH:
+            try:
+                letters = {to: _letter(reports, asked, check_mail_address(to))}
+            except ValueError as error:
+                raise UserError(f"--mail {error}, or the word {EACH}") from error
+            return self._put(asked, letters)
+        if asked.name != "statement" or asked.who is not None:
+            raise UserError(
+                f"--mail {EACH} sends each user their own statement: dreport "
+                "statement, without --account"
+            )
+        users = reports.accounts_with_moves(asked)
+        with self.engine.connect() as connection:
+            reached = {user: self.outbox.address_of(connection, user) for user in users}
+        letters = {
+            user: _letter(reports, replace(asked, who=frozenset({user})), address)
+            for user, address in reached.items()
+            if address
+        }
+        done = self._put(asked, letters)
+        return replace(done, without=len(reached) - len(letters))
+
+    def _put(self, asked: ReportQuestion, letters: dict[str, Letter]) -> Mailed:
+        now = self.clock.now()
+        period = asked.period
+        whose = "" if asked.who is None else ",".join(sorted(asked.who))
+        key = (
+            f"report:{asked.name}:{whose}:{period.start:%Y%m%dT%H%M}:"
+            f"{period.end:%Y%m%dT%H%M}"
         )
-    users = reports.accounts_with_moves(asked)
-    with services.engine.connect() as connection:
-        reached = {user: services.outbox.address_of(connection, user) for user in users}
-    letters = {
-        user: _letter(reports, replace(asked, who=frozenset({user})), address)
-        for user, address in reached.items()
-        if address
-    }
-    done = _put(services, asked, letters)
-    return replace(done, without=len(reached) - len(letters))
+
+        def write(tx: Tx) -> int:
+            return sum(
+                self.outbox.enqueue(tx, f"{key}:{name}"[:200], letter, now=now)
+                for name, letter in letters.items()
+            )
+
+        put = self.writer.do(write)
+        return Mailed(put=put, before=len(letters) - put, without=0)
 
 
 def _letter(reports: Reports, asked: ReportQuestion, address: str) -> Letter:
@@ -76,26 +103,3 @@ def _letter(reports: Reports, asked: ReportQuestion, address: str) -> Letter:
         text=render_table(report, zone),
         html=render_page(report, zone),
     )
-
-
-def _put(
-    services: Services, asked: ReportQuestion, letters: dict[str, Letter]
-) -> Mailed:
-    now = services.clock.now()
-    period = asked.period
-    whose = "" if asked.who is None else ",".join(sorted(asked.who))
-
-    def write(tx: Tx) -> int:
-        return sum(
-            services.outbox.enqueue(
-                tx,
-                f"report:{asked.name}:{whose}:{period.start:%Y%m%dT%H%M}:"
-                f"{period.end:%Y%m%dT%H%M}:{name}"[:200],
-                letter,
-                now=now,
-            )
-            for name, letter in letters.items()
-        )
-
-    put = services.writer.do(write)
-    return Mailed(put=put, before=len(letters) - put, without=0)

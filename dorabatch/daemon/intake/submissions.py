@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy.exc import IntegrityError
 
-from dorabatch.daemon.state.services import Services
-from dorabatch.daemon.steps import Step
-from dorabatch.db import Tx
+from dorabatch.config import LimitSettings
+from dorabatch.daemon.steps import Step, Steps
+from dorabatch.db import Tx, Writer
 from dorabatch.errors import ConflictError, DorabatchError, Refused
 from dorabatch.queue import store
+from dorabatch.queue.board import Board
 from dorabatch.queue.records import Workload, WorkloadId
 from dorabatch.queue.store import NewWorkload
 
@@ -38,99 +39,120 @@ class _Waiting:
     answer: "Future[Submitted]"
 
 
+_Batch = list[_Waiting]
 _Answers = list[tuple["Future[Submitted]", Submitted | DorabatchError]]
 
 
 class Submissions:
-    """Gathers admitted submissions and stores them together."""
+    """Gathers admitted submissions and stores them together.
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
+    The batch that is open is written by whoever submits and closed by the writer's
+    thread, under the lock; a batch that is closed is only read.
+    """
+
+    def __init__(
+        self,
+        *,
+        limits: LimitSettings,
+        board: Board,
+        writer: Writer,
+        steps: Steps,
+        cycle_wanted: threading.Event,
+    ) -> None:
+        self._limits = limits
+        self._board = board
+        self._writer = writer
+        self._steps = steps
+        self._cycle_wanted = cycle_wanted
         self._lock = threading.Lock()
-        self._waiting: list[_Waiting] = []
-        self._taken: list[_Waiting] = []
+        self._open: _Batch | None = None
 
     def submit(self, new: NewWorkload) -> "Future[Submitted]":
         """Queue one submission; the Future is done once it is on disk."""
         self._check_room()
-        answer: Future[Submitted] = Future()
+        waiting = _Waiting(new=new, answer=Future())
+        # Nobody takes it back who stops waiting for it: it is stored all the same.
+        waiting.answer.set_running_or_notify_cancel()
         with self._lock:
-            self._waiting.append(_Waiting(new=new, answer=answer))
-            is_first = len(self._waiting) == 1
+            batch, is_first = self._open, self._open is None
+            if batch is None:
+                batch = self._open = []
+            batch.append(waiting)
         if is_first:
-            self._services.writer.post(self._store).add_done_callback(self._answer)
-        return answer
+            stored = self._writer.post(lambda tx: self._store(tx, batch))
+            # Done already, it answers in this thread, beside the writer's next batch.
+            stored.add_done_callback(lambda done: self._answer(batch, done))
+        return waiting.answer
 
     def _check_room(self) -> None:
-        limit = self._services.settings.limits.pending_max
-        waiting = len(self._services.board.pending)
+        limit = self._limits.pending_max
+        waiting = len(self._board.pending)
         if waiting >= limit:
             raise Refused(
                 f"the queue is full: {waiting} containers wait (allowed: {limit}); "
                 "try again later"
             )
 
-    def _store(self, tx: Tx) -> _Answers:
+    def _close(self, batch: _Batch) -> None:
+        """From now on nothing is added to this batch."""
         with self._lock:
-            batch, self._waiting = self._waiting, []
-        self._taken = batch
+            if self._open is batch:
+                self._open = None
+
+    def _store(self, tx: Tx, batch: _Batch) -> _Answers:
+        self._close(batch)
         keys = [w.new.submission_key for w in batch if w.new.submission_key]
         known = store.ids_of_submissions(tx, keys)
         answers: _Answers = []
-        fresh: list[_Waiting] = []
+        fresh: _Batch = []
         for waiting in batch:
             key = waiting.new.submission_key
             if key is not None and key in known:
-                answers.append((waiting.answer, self._again(tx, known[key])))
+                answers.append((waiting.answer, _again(tx, known[key])))
             else:
                 fresh.append(waiting)
-        answers += self._insert(tx, fresh)
+        answers += _insert(tx, fresh)
         return answers
 
-    def _again(self, tx: Tx, workload_id: WorkloadId) -> Submitted | DorabatchError:
-        workload = store.get_workload(tx, workload_id)
-        assert workload is not None
-        return _submitted(workload)
-
-    def _insert(self, tx: Tx, fresh: list[_Waiting]) -> _Answers:
-        if not fresh:
-            return []
-        noted = len(tx.changes)
-        try:
-            with tx.connection.begin_nested():
-                made = _insert_named(tx, [waiting.new for waiting in fresh])
-        except IntegrityError:
-            del tx.changes[noted:]
-        else:
-            pairs = zip(fresh, made, strict=True)
-            return [(w.answer, _submitted(workload)) for w, workload in pairs]
-        if len(fresh) == 1:
-            return [(fresh[0].answer, _name_taken(tx, fresh[0].new))]
-        # One of them has a name in use: find out which, storing the others.
-        return [found for waiting in fresh for found in self._insert(tx, [waiting])]
-
-    def _answer(self, done: "Future[_Answers]") -> None:
-        taken, self._taken = self._taken, []
+    def _answer(self, batch: _Batch, done: "Future[_Answers]") -> None:
+        # The transaction may have failed before it came to this batch.
+        self._close(batch)
         error = done.exception()
         if error is not None:
-            self._fail(taken, error)
+            for waiting in batch:
+                waiting.answer.set_exception(error)
             return
-        self._services.steps.reach(Step.SUBMIT_STORED)
-        self._services.cycle_wanted.set()
+        self._steps.reach(Step.SUBMIT_STORED)
+        self._cycle_wanted.set()
         for answer, value in done.result():
             if isinstance(value, DorabatchError):
                 answer.set_exception(value)
-            elif isinstance(value, Submitted):
+            else:
                 answer.set_result(value)
 
-    def _fail(self, taken: list[_Waiting], error: BaseException) -> None:
-        batch = taken
-        if not batch:
-            # The transaction failed before it came to these submissions.
-            with self._lock:
-                batch, self._waiting = self._waiting, []
-        for waiting in batch:
-            waiting.answer.set_exception(error)
+
+def _again(tx: Tx, workload_id: WorkloadId) -> Submitted:
+    workload = store.get_workload(tx, workload_id)
+    assert workload is not None
+    return _submitted(workload)
+
+
+def _insert(tx: Tx, fresh: _Batch) -> _Answers:
+    if not fresh:
+        return []
+    noted = len(tx.changes)
+    try:
+        with tx.connection.begin_nested():
+            made = _insert_named(tx, [waiting.new for waiting in fresh])
+    except IntegrityError:
+        del tx.changes[noted:]
+    else:
+        pairs = zip(fresh, made, strict=True)
+        return [(w.answer, _submitted(workload)) for w, workload in pairs]
+    if len(fresh) == 1:
+        return [(fresh[0].answer, _name_taken(tx, fresh[0].new))]
+    # One of them has a name in use: find out which, storing the others.
+    return [found for waiting in fresh for found in _insert(tx, [waiting])]
 
 
 def _insert_named(tx: Tx, new: list[NewWorkload]) -> list[Workload]:

@@ -4,20 +4,23 @@ Compares the declared with the stored and writes the difference; the keepers the
 on it. A re-ordering of keys changes nothing.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from dorabatch.clock import Clock
 from dorabatch.daemon.intake.admit import Intake
+from dorabatch.daemon.intake.hand_over import HandOver
+from dorabatch.daemon.intake.kind_table import Applied
 from dorabatch.daemon.intake.submissions import Submissions
-from dorabatch.daemon.rights import Caller, check_owner
-from dorabatch.daemon.runs.node_keeper import Keepers
+from dorabatch.daemon.rights import Caller
 from dorabatch.daemon.runs.settle import end_containers, end_workload
-from dorabatch.daemon.state.services import Services
 from dorabatch.daemon.state.spec_units import spec_of
 from dorabatch.daemon.views.summary import workload_label
-from dorabatch.db import Tx
-from dorabatch.errors import ConflictError
+from dorabatch.db import Tx, Writer
+from dorabatch.errors import ConflictError, NotAllowed
 from dorabatch.queue import store
+from dorabatch.queue.board import Board
 from dorabatch.queue.records import Container, Happening, Workload
 from dorabatch.queue.states import AfterStop, Outcome, State
 from dorabatch.queue.store import NewWorkload
@@ -26,44 +29,32 @@ from dorabatch.resources.workload import WorkloadDocument, load_spec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Applied:
-    """What became of one document."""
-
-    kind: str
-    name: str
-    result: str
-    message: str
-
-
 class WorkloadApplier:
     """Applies Workload documents."""
 
-    def __init__(
-        self,
-        services: Services,
-        keepers: Keepers,
-        intake: Intake,
-        submissions: Submissions,
-    ) -> None:
-        self._services = services
-        self._keepers = keepers
-        self._intake = intake
-        self._submissions = submissions
+    intake: Intake
+    submissions: Submissions
+    board: Board
+    writer: Writer
+    clock: Clock
+    hand_over: HandOver
 
-    def apply(
-        self, caller: Caller, document: WorkloadDocument
-    ) -> tuple[Applied, list[str]]:
+    def apply(self, caller: Caller, document: WorkloadDocument) -> Applied:
         """Create, scale or update; waits until it is on disk."""
-        new, warnings = self._intake.admit(caller, document)
-        live = self._services.board.live_names.get((new.workspace, new.name))
-        if live is None:
-            submitted = self._submissions.submit(new).result()
+        new, warnings = self.intake.admit(caller, document)
+        workload = self._live(new)
+        if workload is None:
+            submitted = self.submissions.submit(new).result()
             label = f"{submitted.workspace}/{submitted.name}"
             text = f"{label} created (id {submitted.workload_id})"
-            return _applied(new, "created", text), warnings
-        workload = self._services.board.workloads[live]
-        check_owner(caller, workload.submitter.user, workload_label(workload))
-        return self._change(workload, new), warnings
+            return _applied(new, "created", text, warnings)
+        _check_account(caller, workload)
+        return replace(self._change(workload, new), warnings=tuple(warnings))
+
+    def _live(self, new: NewWorkload) -> Workload | None:
+        """The live workload of this name; None: there is none, or it has just ended."""
+        key = self.board.live_names.get((new.workspace, new.name))
+        return None if key is None else self.board.workloads.get(key)
 
     def _change(self, workload: Workload, new: NewWorkload) -> Applied:
         same_spec = workload.spec_digest == new.spec_digest
@@ -72,7 +63,7 @@ class WorkloadApplier:
         same_turn = spec_of(workload).priority == turn
         if same_spec and same_count and same_turn:
             return _applied(new, "not changed", f"{new.workspace}/{new.name}")
-        now = self._services.clock.now()
+        now = self.clock.now()
         wanted = replace(
             workload,
             spec_json=new.spec_json,
@@ -95,8 +86,8 @@ class WorkloadApplier:
             changed = [] if same_spec else _renew(tx, wanted, now)
             return changed if is_turn_only else changed + _rescale(tx, wanted, now)
 
-        changed = self._services.writer.do(write)
-        self._hand_over(changed)
+        changed = self.writer.do(write)
+        self.hand_over.changed(changed)
         if same_spec and same_count:
             return _applied(new, "updated", f"{new.name}: its turn in the queue")
         if same_spec:
@@ -106,27 +97,38 @@ class WorkloadApplier:
 
     def delete(self, caller: Caller, workload: Workload) -> str:
         """End a workload; "deleted" or, while containers stop, "draining"."""
-        check_owner(caller, workload.submitter.user, workload_label(workload))
-        now = self._services.clock.now()
+        now = self.clock.now()
 
         def write(tx: Tx) -> list[Container]:
             reason = f"deleted by {caller.user}"
             return end_workload(tx, workload.workload_id, reason=reason, now=now)
 
-        changed = self._services.writer.do(write)
-        self._hand_over(changed)
+        changed = self.writer.do(write)
+        self.hand_over.changed(changed)
         is_draining = any(one.state is State.STOPPING for one in changed)
         return "draining" if is_draining else "deleted"
 
-    def _hand_over(self, changed: list[Container]) -> None:
-        for container in changed:
-            if container.state is State.STOPPING:
-                self._keepers.conclude(container)
-        self._services.cycle_wanted.set()
+
+def _check_account(caller: Caller, workload: Workload) -> None:
+    """Raise NotAllowed where a change would run under somebody else's account."""
+    owner = workload.submitter.user
+    if owner != caller.user and not caller.is_admin:
+        raise NotAllowed(
+            f"workload {workload_label(workload)} runs under the account of {owner}, "
+            "and what runs there only they may change; delete it and submit your own"
+        )
 
 
-def _applied(new: NewWorkload, result: str, message: str) -> Applied:
-    return Applied(kind="Workload", name=new.name, result=result, message=message)
+def _applied(
+    new: NewWorkload, result: str, message: str, warnings: Sequence[str] = ()
+) -> Applied:
+    return Applied(
+        kind="Workload",
+        name=new.name,
+        result=result,
+        message=message,
+        warnings=tuple(warnings),
+    )
 
 
 def _rescale(tx: Tx, workload: Workload, now: datetime) -> list[Container]:

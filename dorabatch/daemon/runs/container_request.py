@@ -3,86 +3,133 @@
 Translates only; talks to no node.
 """
 
-from dorabatch.daemon.state.services import Services
+from dataclasses import dataclass
+
+from dorabatch.config import Settings
+from dorabatch.daemon.state.daemon_identity import DaemonIdentity
+from dorabatch.daemon.state.fleet import Fleet
 from dorabatch.daemon.state.spec_units import spec_of
 from dorabatch.errors import invariant
 from dorabatch.node.container_spec import ContainerRequest, MountRequest, PortRequest
 from dorabatch.node.identity import RunIdentity, container_name
-from dorabatch.queue.records import Container
-from dorabatch.resources.workload import MIB
+from dorabatch.queue.board import Board
+from dorabatch.queue.records import Container, Workload
+from dorabatch.resources.workload import MIB, WorkloadSpec
 
 _NANO_PER_MILLI = 1_000_000
 _SHELLS = frozenset({"sh", "bash", "ash", "dash", "zsh", "ksh", "fish"})
 
 
-def docker_name(services: Services, container: Container) -> str:
-    """The deterministic Docker name of a container's present attempt."""
-    return container_name(
-        services.cluster_id,
-        container.workload_id,
-        container.replica,
-        container.attempt,
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerRequests:
+    """What the present attempts of containers are called, and what they ask for."""
 
+    board: Board
+    fleet: Fleet
+    identity: DaemonIdentity
+    settings: Settings
 
-def container_wish(
-    services: Services, container: Container, node: str
-) -> ContainerRequest:
-    """Everything Docker is told about the present attempt."""
-    workload = services.board.workloads[container.workload_id]
-    spec, who, hold = spec_of(workload), workload.submitter, container.hold
-    invariant(hold is not None, "only what is placed can be launched")
-    assert hold is not None
-    allowed = services.settings.containers
-    grace = spec.config.stop_grace_seconds
-    return ContainerRequest(
-        identity=RunIdentity(
-            cluster_id=services.cluster_id,
+    def name_of(self, container: Container) -> str:
+        """The deterministic Docker name of a container's present attempt."""
+        return container_name(
+            self.identity.cluster_id,
+            container.workload_id,
+            container.replica,
+            container.attempt,
+        )
+
+    def workload_of(self, container: Container) -> Workload:
+        """The workload that a container is of."""
+        return self.board.workloads[container.workload_id]
+
+    def request(self, container: Container) -> ContainerRequest:
+        """Everything Docker is told about the present attempt."""
+        workload = self.workload_of(container)
+        spec, who, hold = spec_of(workload), workload.submitter, container.hold
+        invariant(hold is not None, "only what is placed can be launched")
+        assert hold is not None
+        allowed = self.settings.containers
+        return ContainerRequest(
+            identity=self._identity(container),
+            image=spec.image.image,
+            argv=spec.argv or (),
+            env=spec.env,
+            uid=who.uid,
+            gid=who.gid,
+            groups=who.groups,
+            allow_root=who.uid == 0,
+            gpu_uuids=hold.gpus,
+            gpu_milli=hold.gpu_milli,
+            cores=hold.cores or self.shared_cores(hold.node) or None,
+            nano_cpus=None if hold.cores else hold.cpu_milli * _NANO_PER_MILLI,
+            memory_bytes=hold.memory_mib * MIB,
+            shm_bytes=spec.config.shm_bytes,
+            pids_limit=allowed.pids_max,
+            network=spec.network.mode,
+            allow_host_network=allowed.host_network,
+            ports=_ports(spec, container.replica),
+            mounts=_mounts(spec, workload.workspace),
+            workdir=spec.config.workdir,
+            stop_grace_seconds=self.grace_seconds(container),
+            log_bytes_max=allowed.log_bytes_max,
+            open_stdin=is_bare_shell(spec.argv),
+        )
+
+    def shared_cores(self, node: str) -> tuple[int, ...]:
+        """Cores of a node that no container has for itself."""
+        view = self.fleet.get(node)
+        if view is None or view.facts is None:
+            return ()
+        holds = (held.hold for held in self.board.on_node(node))
+        pinned = {core for hold in holds if hold for core in hold.cores}
+        return tuple(core for core in view.facts.cores if core not in pinned)
+
+    def grace_seconds(self, container: Container | None = None) -> int:
+        """How long a container, or one nobody knows, may take to stop."""
+        grace = None
+        if container is not None:
+            workload = self.workload_of(container)
+            grace = spec_of(workload).config.stop_grace_seconds
+        usual = self.settings.launch.stop_grace_seconds
+        return int(usual if grace is None else grace)
+
+    @property
+    def log_bytes_max(self) -> int:
+        """How much of a log is kept."""
+        return self.settings.containers.log_bytes_max
+
+    def _identity(self, container: Container) -> RunIdentity:
+        workload = self.workload_of(container)
+        return RunIdentity(
+            cluster_id=self.identity.cluster_id,
             workload_id=container.workload_id,
             replica=container.replica,
             attempt=container.attempt,
-            epoch=services.epoch,
+            epoch=self.identity.epoch,
             zone=workload.zone,
             workspace=workload.workspace,
-        ),
-        image=spec.image.image,
-        argv=spec.argv or (),
-        env=spec.env,
-        uid=who.uid,
-        gid=who.gid,
-        groups=who.groups,
-        allow_root=who.uid == 0,
-        gpu_uuids=hold.gpus,
-        gpu_milli=hold.gpu_milli,
-        cores=hold.cores or shared_cores(services, node) or None,
-        nano_cpus=None if hold.cores else hold.cpu_milli * _NANO_PER_MILLI,
-        memory_bytes=hold.memory_mib * MIB,
-        shm_bytes=spec.config.shm_bytes,
-        pids_limit=allowed.pids_max,
-        network=spec.network.mode,
-        allow_host_network=allowed.host_network,
-        ports=tuple(
-            PortRequest(
-                container_port=port.port,
-                node_port=port.node_port + container.replica - 1,
-                protocol=port.protocol,
-            )
-            for port in spec.network.ports
-        ),
-        mounts=tuple(
-            MountRequest(
-                volume=volume_name(mount.workspace or workload.workspace, mount.name),
-                target=mount.target,
-                read_only=mount.read_only,
-            )
-            for mount in spec.volumes
-        ),
-        workdir=spec.config.workdir,
-        stop_grace_seconds=int(
-            services.settings.launch.stop_grace_seconds if grace is None else grace
-        ),
-        log_bytes_max=allowed.log_bytes_max,
-        open_stdin=is_bare_shell(spec.argv),
+        )
+
+
+def _ports(spec: WorkloadSpec, replica: int) -> tuple[PortRequest, ...]:
+    return tuple(
+        PortRequest(
+            container_port=port.port,
+            node_port=port.node_port + replica - 1,
+            protocol=port.protocol,
+        )
+        for port in spec.network.ports
+    )
+
+
+def _mounts(spec: WorkloadSpec, workspace: str) -> tuple[MountRequest, ...]:
+    return tuple(
+        MountRequest(
+            volume=volume_name(mount.workspace or workspace, mount.name),
+            target=mount.target,
+            read_only=mount.read_only,
+        )
+        for mount in spec.volumes
     )
 
 
@@ -98,13 +145,3 @@ def is_bare_shell(argv: tuple[str, ...] | None) -> bool:
     shell waits instead of ending at once.
     """
     return argv is not None and len(argv) == 1 and argv[0].split("/")[-1] in _SHELLS
-
-
-def shared_cores(services: Services, node: str) -> tuple[int, ...]:
-    """Cores of a node that no container has for itself."""
-    view = services.fleet.get(node)
-    if view is None or view.facts is None:
-        return ()
-    holds = (held.hold for held in services.board.on_node(node))
-    pinned = {core for hold in holds if hold for core in hold.cores}
-    return tuple(core for core in view.facts.cores if core not in pinned)

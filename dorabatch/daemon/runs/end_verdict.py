@@ -4,6 +4,7 @@ Pure: facts and settings in, a verdict out; writes nothing.
 """
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from dorabatch.config import LaunchSettings
 from dorabatch.node.facts import ContainerFacts
@@ -24,6 +25,12 @@ class Verdict:
     reason: str
     fast_failures: int = 0
     wait_seconds: float = 0.0
+
+    def next_try_at(self, now: datetime) -> datetime | None:
+        """When another attempt may be made; None: at once."""
+        if not self.wait_seconds:
+            return None
+        return now + timedelta(seconds=self.wait_seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

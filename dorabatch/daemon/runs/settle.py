@@ -4,10 +4,11 @@ Every function runs inside the writer's transaction and leaves nothing half-done
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from dorabatch.daemon.state.charging import Billing
+from dorabatch.daemon.state.usage_book import UsageBook
 from dorabatch.db import Tx
 from dorabatch.queue import store
 from dorabatch.queue.records import Container, Happening, WorkloadId
@@ -21,6 +22,20 @@ from dorabatch.queue.transitions import (
     told_to_end,
     trial_stopped,
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """Settles an end in every book that counts runs."""
+
+    billing: Billing
+    usage: UsageBook
+
+    def settle(self, tx: Tx, container: Container, now: datetime) -> Container:
+        """The stopped attempt is confirmed gone; as which it goes on."""
+        after = settle_gone(tx, self.billing, container, now)
+        self.usage.count_end(tx, container, now)
+        return after
 
 
 def settle_gone(
@@ -51,7 +66,9 @@ def _next(tx: Tx, billing: Billing, container: Container, now: datetime) -> Cont
             store.get_workload(tx, container.workload_id),
         )
         assert workload is not None
-        if billing.admit_again(tx, after, workload, now):
+        # Nothing of it starts while it is held: the next attempt waits too.
+        is_held = workload.start_hold is not None
+        if not is_held and billing.admit_again(tx, after, workload, now):
             return after
         return requeued(container, now)
     if container.after_stop is AfterStop.REQUEUE:
@@ -68,13 +85,7 @@ def _event(before: Container, after: Container, now: datetime) -> Happening:
     outcome = after.outcome or before.outcome
     parts = [f"attempt {before.attempt}", f"{outcome}" if outcome else "stopped"]
     parts += exit_words(before.exit_code, before.reason)
-    return Happening(
-        workload_id=before.workload_id,
-        at=now,
-        replica=before.replica,
-        kind=kind,
-        text=", ".join(parts),
-    )
+    return event_of(before, kind, ", ".join(parts), now)
 
 
 def exit_words(exit_code: int | None, reason: str) -> list[str]:
@@ -148,15 +159,19 @@ def change_told(
 ) -> Container:
     """Write a changed container together with the event that tells of it."""
     store.save_containers(tx, [(before, after)])
-    event = Happening(
-        workload_id=after.workload_id,
+    store.insert_events(tx, [event_of(after, kind, text, now)])
+    return after
+
+
+def event_of(container: Container, kind: str, text: str, now: datetime) -> Happening:
+    """An event of one container, for the history of its workload."""
+    return Happening(
+        workload_id=container.workload_id,
         at=now,
-        replica=after.replica,
+        replica=container.replica,
         kind=kind,
         text=text,
     )
-    store.insert_events(tx, [event])
-    return after
 
 
 def end_containers(
@@ -175,16 +190,7 @@ def end_containers(
     pairs = [(one, told_to_end(one, outcome, reason, now)) for one in containers]
     changed = [(before, after) for before, after in pairs if after is not before]
     store.save_containers(tx, changed)
-    events = [
-        Happening(
-            workload_id=after.workload_id,
-            at=now,
-            replica=after.replica,
-            kind="stop",
-            text=reason,
-        )
-        for _, after in changed
-    ]
+    events = [event_of(after, "stop", reason, now) for _, after in changed]
     store.insert_events(tx, events)
     over = [after for _, after in changed if after.state is State.FINISHED]
     if over:

@@ -1,6 +1,6 @@
 """Charging in the daemon: liens at the placement, charges while running, the end.
 
-Every function runs inside the writer's transaction, together with the change of the
+What posts runs inside the writer's transaction, together with the change of the
 container it belongs to, and decides on what that transaction reads. What things cost
 is decided in `fairshare`; nothing here talks to a node.
 """
@@ -12,7 +12,7 @@ from datetime import datetime
 from dorabatch.daemon.state.credit_book import CreditBook, RunClosed, run_name
 from dorabatch.daemon.state.fleet import Fleet
 from dorabatch.daemon.state.node_view import NodeState
-from dorabatch.daemon.state.priced_items import accepted_items, hold_items
+from dorabatch.daemon.state.priced_items import DearestPlaces, hold_items
 from dorabatch.db import Tx
 from dorabatch.fairshare.money.book import Allocation, Book, Posting, PostingOutcome
 from dorabatch.fairshare.money.meter import (
@@ -33,8 +33,6 @@ from dorabatch.queue.transitions import is_stopped_trial
 from dorabatch.units import microseconds_of
 
 _SECOND_US = 1_000_000
-_MINUTE_US = 60 * _SECOND_US
-_NEEDS_MAX = 10_000
 OUT_OF_CREDIT = "out of credit"
 LOST_GPU = "lost GPU"
 STOPPED_TRIAL = "its trial was stopped"
@@ -76,8 +74,7 @@ class Billing:
         self._desk = desk
         self._fleet = fleet
         self._asks = asks
-        self._needs: dict[tuple[Demand, int | None, int], int] = {}
-        self._needs_known = (0, -1)
+        self._dearest = DearestPlaces(desk, fleet)
 
     def admit(self, tx: Tx, placings: Sequence[Placing], now: datetime) -> Admission:
         """Who of these may start, in their order; posts nothing yet."""
@@ -287,31 +284,8 @@ class Billing:
 
         That much has to be available before it is placed at all.
         """
-        demand = self._asks.demand_of(workload, replica)
-        limit = self._limit_us(workload)
-        known = (id(self._desk.prices), self._fleet.capacity_revision)
-        if known != self._needs_known:
-            self._needs, self._needs_known = {}, known
-        # Prices change at whole moments of their own; a minute is near enough here.
-        key = (demand, limit, at // _MINUTE_US)
-        if key not in self._needs:
-            if len(self._needs) > _NEEDS_MAX:
-                self._needs.clear()
-            desk, views = self._desk, self._fleet.views()
-            self._needs[key] = max(
-                (
-                    span_cost(
-                        items,
-                        desk.prices,
-                        zone=desk.zone,
-                        at=at,
-                        span_us=self.held_us(limit),
-                    )
-                    for items in accepted_items(demand, views, desk.prices, desk.zone)
-                ),
-                default=0,
-            )
-        return self._needs[key]
+        span = self.held_us(self._limit_us(workload))
+        return self._dearest.cost(self._asks.demand_of(workload, replica), span, at)
 
     def items_of(self, container: Container) -> tuple[Item, ...]:
         """What a placed container is billed for."""

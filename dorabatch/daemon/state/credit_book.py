@@ -1,7 +1,9 @@
 """Credit in memory: prices, balances, meters of live runs; where an account stands.
 
-Equal to the database after each commit: what is asked here costs no statement. Reads
-only; every posting is made in `billing.charging` inside a transaction.
+What is asked here costs no statement. Written by the writer's thread after each commit,
+read by everybody: rows and prices are published whole, while of an entry some legs may
+be seen before the others, so nobody posts by this: every posting is made in
+`charging`, inside a transaction, by what the database says.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -53,7 +55,7 @@ class CreditBook:
         self.prices = PriceBook([])
         self.credited: dict[str, int] = {}
         self.meters: dict[str, tuple[Meter, ...]] = {}
-        self._prices: dict[tuple[str, str, datetime], Price] = {}
+        self._price_rows: dict[tuple[str, str, datetime], Price] = {}
 
     def load(
         self, connection: Connection, held: Iterable[Container], now: datetime
@@ -94,7 +96,7 @@ class CreditBook:
     @property
     def is_idle(self) -> bool:
         """Whether nothing has a price and nobody is limited."""
-        return not self._prices and not self.book.owned
+        return not self._price_rows and not self.book.owned
 
     @property
     def has_limits(self) -> bool:
@@ -169,14 +171,15 @@ class CreditBook:
                     self.credited[leg.allocation_id] = before + leg.ucr
 
     def _take_prices(self, new: Sequence[Price]) -> None:
+        rows = dict(self._price_rows)
         for price in new:
-            self._prices[price.zone, price.model, price.valid_from] = price
-        self.prices = PriceBook(self._prices.values())
+            rows[price.zone, price.model, price.valid_from] = price
+        self.prices, self._price_rows = PriceBook(rows.values()), rows
 
     def price_list(self) -> list[Price]:
         """Every price of this zone, by model and moment."""
         return sorted(
-            (one for one in self._prices.values() if one.zone in ("", self.zone)),
+            (one for one in self._price_rows.values() if one.zone in ("", self.zone)),
             key=lambda one: (one.model, one.valid_from),
         )
 

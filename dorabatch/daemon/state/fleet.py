@@ -1,7 +1,8 @@
-"""The nodes as the daemon sees them now: settings, facts, state, when last seen.
+"""The nodes as the daemon sees them now: a table of frozen views.
 
-A table of frozen views that keepers update and everybody reads. Talks to no node and
-writes no row.
+Written, under its lock, by the keepers' threads and by whoever declares nodes; read by
+everybody. Whatever is kept for a revision of the capacity is made of what `capacity`
+gave together with it. Talks to no node and writes no row.
 """
 
 import threading
@@ -18,12 +19,22 @@ class Fleet:
     def __init__(self) -> None:
         self._views: dict[str, NodeView] = {}
         self._lock = threading.Lock()
-        self.capacity_revision = 0
+        self._revision = 0
+
+    @property
+    def capacity_revision(self) -> int:
+        """Another number whenever nodes or what they have are others."""
+        return self._revision
 
     def views(self) -> list[NodeView]:
         """Every node, by name."""
         views = dict(self._views)
         return [views[name] for name in sorted(views)]
+
+    def capacity(self) -> tuple[int, list[NodeView]]:
+        """(revision, every node by name), both of one moment."""
+        with self._lock:
+            return self._revision, self.views()
 
     def get(self, name: str) -> NodeView | None:
         """One node, or None."""
@@ -38,13 +49,13 @@ class Fleet:
             else:
                 view = replace(known, settings=settings)
             self._views[settings.name] = view
-            self.capacity_revision += 1
+            self._revision += 1
 
     def drop(self, name: str) -> None:
         """Forget a node."""
         with self._lock:
             self._views.pop(name, None)
-            self.capacity_revision += 1
+            self._revision += 1
 
     def seen(self, name: str, now: datetime, facts: NodeFacts | None = None) -> bool:
         """The node has answered; whether it became READY by this."""
@@ -53,8 +64,6 @@ class Fleet:
             if view is None:
                 return False
             news = facts or view.facts
-            if news is not view.facts:
-                self.capacity_revision += 1
             is_ready = news is not None
             self._views[name] = replace(
                 view,
@@ -63,6 +72,8 @@ class Fleet:
                 state=NodeState.READY if is_ready else NodeState.CONNECTING,
                 reason="" if is_ready else "not probed yet",
             )
+            if news is not view.facts:
+                self._revision += 1
             return is_ready and view.state is not NodeState.READY
 
     def fault(self, name: str, state: NodeState, reason: str) -> bool:

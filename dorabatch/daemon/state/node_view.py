@@ -1,6 +1,6 @@
 """A node as the daemon sees it at one moment: settings, state, facts.
 
-Values only; talks to no node and keeps no table.
+Pure: values only; talks to no node and keeps no table.
 """
 
 from dataclasses import dataclass

@@ -4,7 +4,7 @@ Every statement on the `objects` and `node_facts` tables; each change of an obje
 put into the history with who made it. Validates nothing.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import Connection, delete, insert, select, update
@@ -43,18 +43,19 @@ class RemovedObject:
     name: str
 
 
-def save_object(tx: Tx, wanted: StoredObject) -> str:
+def save_object(tx: Tx, wanted: StoredObject, *, actor: str | None = None) -> str:
     """Create or change an object; "created", "updated" or "not changed".
 
-    The `owner` of what is wanted did it; the history says so.
+    The history says that `actor` did it, or without one the owner of what is wanted.
     """
+    actor = actor or wanted.owner
     before = get_object(
         tx.connection, wanted.kind, wanted.zone, wanted.workspace, wanted.name
     )
     if before is None:
         values = {name: getattr(wanted, name) for name in StoredObject.__slots__}
         tx.connection.execute(insert(OBJECTS).values(values))
-        _remember(tx, wanted, "", wanted.spec, actor=wanted.owner, at=wanted.changed_at)
+        _remember(tx, wanted, "", wanted.spec, actor=actor, at=wanted.changed_at)
         tx.note(wanted)
         return "created"
     if before.spec == wanted.spec:
@@ -69,10 +70,8 @@ def save_object(tx: Tx, wanted: StoredObject) -> str:
         )
         .values(spec=wanted.spec, changed_at=wanted.changed_at)
     )
-    _remember(
-        tx, wanted, before.spec, wanted.spec, actor=wanted.owner, at=wanted.changed_at
-    )
-    tx.note(wanted)
+    _remember(tx, wanted, before.spec, wanted.spec, actor=actor, at=wanted.changed_at)
+    tx.note(replace(wanted, owner=before.owner, created_at=before.created_at))
     return "updated"
 
 

@@ -1,14 +1,18 @@
-"""What a container costs: the items of its hold, and the dearest place it accepts.
+"""What a container is billed for: the items of its hold, or of its dearest place.
 
-Translates holds and demands into what prices speak of; decides no price itself.
+Translates holds and demands into what prices speak of, and keeps the dearest place of
+each demand while neither prices nor nodes change. Sets no price and posts nothing.
 """
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
+from dorabatch.daemon.state.credit_book import CreditBook
+from dorabatch.daemon.state.fleet import Fleet
 from dorabatch.daemon.state.node_view import NodeView
-from dorabatch.daemon.state.slices import amounts
-from dorabatch.fairshare.money.meter import Item
+from dorabatch.daemon.state.spec_units import amounts
+from dorabatch.fairshare.money.meter import Item, span_cost
 from dorabatch.fairshare.money.price import PriceBook
 from dorabatch.queue.demand import Demand
 from dorabatch.queue.records import Hold
@@ -58,3 +62,55 @@ def cpu_product(view: NodeView | None, prices: PriceBook, zone: str) -> str | No
         if prices.is_priced(zone, model):
             return model
     return None
+
+
+_MINUTE_US = 60_000_000
+_COSTS_MAX = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Costs:
+    """Costs by demand, span and minute, and the prices and nodes they come from."""
+
+    prices: PriceBook
+    revision: int
+    views: list[NodeView]
+    known: dict[tuple[Demand, int, int], int] = field(default_factory=dict)
+
+
+class DearestPlaces:
+    """The dearest place of each demand in one zone."""
+
+    def __init__(self, credits: CreditBook, fleet: Fleet) -> None:
+        self._credits = credits
+        self._fleet = fleet
+        self._costs: _Costs | None = None
+
+    def cost(self, demand: Demand, span_us: int, at: int) -> int:
+        """Micro-credits for a span from a moment on; 0: no node has what it accepts."""
+        costs = self._present()
+        # Prices change at whole moments of their own; a minute is near enough here.
+        key = (demand, span_us, at // _MINUTE_US)
+        found = costs.known.get(key)
+        if found is None:
+            zone, prices = self._credits.zone, costs.prices
+            found = max(
+                (
+                    span_cost(items, prices, zone=zone, at=at, span_us=span_us)
+                    for items in accepted_items(demand, costs.views, prices, zone)
+                ),
+                default=0,
+            )
+            if len(costs.known) > _COSTS_MAX:
+                costs.known.clear()
+            costs.known[key] = found
+        return found
+
+    def _present(self) -> _Costs:
+        prices, revision = self._credits.prices, self._fleet.capacity_revision
+        costs = self._costs
+        if costs is None or costs.prices is not prices or costs.revision != revision:
+            revision, views = self._fleet.capacity()
+            costs = _Costs(prices=prices, revision=revision, views=views)
+            self._costs = costs
+        return costs

@@ -1,11 +1,12 @@
 """The policy in force: the account tree and the settings, changed under audit.
 
-Equal to the database after each change; every change is checked as a whole before
-anything is written. Decides no order and knows no workload.
+Every change is checked as a whole before anything is written. Written by the writer's
+thread after each commit, read by everybody: the policy in force is published whole, by
+one assignment. Decides no order and knows no workload.
 """
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple
@@ -21,22 +22,20 @@ from dorabatch.fairshare.turn.account_tree import (
     Account,
     AccountTree,
     build_tree,
-)
-from dorabatch.fairshare.turn.changes import Change
-from dorabatch.fairshare.turn.decay import Fading, HalfLife
-from dorabatch.fairshare.turn.settings import (
-    PolicySettings,
-    flat_texts,
-    policy_settings,
-    read_half_life,
-)
-from dorabatch.fairshare.turn.share_edit import (
     find_row,
     kind_of,
     with_account,
     with_change,
     without,
 )
+from dorabatch.fairshare.turn.changes import Change
+from dorabatch.fairshare.turn.settings import (
+    PolicySettings,
+    flat_texts,
+    policy_settings,
+    read_half_life,
+)
+from dorabatch.fairshare.turn.usage import Fading, HalfLife
 from dorabatch.units import microseconds_of
 
 FILE_ACTOR = "dorad"
@@ -75,8 +74,8 @@ class Differs(NamedTuple):
 class SitePolicy:
     """What one zone's administrators have said.
 
-    Replaced as a whole by `apply`, after the commit that changed it; readers take a
-    part once and see no half change.
+    Readers take a part once and see no half change; `revision` grows after a change
+    can be seen.
     """
 
     def __init__(self, zone: str, file_tree: Mapping[str, object]) -> None:
@@ -185,7 +184,7 @@ class SitePolicy:
             return writer.do(write)
 
     def add(
-        self, writer: Writer, edit: Edit, new: Account, known_users: Sequence[str]
+        self, writer: Writer, edit: Edit, new: Account, known_users: Collection[str]
     ) -> list[Change]:
         """Add an account, or a user to an account."""
         with self._lock:
@@ -238,10 +237,11 @@ class SitePolicy:
 
     def accounts_of(self, user: str) -> tuple[str, ...]:
         """The accounts above a user, nearest first; none at the top."""
-        rows = self.rows
-        if self._seats[0] is not rows:
-            self._seats = (rows, build_tree(rows))
-        tree = self._seats[1]
+        rows, seats = self.rows, self._seats
+        if seats[0] is not rows:
+            # Another thread may publish a tree of its own meanwhile.
+            self._seats = seats = (rows, build_tree(rows))
+        tree = seats[1]
         node = tree.index.get(user)
         if node is None or not tree.is_user[node]:
             return ()

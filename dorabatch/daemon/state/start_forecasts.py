@@ -1,6 +1,8 @@
 """The latest forecasts of starts, and how many of the checked ones were right.
 
-Values only; `order.forecasts` makes them and nothing here guesses.
+Written by the forecaster's thread, read by every other: forecasts are built whole and
+then published by one assignment, and whoever reads takes `last` once and goes on with
+that. Nothing here guesses.
 """
 
 from collections.abc import Mapping
@@ -25,7 +27,7 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StartForecasts:
+class LastForecasts:
     """Starts by workload; `hits` of `checked` first forecasts held the start.
 
     `widening` is what was learned from those that were checked.
@@ -40,3 +42,14 @@ class StartForecasts:
     def record(self) -> str:
         """The measured hit rate in words."""
         return hit_text(self.hits, self.checked)
+
+
+class StartForecasts:
+    """Holds what the forecaster published last."""
+
+    def __init__(self) -> None:
+        self.last = LastForecasts()
+
+    def publish(self, forecasts: LastForecasts) -> None:
+        """From now on this is what is told."""
+        self.last = forecasts

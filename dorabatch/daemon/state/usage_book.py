@@ -1,7 +1,9 @@
 """What each user has used: ended runs as a cache in the database, live ones by formula.
 
 The cache is written in the transaction that ends a run, so a crash loses nothing; it
-can be made anew from the runs at any time. Counts only; orders nobody.
+can be made anew from the runs at any time. In memory it is written by the writer's
+thread after each commit and read by everybody, both under the lock. Counts only;
+orders nobody.
 """
 
 import threading
@@ -15,17 +17,27 @@ from sqlalchemy import Connection
 
 from dorabatch.daemon.state.credit_book import RunClosed, run_name
 from dorabatch.daemon.state.site_policy import SitePolicy
-from dorabatch.daemon.state.spec_cache import spec_of_text
+from dorabatch.daemon.state.spec_units import spec_of_text
 from dorabatch.db import Tx
 from dorabatch.fairshare.money.meter import Meter
 from dorabatch.fairshare.money.price import PriceBook
 from dorabatch.fairshare.store import share_store
 from dorabatch.fairshare.store.share_store import Raise, UsageRow
 from dorabatch.fairshare.store.terms import load_meters
-from dorabatch.fairshare.turn.account_tree import AccountTree, build_tree
-from dorabatch.fairshare.turn.decay import Fading
-from dorabatch.fairshare.turn.share_edit import seat_name, seated
-from dorabatch.fairshare.turn.usage import Usage, caught_up, counted_spans, use_rate
+from dorabatch.fairshare.turn.account_tree import (
+    Account,
+    AccountTree,
+    build_tree,
+    seat_name,
+    seated,
+)
+from dorabatch.fairshare.turn.usage import (
+    Fading,
+    Usage,
+    caught_up,
+    counted_spans,
+    use_rate,
+)
 from dorabatch.queue.board import Board
 from dorabatch.queue.past import PastRun, ended_runs
 from dorabatch.queue.records import Container, ContainerId, Workload, WorkloadId
@@ -82,7 +94,7 @@ class UsageBook:
         prices: Callable[[], PriceBook],
     ) -> None:
         self.zone = zone
-        self.rows: dict[str, UsageRow] = {}
+        self._rows: dict[str, UsageRow] = {}
         self._policy = policy
         self._board = board
         self._prices = prices
@@ -93,16 +105,21 @@ class UsageBook:
         self._lock = threading.Lock()
         self._seats: tuple[object, AccountTree] | None = None
 
+    @property
+    def rows(self) -> dict[str, UsageRow]:
+        """The cache as it is in memory, by name."""
+        return dict(self._rows)
+
     def load(self, connection: Connection) -> None:
         """Read the cache; the board has been loaded before."""
-        self.rows = share_store.load_usage(connection, self.zone)
+        self._rows = share_store.load_usage(connection, self.zone)
 
     def apply(self, changes: Iterable[object]) -> None:
         """Take over what a commit changed; the board has taken it over before."""
         with self._lock:
             for change in changes:
                 if isinstance(change, UsageRow):
-                    self.rows[change.name] = change
+                    self._rows[change.name] = change
                 elif isinstance(change, Workload):
                     self._apply_workload(change)
                 elif isinstance(change, Container):
@@ -119,15 +136,18 @@ class UsageBook:
 
     def in_memory(self) -> Cached:
         """The cache as it is in memory."""
-        return Cached(row=self.rows.get, fading=self._policy.fading)
+        return Cached(row=self._rows.get, fading=self._policy.fading)
 
     def standings(self, now: datetime) -> Standings:
         """Everybody's use at a moment."""
         with self._lock:
-            rows = dict(self.rows)
+            rows = dict(self._rows)
             live = [one for _, parts in self._live.values() for one in parts]
             active = [user for user, held in self._workloads.items() if held]
-        tree, at = self._tree(rows, active), now.timestamp()
+        # Taken once: a policy that is changed meanwhile must not seat half of them.
+        shares = self._policy.rows
+        accounts = _accounts_in(shares)
+        tree, at = self._tree(shares, rows, active), now.timestamp()
         fading = self._policy.fading
         own = np.zeros(len(tree), dtype=np.float64)
         known = [row for name, row in rows.items() if name in tree.index]
@@ -135,7 +155,7 @@ class UsageBook:
         used = np.array([row.used for row in known], dtype=np.float64)
         since = np.array([row.at / _MICRO for row in known], dtype=np.float64)
         np.add.at(own, at_node, used * fading.kept(since, at))
-        node = _nodes(tree, self._accounts())
+        node = _nodes(tree, accounts)
         seat = np.array([node[one.user] for one in live], dtype=np.int64)
         rate = np.array([one.rate for one in live], dtype=np.float64)
         start = np.array([one.start for one in live], dtype=np.float64)
@@ -272,17 +292,23 @@ class UsageBook:
         return changed
 
     def _accounts(self) -> frozenset[str]:
-        return frozenset(row.name for row in self._policy.rows if not row.is_user)
+        return _accounts_in(self._policy.rows)
 
-    def _tree(self, rows: dict[str, UsageRow], active: Sequence[str]) -> AccountTree:
-        shares = self._policy.rows
-        accounts = self._accounts()
+    def _tree(
+        self,
+        shares: tuple[Account, ...],
+        rows: dict[str, UsageRow],
+        active: Sequence[str],
+    ) -> AccountTree:
+        accounts = _accounts_in(shares)
         used = [n for n, row in rows.items() if row.used > _FORGOTTEN]
         users = {*active, *(_user_of(name, accounts) for name in used)} - {""}
         key = (shares, frozenset(users))
-        if self._seats is None or self._seats[0] != key:
-            self._seats = (key, build_tree(seated(shares, users)))
-        return self._seats[1]
+        seats = self._seats
+        if seats is None or seats[0] != key:
+            # Another thread may publish a tree of its own meanwhile.
+            self._seats = seats = (key, build_tree(seated(shares, users)))
+        return seats[1]
 
     def _raised(
         self,
@@ -369,6 +395,10 @@ class UsageBook:
             Live(user=run.user, rate=rate, start=since, end=until)
             for since, until in counted_spans(run.started_at.timestamp(), end, turns)
         ]
+
+
+def _accounts_in(rows: Sequence[Account]) -> frozenset[str]:
+    return frozenset(row.name for row in rows if not row.is_user)
 
 
 def _moment(now: datetime, stored: Mapping[str, UsageRow]) -> int:

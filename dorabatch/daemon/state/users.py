@@ -1,6 +1,7 @@
 """The users that were declared, in memory: their defaults and weekly credits.
 
-Filled at start and kept equal to the database after each commit; decides nothing.
+Written at the start and then by the writer's thread after each commit, read by
+everybody: the table is published whole, by one assignment. Decides nothing.
 """
 
 from collections.abc import Iterable, Mapping
@@ -39,11 +40,20 @@ class DeclaredUsers:
 
     def apply(self, changes: Iterable[object]) -> None:
         """Take over what a commit changed."""
-        for change in changes:
-            if isinstance(change, StoredObject) and change.kind == KIND:
-                self._specs[change.name] = UserSpec.model_validate_json(change.spec)
-            elif isinstance(change, RemovedObject) and change.kind == KIND:
-                self._specs.pop(change.name, None)
+        ours = [
+            one
+            for one in changes
+            if isinstance(one, StoredObject | RemovedObject) and one.kind == KIND
+        ]
+        if not ours:
+            return
+        specs = dict(self._specs)
+        for one in ours:
+            if isinstance(one, StoredObject):
+                specs[one.name] = UserSpec.model_validate_json(one.spec)
+            else:
+                specs.pop(one.name, None)
+        self._specs = specs
 
     def texts(self) -> dict[str, str]:
         """What `declare` takes."""

@@ -13,9 +13,11 @@ from datetime import timedelta
 from email.message import EmailMessage
 from email.utils import format_datetime
 
+from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from dorabatch import log
+from dorabatch.clock import Clock
 from dorabatch.config import MailSettings
 from dorabatch.daemon.state.outbox import (
     Mail,
@@ -25,8 +27,7 @@ from dorabatch.daemon.state.outbox import (
     mark_refused,
     mark_sent,
 )
-from dorabatch.daemon.state.services import Services
-from dorabatch.db import Tx, is_in_transaction
+from dorabatch.db import Tx, Writer, is_in_transaction
 from dorabatch.errors import DorabatchError, invariant
 
 _BATCH_MAX = 50
@@ -36,11 +37,21 @@ _PERMANENT = 500
 
 
 class MailSender:
-    """The thread that empties the outbox."""
+    """The thread that empties the outbox; `wanted` is set when a mail is put in."""
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
-        self._settings = services.settings.mail
+    def __init__(
+        self,
+        settings: MailSettings,
+        engine: Engine,
+        writer: Writer,
+        clock: Clock,
+        wanted: threading.Event,
+    ) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._writer = writer
+        self._clock = clock
+        self._wanted = wanted
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mail", daemon=True)
         self._tidied_at: float | None = None
@@ -53,15 +64,14 @@ class MailSender:
     def stop(self) -> None:
         """Send no more; what waits is sent after the next start."""
         self._stopping.set()
-        self._services.mail_wanted.set()
+        self._wanted.set()
         if self._thread.is_alive():
             self._thread.join(self._settings.answer_seconds_max)
 
     def send_due(self) -> int:
         """Send what is due now; how many were taken by the relay."""
-        services = self._services
-        with services.engine.connect() as connection:
-            mails = due_mails(connection, services.clock.now(), _BATCH_MAX)
+        with self._engine.connect() as connection:
+            mails = due_mails(connection, self._clock.now(), _BATCH_MAX)
         if not mails:
             return 0
         invariant(not is_in_transaction(), "mail sent inside a transaction")
@@ -77,9 +87,8 @@ class MailSender:
             relay.close()
 
     def _run(self) -> None:
-        wanted = self._services.mail_wanted
         while not self._stopping.is_set():
-            wanted.clear()
+            self._wanted.clear()
             try:
                 sent = self.send_due()
                 self._tidy()
@@ -87,12 +96,12 @@ class MailSender:
                 log.failure("mail-failed", error)
                 sent = 0
             if not sent:
-                wanted.wait(_LOOK_SECONDS)
+                self._wanted.wait(_LOOK_SECONDS)
 
     def _send(self, relay: smtplib.SMTP, mail: Mail) -> int:
         if self._stopping.is_set():
             return 0
-        now = self._services.clock.now()
+        now = self._clock.now()
         message = message_of(mail, self._settings.sender)
         try:
             relay.send_message(message)
@@ -103,34 +112,34 @@ class MailSender:
             return self._not_sent(mail, error.smtp_code, _text(error))
         except (OSError, smtplib.SMTPException) as error:
             return self._not_sent(mail, 0, _text(error))
-        self._services.writer.do(lambda tx: mark_sent(tx, mail.key, now))
+        self._writer.do(lambda tx: mark_sent(tx, mail.key, now))
         return 1
 
     def _not_sent(self, mail: Mail, code: int, said: str) -> int:
         log.warning("mail-not-sent", key=mail.key, to=mail.address, error=said)
         if code >= _PERMANENT:
-            self._services.writer.do(lambda tx: mark_refused(tx, mail.key, said))
+            self._writer.do(lambda tx: mark_refused(tx, mail.key, said))
         else:
             self._postpone([mail], said)
         return 0
 
     def _postpone(self, mails: list[Mail], problem: str) -> None:
-        now = self._services.clock.now()
+        now = self._clock.now()
 
         def write(tx: Tx) -> None:
             for mail in mails:
                 mark_failed(tx, mail, problem, self._settings, now)
 
-        self._services.writer.do(write)
+        self._writer.do(write)
 
     def _tidy(self) -> None:
-        now = self._services.clock.monotonic()
+        now = self._clock.monotonic()
         if self._tidied_at is not None and now - self._tidied_at < _TIDY_SECONDS:
             return
         self._tidied_at = now
         kept = timedelta(seconds=self._settings.kept_seconds)
-        before = self._services.clock.now() - kept
-        self._services.writer.do(lambda tx: forget_old(tx, before))
+        before = self._clock.now() - kept
+        self._writer.do(lambda tx: forget_old(tx, before))
 
 
 def message_of(mail: Mail, sender: str) -> EmailMessage:

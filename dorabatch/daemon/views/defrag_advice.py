@@ -5,24 +5,22 @@ nothing.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
-from dorabatch.daemon.cycle.planned_ends import take_times
+from dorabatch.daemon.cycle.planner import take_times
 from dorabatch.daemon.cycle.take_snapshot import held_ports, mask_of, take_snapshot
-from dorabatch.daemon.state.services import Services
+from dorabatch.daemon.state.fleet import Fleet
+from dorabatch.daemon.state.last_plan import LatestPlan
 from dorabatch.daemon.state.snapshot import Snapshot, accepts_table
 from dorabatch.daemon.state.spec_units import spec_of
-from dorabatch.daemon.views.rows import lay_out
+from dorabatch.daemon.views.table_layout import Row, lay_out
 from dorabatch.placer.arrays.types import ClusterArrays, Mask, RequestArrays
 from dorabatch.placer.plan.defrag_moves import WAITING_MAX, Gain, advise
 from dorabatch.queue.board import Board
 from dorabatch.queue.demand import Demand, IntArray, Restriction
 from dorabatch.queue.records import WHOLE_GPU_MILLI, Container, ContainerId
 from dorabatch.queue.states import State
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,39 +33,66 @@ class _Movable:
     cluster: ClusterArrays
 
 
-def defrag_advice(services: Services) -> list[Row]:
-    """What could be gained now, each gain with its moves."""
-    snapshot = take_snapshot(services.board, services.fleet.views())
-    order = _waiting(services, snapshot)
-    times = take_times(snapshot, order, 0)
-    here = np.flatnonzero(snapshot.held_node >= 0)
-    movable = _movable(services, snapshot, here)
-    gains = advise(
-        movable.cluster,
-        movable.requests,
-        times.ends.take(movable.rows),
-        snapshot.requests(order),
-        np.bincount(snapshot.held_node[here], minlength=len(snapshot.cluster)),
-    )
-    return [_row(services.board, snapshot.cluster, gain) for gain in gains]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DefragAdvice:
+    """Advice on the nodes of one zone."""
+
+    board: Board
+    fleet: Fleet
+    latest: LatestPlan
+
+    def advise(self) -> list[Row]:
+        """What could be gained now, each gain with its moves."""
+        snapshot = take_snapshot(self.board, self.fleet.views())
+        order = self._waiting(snapshot)
+        times = take_times(snapshot, order, 0)
+        here = np.flatnonzero(snapshot.held_node >= 0)
+        movable = self._movable(snapshot, here)
+        gains = advise(
+            movable.cluster,
+            movable.requests,
+            times.ends.take(movable.rows),
+            snapshot.requests(order),
+            np.bincount(snapshot.held_node[here], minlength=len(snapshot.cluster)),
+        )
+        return [_row(self.board, snapshot.cluster, gain) for gain in gains]
+
+    def _waiting(self, snapshot: Snapshot) -> IntArray:
+        """Rows of what waits for room, best rank first, as the last plan said."""
+        plan = self.latest.last.plan
+        if plan is None:
+            return np.zeros(0, dtype=np.int64)
+        keys = snapshot.pending.key.tolist()
+        row_of = {int(key): row for row, key in enumerate(keys)}
+        able = (
+            key
+            for key, why in plan.waiting.items()
+            if key in row_of and not plan.explanations[why].never
+        )
+        chosen = [row_of[key] for key, _ in zip(able, range(WAITING_MAX), strict=False)]
+        return np.array(chosen, dtype=np.int64)
+
+    def _movable(self, snapshot: Snapshot, here: IntArray) -> _Movable:
+        board, rows, found = self.board, [], []
+        for at, key in enumerate(snapshot.held.key[here].tolist()):
+            container = board.containers.get(ContainerId(key))
+            if container is not None and is_movable(board, container):
+                rows.append(at)
+                found.append(container)
+        demands = [
+            board.demand_of(board.workloads[one.workload_id], one.replica)
+            for one in found
+        ]
+        masks, numbers = _masks(board, snapshot, demands)
+        return _Movable(
+            containers=found,
+            rows=np.array(rows, dtype=np.int64),
+            requests=_requests(found, demands, snapshot.cluster.models, numbers),
+            cluster=replace(snapshot.cluster, masks=masks),
+        )
 
 
-def _waiting(services: Services, snapshot: Snapshot) -> IntArray:
-    """Rows of what waits for room, best rank first, as the last plan said."""
-    plan = services.last_plan.plan
-    if plan is None:
-        return np.zeros(0, dtype=np.int64)
-    row_of = {int(key): row for row, key in enumerate(snapshot.pending.key.tolist())}
-    able = (
-        key
-        for key, why in plan.waiting.items()
-        if key in row_of and not plan.explanations[why].never
-    )
-    chosen = [row_of[key] for key, _ in zip(able, range(WAITING_MAX), strict=False)]
-    return np.array(chosen, dtype=np.int64)
-
-
-def is_movable(services: Services, container: Container) -> bool:
+def is_movable(board: Board, container: Container) -> bool:
     """Whether a container may be stopped here and started elsewhere.
 
     It runs, may be begun anew (`restartable`), and has no part of a GPU that others
@@ -76,27 +101,8 @@ def is_movable(services: Services, container: Container) -> bool:
     hold = container.hold
     if container.state is not State.RUNNING or hold is None:
         return False
-    workload = services.board.workloads[container.workload_id]
+    workload = board.workloads[container.workload_id]
     return spec_of(workload).restartable and hold.gpu_milli == WHOLE_GPU_MILLI
-
-
-def _movable(services: Services, snapshot: Snapshot, here: IntArray) -> _Movable:
-    board, rows, found = services.board, [], []
-    for at, key in enumerate(snapshot.held.key[here].tolist()):
-        container = board.containers.get(ContainerId(key))
-        if container is not None and is_movable(services, container):
-            rows.append(at)
-            found.append(container)
-    demands = [
-        board.demand_of(board.workloads[one.workload_id], one.replica) for one in found
-    ]
-    masks, numbers = _masks(board, snapshot, demands)
-    return _Movable(
-        containers=found,
-        rows=np.array(rows, dtype=np.int64),
-        requests=_requests(found, demands, snapshot.cluster.models, numbers),
-        cluster=replace(snapshot.cluster, masks=masks),
-    )
 
 
 def _masks(

@@ -4,67 +4,101 @@ Reads memory and history; changes nothing.
 """
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from dorabatch.daemon.cycle.choice_words import EVENT_KIND, choice_sentence, read_choice
+from sqlalchemy import Engine
+
+from dorabatch.clock import Clock
+from dorabatch.daemon.cycle.plan_words import EVENT_KIND, choice_sentence, read_choice
 from dorabatch.daemon.runs.settle import exit_words
-from dorabatch.daemon.state.services import Services
-from dorabatch.daemon.views.credit_columns import CreditShown
-from dorabatch.daemon.views.rows import Row, container_row, duration, workload_row
-from dorabatch.daemon.views.summary import containers_of, summarize_containers
+from dorabatch.daemon.state.last_plan import LatestPlan
+from dorabatch.daemon.views.cell_texts import duration
+from dorabatch.daemon.views.container_rows import container_row
+from dorabatch.daemon.views.credit_columns import CreditColumns
+from dorabatch.daemon.views.last_places import LastPlaces
+from dorabatch.daemon.views.summary import WorkloadFinder, summarize_containers
+from dorabatch.daemon.views.table_layout import Row
+from dorabatch.daemon.views.workload_rows import workload_row
 from dorabatch.queue import store
-from dorabatch.queue.records import Workload, billed_seconds
+from dorabatch.queue.records import (
+    Container,
+    Happening,
+    Run,
+    Workload,
+    billed_seconds,
+)
 
 
-def workload_record(services: Services, workload: Workload) -> Row:
-    """Row, spec, containers, attempts, versions and events of a workload."""
-    now, last = services.clock.now(), services.last_plan
-    containers = containers_of(services, workload)
-    with services.engine.connect() as connection:
-        events = store.events_of(connection, workload.workload_id)
-        runs = store.runs_of(connection, [c.container_id for c in containers])
-        versions = store.versions_of(connection, workload.workload_id)
-    credit = CreditShown(services, now)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadRecords:
+    """Whole records of one zone's workloads."""
+
+    finder: WorkloadFinder
+    places: LastPlaces
+    latest: LatestPlan
+    engine: Engine
+    clock: Clock
+    credit: CreditColumns
+
+    def record(self, workload: Workload) -> Row:
+        """Row, spec, containers, attempts, versions and events of a workload."""
+        now, last = self.clock.now(), self.latest.last
+        containers = self.places.shown(self.finder.containers_of(workload))
+        with self.engine.connect() as connection:
+            events = store.events_of(connection, workload.workload_id)
+            runs = store.runs_of(connection, [c.container_id for c in containers])
+            versions = store.versions_of(connection, workload.workload_id)
+        credit = self.credit.at(now)
+        summary = summarize_containers(containers)
+        return {
+            **workload_row(last, workload, summary, now),
+            **credit.of(containers),
+            "spec": json.loads(workload.spec_json),
+            "containers": [
+                {**container_row(last, workload, c, now), **credit.of([c])}
+                for c in containers
+            ],
+            "attempts": _attempts(containers, runs, now),
+            "versions": [
+                {"version": number, "at": at.isoformat(), "user": user}
+                for number, at, user, _ in versions
+            ],
+            "events": [_event(one) for one in events],
+        }
+
+
+def _attempts(
+    containers: Sequence[Container], runs: Sequence[Run], now: datetime
+) -> list[Row]:
     replica_of = {c.container_id: c.replica for c in containers}
+    return [
+        {
+            "replica": replica_of[run.container_id],
+            "attempt": run.attempt,
+            "node": run.hold.node,
+            "gpus": list(run.hold.gpus),
+            "placed_at": run.placed_at.isoformat(),
+            "started_at": run.started_at.isoformat() if run.started_at else None,
+            "ended_at": run.ended_at.isoformat() if run.ended_at else None,
+            "seconds": billed_seconds(run, now),
+            "exit_code": run.exit_code,
+            "outcome": str(run.outcome) if run.outcome else None,
+            "reason": run.reason,
+        }
+        for run in runs
+    ]
+
+
+def _event(event: Happening) -> Row:
+    is_choice = event.kind == EVENT_KIND
     return {
-        **workload_row(last, workload, summarize_containers(containers), now),
-        **credit.of(containers),
-        "spec": json.loads(workload.spec_json),
-        "containers": [
-            {**container_row(last, workload, c, now), **credit.of([c])}
-            for c in containers
-        ],
-        "attempts": [
-            {
-                "replica": replica_of[run.container_id],
-                "attempt": run.attempt,
-                "node": run.hold.node,
-                "gpus": list(run.hold.gpus),
-                "placed_at": run.placed_at.isoformat(),
-                "started_at": run.started_at.isoformat() if run.started_at else None,
-                "ended_at": run.ended_at.isoformat() if run.ended_at else None,
-                "seconds": billed_seconds(run, now),
-                "exit_code": run.exit_code,
-                "outcome": str(run.outcome) if run.outcome else None,
-                "reason": run.reason,
-            }
-            for run in runs
-        ],
-        "versions": [
-            {"version": number, "at": at.isoformat(), "user": user}
-            for number, at, user, _ in versions
-        ],
-        "events": [
-            {
-                "at": event.at.isoformat(timespec="milliseconds"),
-                "replica": event.replica,
-                "kind": event.kind,
-                "text": choice_sentence(read_choice(event.text))
-                if event.kind == EVENT_KIND
-                else event.text,
-            }
-            for event in events
-        ],
+        "at": event.at.isoformat(timespec="milliseconds"),
+        "replica": event.replica,
+        "kind": event.kind,
+        "text": choice_sentence(read_choice(event.text)) if is_choice else event.text,
     }
 
 

@@ -5,20 +5,20 @@ the reason to wait says the same. Reads the board; decides nothing.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from dorabatch.daemon.state.books import LastPlan
-from dorabatch.daemon.views.rows import (
+from dorabatch.daemon.cycle.waiting_reason import waiting_reason
+from dorabatch.daemon.state.last_plan import LastPlan
+from dorabatch.daemon.views.cell_texts import duration, run_seconds
+from dorabatch.daemon.views.sight import without
+from dorabatch.daemon.views.summary import summarize_containers
+from dorabatch.daemon.views.table_layout import Row, cells_of
+from dorabatch.daemon.views.workload_rows import (
     WORKLOAD_CELLS,
     WORKLOAD_COLUMNS,
-    Row,
-    cells_of,
-    duration,
-    run_seconds,
     workload_row,
 )
-from dorabatch.daemon.views.summary import summarize_containers, waiting_reason
 from dorabatch.queue.records import Container, Workload, WorkloadId
 from dorabatch.queue.states import State
 
@@ -31,7 +31,8 @@ class Listed:
     """A workload as a list shows it.
 
     `cells` are the texts of the usual columns. `waits` is the container whose reason
-    to wait is shown; `started_at` is set while the run time goes on.
+    to wait is shown; `started_at` is set while the run time goes on; `hidden` are the
+    fields that whoever asks does not see.
     """
 
     workload: Workload
@@ -40,10 +41,15 @@ class Listed:
     cells: tuple[str, ...]
     waits: Container | None
     started_at: datetime | None
+    hidden: frozenset[str] = frozenset()
 
 
 class KeptRows:
-    """Rows by workload; each is checked against what it was made from."""
+    """Rows by workload; each is checked against what it was made from.
+
+    Written by whoever lists, read by the same: an entry is made whole and put in by
+    one assignment.
+    """
 
     def __init__(self) -> None:
         self._kept: dict[WorkloadId, Listed] = {}
@@ -84,6 +90,15 @@ def make_listed(
     )
 
 
+def less(listed: Listed, hidden: frozenset[str]) -> Listed:
+    """The same without the fields that are hidden from whoever asks."""
+    if not hidden:
+        return listed
+    row = without(listed.row, hidden)
+    cells = cells_of(row, WORKLOAD_CELLS, WORKLOAD_COLUMNS)
+    return replace(listed, row=row, cells=cells, hidden=hidden)
+
+
 def _holds(
     kept: Listed, last: LastPlan, workload: Workload, containers: Sequence[Container]
 ) -> bool:
@@ -98,11 +113,4 @@ def _holds(
 def _at(kept: Listed, now: datetime) -> Listed:
     seconds = run_seconds(kept.started_at, kept.workload.ended_at, now)
     cells = (*kept.cells[:_TIME], duration(seconds), *kept.cells[_TIME + 1 :])
-    return Listed(
-        workload=kept.workload,
-        containers=kept.containers,
-        row={**kept.row, "seconds": seconds},
-        cells=cells,
-        waits=kept.waits,
-        started_at=kept.started_at,
-    )
+    return replace(kept, row={**kept.row, "seconds": seconds}, cells=cells)

@@ -4,24 +4,49 @@ Filters the board (and, when asked for ended ones, what it remembers of them);
 changes nothing.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
 from operator import attrgetter
 
 import orjson
 
-from dorabatch.daemon.state.services import Services
-from dorabatch.daemon.views import rows
-from dorabatch.daemon.views.credit_columns import CreditShown
-from dorabatch.daemon.views.kept_rows import KeptRows, Listed
-from dorabatch.daemon.views.summary import containers_of, find_workload
-from dorabatch.daemon.views.turns import places_by_workload, take_turns
+from dorabatch.clock import Clock
+from dorabatch.daemon.rights import Caller
+from dorabatch.daemon.state.last_plan import LastPlan, LatestPlan
+from dorabatch.daemon.state.users import DeclaredUsers
+from dorabatch.daemon.views.container_rows import (
+    CONTAINER_CELLS,
+    CONTAINER_COLUMNS,
+    CONTAINER_FIELDS,
+    container_row,
+)
+from dorabatch.daemon.views.kept_rows import KeptRows, Listed, less
+from dorabatch.daemon.views.last_places import LastPlaces, has_ended
+from dorabatch.daemon.views.sight import Sight, without
+from dorabatch.daemon.views.summary import WorkloadFinder
+from dorabatch.daemon.views.table_layout import (
+    Cell,
+    Row,
+    cells_of,
+    check_columns,
+    lay_out,
+    sort_rows,
+)
+from dorabatch.daemon.views.turn_columns import TURN_FIELDS, TurnColumns
+from dorabatch.daemon.views.workload_rows import (
+    WORKLOAD_CELLS,
+    WORKLOAD_COLUMNS,
+    WORKLOAD_FIELDS,
+)
 from dorabatch.errors import UserError
-from dorabatch.queue.records import Workload
-from dorabatch.queue.states import parse_state_filter
+from dorabatch.queue.board import Board
+from dorabatch.queue.records import Container, Workload
+from dorabatch.queue.states import State, parse_state_filter
 
-TURN_FIELDS = frozenset({"rank", "prio", "start", "until", "cost"})
 RENDERS = ("table", "json", "noheader", "wide")
+_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,117 +105,60 @@ def _words(query: Mapping[str, str], name: str) -> frozenset[str]:
     return frozenset(word for word in query.get(name, "").split(",") if word)
 
 
-def answer(
-    services: Services, kept: KeptRows, question: ListQuestion
-) -> tuple[str, bytes]:
-    """(media type, body) of the list; rows in `kept` are not made again."""
-    found = list(_matching(services, kept, question))
-    columns, cells = _columns(question)
-    rows.check_columns(cells, columns)
-    by = question.sort.removeprefix("-")
-    rows.check_columns(cells, (by,) if by else (), option="--sort")
-    is_usual = not question.by_container and columns == rows.WORKLOAD_COLUMNS
-    if question.render != "json" and is_usual and not by:
-        lines = [one.cells for one in found]
-    else:
-        listed = _rows(services, question, found)
-        if by:
-            is_falling = question.sort.startswith("-")
-            listed = rows.sort_rows(listed, by, cells, is_falling=is_falling)
-        listed = listed[: question.limit]
-        if question.render == "json":
-            body = orjson.dumps(listed, option=orjson.OPT_APPEND_NEWLINE)
-            return "application/json", body
-        lines = [rows.cells_of(row, cells, columns) for row in listed]
-    heads = tuple(cells[name][0] for name in columns)
-    text = rows.lay_out(lines, None if question.render == "noheader" else heads)
-    return "text/plain; charset=utf-8", text.encode()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadSearch:
+    """Finds what a question is about; `kept` rows are not made again."""
 
+    board: Board
+    finder: WorkloadFinder
+    users: DeclaredUsers
+    places: LastPlaces
+    kept: KeptRows
+    see_others: str
 
-def _columns(
-    question: ListQuestion,
-) -> tuple[tuple[str, ...], dict[str, tuple[str, rows.Cell]]]:
-    cells = rows.WORKLOAD_CELLS
-    usual: tuple[str, ...] = rows.WORKLOAD_COLUMNS
-    if question.by_container:
-        cells, usual = rows.CONTAINER_CELLS, rows.CONTAINER_COLUMNS
-    every = tuple(cells) if question.render == "wide" else usual
-    return question.columns or every, cells
+    def matching(
+        self, question: ListQuestion, caller: Caller, last: LastPlan, now: datetime
+    ) -> Iterator[Listed]:
+        """The workloads that pass the filters, in order; no more than the limit."""
+        kind = "Container" if question.by_container else "Workload"
+        sight = Sight(caller, self.see_others, kind)
+        found = self._listed(question, sight, last, now)
+        # A sorted list is cut when it is sorted.
+        return islice(found, None if question.sort else question.limit)
 
+    def _listed(
+        self, question: ListQuestion, sight: Sight, last: LastPlan, now: datetime
+    ) -> Iterator[Listed]:
+        for workload, containers in self._with_containers(question, sight):
+            if not _is_there(question, containers):
+                continue
+            listed = self.kept.listed(last, workload, containers, now)
+            if not question.codes or listed.row["code"] in question.codes:
+                yield less(listed, sight.hidden(workload))
 
-def _rows(
-    services: Services, question: ListQuestion, found: list[Listed]
-) -> list[rows.Row]:
-    if not question.by_container:
-        return _with_turns(services, question, found)
-    now, last = services.clock.now(), services.last_plan
-    return [
-        rows.container_row(last, one.workload, container, now)
-        for one in found
-        for container in one.containers
-    ]
+    def _with_containers(
+        self, question: ListQuestion, sight: Sight
+    ) -> Iterator[tuple[Workload, Sequence[Container]]]:
+        """Candidates with their containers, as they are shown."""
+        known = self._candidates(question)
+        wanted = [one for one in known if _passes(question, one) and sight.lists(one)]
+        for begin in range(0, len(wanted), _AT_ONCE):
+            some = wanted[begin : begin + _AT_ONCE]
+            found = [self.finder.containers_of(workload) for workload in some]
+            ended = [one for group in found for one in group if has_ended(one)]
+            self.places.look_up(ended)
+            shown = map(self.places.shown, found) if ended else found
+            yield from zip(some, shown, strict=True)
 
-
-def _with_turns(
-    services: Services, question: ListQuestion, found: list[Listed]
-) -> list[rows.Row]:
-    """The rows; with place and priority of what waits where somebody looks at them."""
-    shown = TURN_FIELDS.intersection(
-        (*question.columns, question.sort.removeprefix("-"))
-    )
-    if not shown and question.render not in ("json", "wide"):
-        return [one.row for one in found]
-    turns = take_turns(services, services.clock.now())
-    order = {key: number for number, (key, _) in enumerate(places_by_workload(turns))}
-    credit = CreditShown(services, services.clock.now())
-    filled = []
-    for one in found:
-        row, key = one.row, one.workload.workload_id
-        place = order.get(key)
-        if place is not None:
-            at = turns.row_at(turns.first[key])
-            priority = int(turns.ranked.ranking.priority[at])
-            row = {**row, "rank": place + 1, "priority": priority}
-        start = services.outlook.starts.get(key)
-        if start is not None and place is not None:
-            row = {**row, "start": start.text()}
-        if one.started_at is not None:
-            row = {**row, **credit.of(one.containers)}
-        filled.append(row)
-    return filled
-
-
-def _matching(
-    services: Services, kept: KeptRows, question: ListQuestion
-) -> Iterator[Listed]:
-    now, last = services.clock.now(), services.last_plan
-    count = 0
-    for workload in _candidates(services, question):
-        if not _passes(question, workload):
-            continue
-        containers = containers_of(services, workload)
-        if question.nodes and not any(
-            c.hold is not None and c.hold.node in question.nodes for c in containers
-        ):
-            continue
-        listed = kept.listed(last, workload, containers, now)
-        if question.codes and listed.row["code"] not in question.codes:
-            continue
-        yield listed
-        count += 1
-        if question.limit is not None and count >= question.limit and not question.sort:
-            return
-
-
-def _candidates(services: Services, question: ListQuestion) -> list[Workload]:
-    if question.refs:
-        home = services.people.default_workspace(question.caller)
-        place = next(iter(sorted(question.workspaces)), home)
-        return [find_workload(services, ref, place) for ref in question.refs]
-    known = list(services.board.workloads.values())
-    if not question.shows_ended:
-        known = [workload for workload in known if workload.ended_at is None]
-    return sorted(known, key=attrgetter("workload_id"))
+    def _candidates(self, question: ListQuestion) -> list[Workload]:
+        if question.refs:
+            home = self.users.default_workspace(question.caller)
+            place = next(iter(sorted(question.workspaces)), home)
+            return [self.finder.find(ref, place) for ref in question.refs]
+        known = list(self.board.workloads.values())
+        if not question.shows_ended:
+            known = [workload for workload in known if workload.ended_at is None]
+        return sorted(known, key=attrgetter("workload_id"))
 
 
 def _passes(question: ListQuestion, workload: Workload) -> bool:
@@ -201,3 +169,95 @@ def _passes(question: ListQuestion, workload: Workload) -> bool:
     if question.refs or not question.workspaces:
         return True
     return workload.workspace in question.workspaces
+
+
+def _is_there(question: ListQuestion, containers: Sequence[Container]) -> bool:
+    """Whether it is on one of the nodes, or was where ended ones are listed."""
+    return not question.nodes or any(
+        one.hold is not None
+        and one.hold.node in question.nodes
+        and (question.shows_ended or one.state is not State.FINISHED)
+        for one in containers
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadListing:
+    """Lists of workloads and containers of one zone."""
+
+    search: WorkloadSearch
+    turn_columns: TurnColumns
+    latest: LatestPlan
+    clock: Clock
+
+    def answer(self, question: ListQuestion, caller: Caller) -> tuple[str, bytes]:
+        """(media type, body) of the list, of what the caller may see."""
+        form = _form_of(question)
+        check_columns(form.cells, form.columns)
+        by = question.sort.removeprefix("-")
+        check_columns(form.cells, (by,) if by else (), option="--sort")
+        last, now = self.latest.last, self.clock.now()
+        found = list(self.search.matching(question, caller, last, now))
+        is_usual = not question.by_container and form.columns == WORKLOAD_COLUMNS
+        if question.render != "json" and is_usual and not by:
+            return form.table([one.cells for one in found])
+        rows = self._rows(question, found, last, now)
+        if by:
+            is_falling = question.sort.startswith("-")
+            rows = sort_rows(
+                rows, by, form.cells, field_of=form.field_of, is_falling=is_falling
+            )
+        rows = rows[: question.limit]
+        if question.render == "json":
+            body = orjson.dumps(rows, option=orjson.OPT_APPEND_NEWLINE)
+            return "application/json", body
+        return form.table([cells_of(row, form.cells, form.columns) for row in rows])
+
+    def _rows(
+        self,
+        question: ListQuestion,
+        found: Sequence[Listed],
+        last: LastPlan,
+        now: datetime,
+    ) -> list[Row]:
+        if question.by_container:
+            return [
+                without(container_row(last, one.workload, container, now), one.hidden)
+                for one in found
+                for container in one.containers
+            ]
+        named = (*question.columns, question.sort.removeprefix("-"))
+        shows_all = question.render in ("json", "wide")
+        if not shows_all and TURN_FIELDS.isdisjoint(named):
+            return [one.row for one in found]
+        return self.turn_columns.filled(found, now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Form:
+    """Which columns a list has; `field_of` names a column's field if it is another."""
+
+    cells: dict[str, tuple[str, Cell]]
+    columns: tuple[str, ...]
+    field_of: Mapping[str, str]
+    has_header: bool
+
+    def table(self, lines: list[tuple[str, ...]]) -> tuple[str, bytes]:
+        """The list as text."""
+        heads = tuple(self.cells[name][0] for name in self.columns)
+        text = lay_out(lines, heads if self.has_header else None)
+        return "text/plain; charset=utf-8", text.encode()
+
+
+def _form_of(question: ListQuestion) -> _Form:
+    cells, field_of = WORKLOAD_CELLS, WORKLOAD_FIELDS
+    usual: tuple[str, ...] = WORKLOAD_COLUMNS
+    if question.by_container:
+        cells, field_of, usual = CONTAINER_CELLS, CONTAINER_FIELDS, CONTAINER_COLUMNS
+    every = tuple(cells) if question.render == "wide" else usual
+    return _Form(
+        cells=cells,
+        columns=question.columns or every,
+        field_of=field_of,
+        has_header=question.render != "noheader",
+    )

@@ -12,19 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from dorabatch.daemon.state.services import Services
-from dorabatch.daemon.state.usage_book import Standings
-from dorabatch.daemon.views.rows import Cell, Row
+from dorabatch.daemon.state.usage_book import Standings, UsageBook
+from dorabatch.daemon.views.table_layout import Cell, Row
 from dorabatch.errors import NotFound
 from dorabatch.fairshare.turn.account_tree import (
     NO_PARENT,
     SHARES_OF_PARENT,
     AccountTree,
+    seat_name,
     share_fractions,
 )
-from dorabatch.fairshare.turn.factor import FairTree, fair_tree, level_fair_share
-from dorabatch.fairshare.turn.share_edit import seat_name
+from dorabatch.fairshare.turn.ranking import FairTree, fair_tree, level_fair_share
 from dorabatch.fairshare.turn.usage import whole_usage
+from dorabatch.queue.board import Board
 
 _HOUR = 3600.0 * 1000.0
 """Thousandths of GPU-seconds in a GPU-hour."""
@@ -57,18 +57,29 @@ class Shown:
         return float(self.total[self.tree.depth == 0].sum())
 
 
-def show_tree(services: Services, now: datetime) -> Shown:
-    """The tree as it stands."""
-    standings = services.usage.standings(now)
-    whole = whole_usage(standings.usage)
-    return Shown(
-        standings=standings,
-        fair=fair_tree(standings.tree, whole),
-        promised=share_fractions(standings.tree),
-        ratio=level_fair_share(standings.tree, whole),
-        total=standings.tree.totals(standings.usage.own),
-        gpus=_gpus(services),
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShareTreeView:
+    """The share tree of one zone, with its present use."""
+
+    usage: UsageBook
+    board: Board
+
+    def show(self, now: datetime) -> Shown:
+        """The tree as it stands."""
+        standings = self.usage.standings(now)
+        whole = whole_usage(standings.usage)
+        return Shown(
+            standings=standings,
+            fair=fair_tree(standings.tree, whole),
+            promised=share_fractions(standings.tree),
+            ratio=level_fair_share(standings.tree, whole),
+            total=standings.tree.totals(standings.usage.own),
+            gpus=_gpus(self.board),
+        )
+
+    def known_users(self, now: datetime) -> Sequence[str]:
+        """Users with workloads, use or a row of their own."""
+        return sorted(self.usage.standings(now).node)
 
 
 def tree_rows(shown: Shown, name: str = "") -> list[dict[str, Any]]:
@@ -217,8 +228,8 @@ def _below(shown: Shown, node: int) -> tuple[int, int]:
     return running, waiting
 
 
-def _gpus(services: Services) -> dict[str, tuple[int, int]]:
-    board = services.board
+def _gpus(board: Board) -> dict[str, tuple[int, int]]:
+    """(running, waiting) GPUs of each user who has any."""
     running: Counter[str] = Counter()
     for node in board.nodes_in_use():
         for container in board.on_node(node):
@@ -264,8 +275,3 @@ TREE_CELLS: dict[str, tuple[str, Cell]] = {
     "running": ("RUNS(GPU)", lambda row: str(row["running_gpus"])),
     "waiting": ("WAITS(GPU)", lambda row: str(row["waiting_gpus"])),
 }
-
-
-def known_users(services: Services, now: datetime) -> Sequence[str]:
-    """Users with workloads, use or a row of their own."""
-    return sorted(services.usage.standings(now).node)

@@ -8,8 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from dorabatch.daemon.state.books import LastPlan
-from dorabatch.daemon.state.services import Services
+from sqlalchemy import Engine
+
+from dorabatch.daemon.cycle.waiting_reason import waiting_reason
+from dorabatch.daemon.state.last_plan import LastPlan
+from dorabatch.daemon.state.wait_reason import WaitReason
 from dorabatch.errors import NotFound
 from dorabatch.queue import store
 from dorabatch.queue.board import Board
@@ -54,7 +57,8 @@ def summarize(board: Board, workload: Workload) -> Summary:
 def summarize_containers(containers: Iterable[Container]) -> Summary:
     """The state that some containers of one workload add up to.
 
-    Live: the most advanced state. Ended: the worst outcome.
+    Live: the most advanced state, and the nodes that are in use. Ended: the worst
+    outcome, and the nodes of all.
     """
     shown = tuple(containers)
     live = [c for c in shown if c.state is not State.FINISHED]
@@ -67,7 +71,7 @@ def summarize_containers(containers: Iterable[Container]) -> Summary:
         outcome = min(outcomes, key=_OUTCOME_ORDER.index, default=Outcome.CANCELLED)
     starts = [c.started_at for c in shown if c.started_at is not None]
     codes = [c.exit_code for c in shown if c.exit_code is not None]
-    nodes = sorted({c.hold.node for c in shown if c.hold is not None})
+    nodes = sorted({c.hold.node for c in live or shown if c.hold is not None})
     return Summary(
         code=state_code(state, outcome),
         state=state,
@@ -78,25 +82,6 @@ def summarize_containers(containers: Iterable[Container]) -> Summary:
         exit_code=max(codes, default=None) if not live else None,
         nodes=tuple(nodes),
     )
-
-
-def waiting_reason(last: LastPlan, container: Container) -> tuple[str, str]:
-    """(code, sentence) why a queued container waits."""
-    held = last.held.get(container.container_id)
-    if held is not None:
-        return "OutOfCredit", held
-    plan = last.plan
-    index = plan.waiting.get(container.container_id) if plan else None
-    if plan is not None and index is not None:
-        explanation = plan.explanations[index]
-        kept = last.reserved.get(container.container_id)
-        told = f"; {kept}" if kept else ""
-        if container.reason:
-            told += f"; attempt {container.attempt}: {container.reason}"
-        return explanation.reason, explanation.sentence + told
-    if container.reason:
-        return "Requeued", f"waits for another attempt: {container.reason}"
-    return "NotPlannedYet", "the next scheduling cycle looks at it"
 
 
 def trial_until(container: Container) -> datetime | None:
@@ -116,17 +101,18 @@ def trial_words(container: Container) -> str:
     return f"on trial until {until:%H:%M:%S} UTC"
 
 
-def reason_of(last: LastPlan, summary: Summary) -> tuple[str, str]:
-    """(code, sentence) for a workload: why it waits, stops or has failed."""
+def reason_of(last: LastPlan, summary: Summary) -> WaitReason:
+    """For a workload: why it waits, stops or has failed."""
     for container in summary.containers:
         if container.state is State.QUEUED and summary.state is State.QUEUED:
             return waiting_reason(last, container)
     for container in summary.containers:
         if container.reason and container.state is summary.state:
-            return str(container.outcome or container.state), container.reason
+            code = str(container.outcome or container.state)
+            return WaitReason(code, container.reason)
         if container.state is summary.state and trial_words(container):
-            return "Trial", trial_words(container)
-    return "", ""
+            return WaitReason("Trial", trial_words(container))
+    return WaitReason("", "")
 
 
 def workload_label(workload: Workload) -> str:
@@ -134,40 +120,50 @@ def workload_label(workload: Workload) -> str:
     return f"{workload.workspace}/{workload.name} (id {workload.workload_id})"
 
 
-def find_workload(services: Services, ref: str, workspace: str) -> Workload:
-    """The workload an id, a name or workspace/name means, live ones first.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadFinder:
+    """Which workload is meant, and what its containers are: from memory or history."""
 
-    Raises NotFound with the next step.
-    """
-    board = services.board
-    if ref.isdecimal() and len(ref) < 19:
-        found = board.workloads.get(WorkloadId(int(ref)))
-        return found or _from_history(services, None, ref)
-    place, _, name = ref.rpartition("/")
-    key = board.live_names.get((place or workspace, name))
-    if key is not None:
-        return board.workloads[key]
-    return _from_history(services, place or workspace, name)
+    board: Board
+    engine: Engine
+    zone: str
 
+    def find(self, ref: str, workspace: str) -> Workload:
+        """The workload an id, a name or workspace/name means, live ones first.
 
-def _from_history(services: Services, workspace: str | None, name: str) -> Workload:
-    with services.engine.connect() as connection:
-        found = list(
-            store.find_ended(connection, services.settings.zone, workspace, name)
-        )
-    for record in found:
-        if isinstance(record, Workload):
-            return record
-    where = f" in workspace {workspace!r}" if workspace else ""
-    raise NotFound(f"no workload {name!r}{where}; see dstat --all")
+        Raises NotFound with the next step.
+        """
+        if ref.isdecimal() and len(ref) < 19:
+            found = self.board.workloads.get(WorkloadId(int(ref)))
+            return found or self._from_history(None, ref)
+        place, _, name = ref.rpartition("/")
+        key = self.board.live_names.get((place or workspace, name))
+        if key is not None:
+            return self.board.workloads[key]
+        return self._from_history(place or workspace, name)
 
-
-def containers_of(services: Services, workload: Workload) -> list[Container]:
-    """A workload's containers, from memory or from history."""
-    if workload.workload_id in services.board.workloads:
-        return services.board.containers_of(workload.workload_id)
-    with services.engine.connect() as connection:
-        found = store.find_ended(
-            connection, services.settings.zone, None, str(workload.workload_id)
-        )
+    def containers_of(self, workload: Workload) -> list[Container]:
+        """A workload's containers that are not removed, by replica number."""
+        if workload.workload_id in self.board.workloads:
+            return self.board.containers_of(workload.workload_id)
+        found = self._ended(None, str(workload.workload_id))
         return [c for c in found if isinstance(c, Container) and not c.removed]
+
+    def latest(self, workload: Workload) -> Workload:
+        """The workload as it is now, or as it was given where memory has it no more."""
+        return self.board.workloads.get(workload.workload_id, workload)
+
+    def users(self) -> set[str]:
+        """Everybody of whom a workload is in memory."""
+        return {one.submitter.user for one in list(self.board.workloads.values())}
+
+    def _from_history(self, workspace: str | None, name: str) -> Workload:
+        for record in self._ended(workspace, name):
+            if isinstance(record, Workload):
+                return record
+        where = f" in workspace {workspace!r}" if workspace else ""
+        raise NotFound(f"no workload {name!r}{where}; see dstat --all")
+
+    def _ended(self, workspace: str | None, name: str) -> list[object]:
+        with self.engine.connect() as connection:
+            return list(store.find_ended(connection, self.zone, workspace, name))

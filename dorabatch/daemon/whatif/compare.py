@@ -1,7 +1,7 @@
 """What would have been under other settings: several plays of one history, compared.
 
-Values in, values out: says which differences are larger than shaking the submissions
-makes, and how near the play is to what really was. Plays and starts nothing.
+Pure: says which differences are larger than shaking the submissions makes, and how near
+the play is to what really was. Plays and starts nothing.
 """
 
 import math

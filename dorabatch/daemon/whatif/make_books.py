@@ -10,23 +10,18 @@ from dataclasses import replace
 from dorabatch.config import Settings
 from dorabatch.daemon.cycle.take_snapshot import cluster_arrays, mask_of
 from dorabatch.daemon.intake.admission_checks import check_can_ever_run
+from dorabatch.daemon.state.assembly import empty_books
 from dorabatch.daemon.state.books import Books
-from dorabatch.daemon.state.charging import Asks, Billing
-from dorabatch.daemon.state.claim_book import ClaimBook
-from dorabatch.daemon.state.credit_book import CreditBook
+from dorabatch.daemon.state.claim_book import RunHistory
 from dorabatch.daemon.state.facts_json import facts_from_json
 from dorabatch.daemon.state.fleet import Fleet
-from dorabatch.daemon.state.run_history import RunHistory
-from dorabatch.daemon.state.site_policy import SitePolicy
 from dorabatch.daemon.state.snapshot import accepts_table
-from dorabatch.daemon.state.spec_units import claim_of, demand_of, seconds_max
+from dorabatch.daemon.state.spec_units import demand_of
 from dorabatch.daemon.state.usage_book import UsageBook
-from dorabatch.daemon.state.users import DeclaredUsers
 from dorabatch.daemon.whatif.site_history import EarlierRun, PastJob, WhatifQuestion
 from dorabatch.errors import Refused
 from dorabatch.fairshare.money.price import Price
 from dorabatch.placer.arrays.types import ClusterArrays, Mask
-from dorabatch.queue.board import Board
 from dorabatch.queue.demand import Demand, Restriction
 from dorabatch.queue.past import PastRun
 from dorabatch.queue.records import Submitter, Workload, WorkloadId
@@ -37,32 +32,13 @@ def open_books(question: WhatifQuestion, texts: Mapping[str, str]) -> Books:
     """The books at the beginning of a history, under policy settings by key."""
     settings = Settings.model_validate({**question.settings, "zone": question.zone})
     fleet = fleet_of(question)
-    board = Board(ended_max=0, demand_of=_Demands(fleet), claim_of=claim_of)
-    policy = SitePolicy(question.zone, {})
-    policy.play(texts, question.accounts)
-    people = DeclaredUsers(settings.credits)
-    people.declare(question.people)
-    desk = CreditBook(question.zone, settings.credits, people)
-    desk.chain_of = lambda user: (user, *policy.accounts_of(user))
-    desk.apply(_prices(question))
-    usage = UsageBook(question.zone, policy, board, lambda: desk.prices)
-    history = RunHistory()
-    books = Books(
-        settings=settings,
-        board=board,
-        fleet=fleet,
-        people=people,
-        credits=desk,
-        billing=Billing(
-            desk, fleet, Asks(demand_of=board.demand_of, seconds_max=seconds_max)
-        ),
-        policy=policy,
-        usage=usage,
-        history=history,
-        claims=ClaimBook(policy, history),
-        held_claims=ClaimBook(policy, history),
+    books = empty_books(
+        settings, fleet=fleet, ended_max=0, demand=_Demands(fleet), policy_file={}
     )
-    _learn(books, question)
+    books.policy.play(texts, question.accounts)
+    books.users.declare(question.people)
+    books.credits.apply(_prices(question))
+    _learn(books.history, books.usage, question)
     return books
 
 
@@ -111,15 +87,15 @@ def _prices(question: WhatifQuestion) -> list[Price]:
     ]
 
 
-def _learn(books: Books, question: WhatifQuestion) -> None:
+def _learn(history: RunHistory, usage: UsageBook, question: WhatifQuestion) -> None:
     """Take over what was run before: for guesses, and as use."""
     start = moment_of(question.start_us)
     for number, one in enumerate(question.earlier):
         run = _past_run(number, one, question.specs[one.spec])
-        books.history.apply([run])
-        row = books.usage.with_run(run, (), start, books.usage.in_memory())
+        history.apply([run])
+        row = usage.with_run(run, (), start, usage.in_memory())
         if row is not None:
-            books.usage.apply([row])
+            usage.apply([row])
 
 
 def _past_run(number: int, one: EarlierRun, spec_json: str) -> PastRun:
@@ -145,7 +121,7 @@ def playable(question: WhatifQuestion) -> WhatifQuestion:
         key = job.spec, job.replica
         if key not in known:
             demand = board.demand_of(workload_of(question, job), job.replica)
-            mask = _mask(books, demand.restriction)
+            mask = _mask(books.fleet, demand.restriction)
             mask = replace(mask, allowed=mask.allowed & usable)
             known[key] = _may_run(demand, cluster, mask)
         if known[key]:
@@ -170,8 +146,8 @@ def workload_of(question: WhatifQuestion, job: PastJob) -> Workload:
     )
 
 
-def _mask(books: Books, restriction: Restriction) -> Mask:
-    return mask_of(replace(restriction, ports=()), books.fleet.views())
+def _mask(fleet: Fleet, restriction: Restriction) -> Mask:
+    return mask_of(replace(restriction, ports=()), fleet.views())
 
 
 def _may_run(demand: Demand, cluster: ClusterArrays, mask: Mask) -> bool:

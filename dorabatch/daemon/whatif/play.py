@@ -1,7 +1,7 @@
 """A site's past work played again on a fake clock, through the daemon's own cycle.
 
 Keeps the time: what is submitted and ends when, and when a cycle is due. What a cycle
-does is `daemon.decision`'s; reads no clock, database or node.
+does, `cycle.planner` decides; reads no clock, database or node.
 """
 
 import heapq
@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dorabatch.daemon.whatif.make_books import open_books, workload_of
-from dorabatch.daemon.whatif.simulated_credit import SimulatedCredit
-from dorabatch.daemon.whatif.simulated_cycle import Moves, SimulatedCycle
+from dorabatch.daemon.whatif.assembly import stage_of
+from dorabatch.daemon.whatif.make_books import workload_of
+from dorabatch.daemon.whatif.simulated_cycle import Moves
 from dorabatch.daemon.whatif.site_history import PastJob, Played, WhatifQuestion
 from dorabatch.queue.records import Container, ContainerId, WorkloadId
 from dorabatch.queue.states import Outcome, State
@@ -71,8 +71,7 @@ class Play:
         self._pace = pace or Pace()
         self._on_progress = on_progress
         self._jobs = question.jobs
-        books = open_books(question, texts)
-        self._stage = SimulatedCycle(books, SimulatedCredit(books, question.close_us))
+        self._stage = stage_of(question, texts)
         self._submitted = shaken(question.jobs, seed)
         count = len(question.jobs)
         self._start = np.full(count, math.nan)
@@ -138,7 +137,7 @@ class Play:
             if moves.stopped or moves.going_on:
                 self._push(at + round(self._pace.again * _SECOND), _AGAIN)
         self._looks += 1
-        if stage.has_work and stage.is_busy:
+        if stage.has_work and stage.runs.is_busy:
             self._push(at + round(self._pace.look * _SECOND), _LOOK, mark=self._looks)
         return is_due
 
@@ -173,7 +172,7 @@ class Play:
             submitted_at=moment_of(self._submitted[first]),
         )
         self._new.update(row + 1 for row in rows)
-        self._stage.submit(workload, [self._container(row, now) for row in rows])
+        self._stage.runs.submit(workload, [self._container(row, now) for row in rows])
 
     def _container(self, row: int, now: datetime) -> Container:
         job = self._jobs[row]
@@ -191,7 +190,7 @@ class Play:
     def _pass_time(self, now: datetime) -> None:
         """Once an hour, and at the beginning of a week of credits."""
         purse = self._stage.purse
-        purse.tick(self._stage.running(), now)
+        purse.tick(self._stage.runs.running(), now)
         reset = purse.pass_week(now)
         hour = now.timestamp() + TICK_SECONDS
         due = round(min(reset.timestamp(), hour) * _SECOND)

@@ -1,20 +1,31 @@
 """Credit in a play: weeks open, liens are taken, runs are charged, in memory only.
 
-What things cost and who may start is decided by the daemon's desk and billing, as ever.
-What runs already is never stopped for credit here.
+What things cost and who may start is decided by the daemon's own credit book, billing
+and gate. What runs already is never stopped for credit here.
 """
 
 from collections.abc import Sequence
 from datetime import datetime
 
+import numpy as np
+
+from dorabatch.daemon.cycle.gates.credit_gate import OUT_OF_CREDIT
 from dorabatch.daemon.cycle.scene import Scene
-from dorabatch.daemon.state.books import Books
-from dorabatch.daemon.state.charging import Admission, Placing, lien_of, release_of
-from dorabatch.daemon.state.credit_book import RunClosed, run_name
+from dorabatch.daemon.state.charging import (
+    Admission,
+    Billing,
+    Placing,
+    lien_of,
+    release_of,
+)
+from dorabatch.daemon.state.credit_book import CreditBook, RunClosed, run_name
 from dorabatch.daemon.state.credit_weeks import missing_weeks
+from dorabatch.daemon.state.usage_book import UsageBook
 from dorabatch.daemon.timers.credit_charges import CREDIT_IS_BACK
 from dorabatch.fairshare.money.book import Allocation
+from dorabatch.fairshare.money.meter import Meter
 from dorabatch.fairshare.money.week import WeeklyCredit, open_week
+from dorabatch.queue.board import Board
 from dorabatch.queue.records import Container
 from dorabatch.units import CREDIT, microseconds_of
 
@@ -23,10 +34,18 @@ class SimulatedCredit:
     """Everybody's credit. `short_us[user]` is when it first kept something of theirs
     waiting, or let it run free."""
 
-    def __init__(self, books: Books, close_us: int) -> None:
-        self._books = books
-        self._desk = books.credits
-        self._billing = books.billing
+    def __init__(
+        self,
+        desk: CreditBook,
+        billing: Billing,
+        usage: UsageBook,
+        board: Board,
+        close_us: int,
+    ) -> None:
+        self._desk = desk
+        self._billing = billing
+        self._usage = usage
+        self._board = board
         self._close_us = close_us
         self.short_us: dict[str, int] = {}
 
@@ -34,6 +53,19 @@ class SimulatedCredit:
     def is_limited(self) -> bool:
         """Whether anybody gets credit by the week."""
         return bool(self._desk.people.weekly(self._desk.zone))
+
+    @property
+    def has_scavengers(self) -> bool:
+        """Whether anything runs free."""
+        return self._desk.has_scavengers()
+
+    def is_scavenger(self, container: Container) -> bool:
+        """Whether this runs free."""
+        return self._desk.is_scavenger(container)
+
+    def meters_of(self, container: Container) -> Sequence[Meter]:
+        """What a run is billed by."""
+        return self._desk.meters_of(container)
 
     def pass_week(self, now: datetime) -> datetime:
         """Open the present week for all who have none; when the next begins."""
@@ -43,7 +75,7 @@ class SimulatedCredit:
 
     def admit(self, placed: Sequence[Container], now: datetime) -> Admission:
         """Who of these may start; their meters run, their liens are taken."""
-        workloads = self._books.board.workloads
+        workloads = self._board.workloads
         placings = [
             Placing(container=one, workload=workloads[one.workload_id])
             for one in placed
@@ -51,7 +83,7 @@ class SimulatedCredit:
         admission = self._billing.admit_on(self._desk.book, placings, now)
         self._desk.book.keys.clear()
         self._desk.apply(admission.meters)
-        self._books.usage.apply(admission.meters)
+        self._usage.apply(admission.meters)
         return admission
 
     def restore(self, now: datetime) -> None:
@@ -66,7 +98,7 @@ class SimulatedCredit:
             meter = last.next(at, CREDIT_IS_BACK, is_billed=True)
             desk.play([lien_of(meter, need)])
             desk.apply([meter])
-            self._books.usage.apply([meter])
+            self._usage.apply([meter])
 
     def settle(self, ended: Container) -> float:
         """Charge a run that is over; what it cost up to the close, in credits."""
@@ -95,11 +127,11 @@ class SimulatedCredit:
 
     def note_short(self, scene: Scene) -> None:
         """Remember whose credit keeps something waiting, or lets it run free."""
-        pending, gate = scene.snapshot.pending, scene.gate
-        rows = gate.order[gate.paid :].tolist()
-        if gate.held:
-            held = set(gate.held)
-            rows += [at for at, key in enumerate(pending.key.tolist()) if key in held]
+        pending, asking = scene.snapshot.pending, scene.asking
+        rows = asking.order[asking.paid :].tolist()
+        short = [key for key, why in asking.waits.items() if why.code == OUT_OF_CREDIT]
+        if short:
+            rows += np.flatnonzero(np.isin(pending.key, short)).tolist()
         for row in rows:
             user = pending.claims[int(pending.claim[row])].user
             self.short_us.setdefault(user, scene.now_us)
@@ -126,4 +158,4 @@ class SimulatedCredit:
     def _close(self, run: str, at: int) -> None:
         self._desk.play([release_of(self._desk.meters[run][-1], at)])
         self._desk.apply([RunClosed(run=run)])
-        self._books.usage.apply([RunClosed(run=run)])
+        self._usage.apply([RunClosed(run=run)])

@@ -1,6 +1,6 @@
 """What a what-if plays: a site's nodes, policy and past work, as values.
 
-Values only, and their way through JSON to the process that plays them.
+Pure: values only, and their way through JSON to the process that plays them.
 """
 
 from collections.abc import Mapping

@@ -104,9 +104,13 @@ class Book:
         if row.id in self.allocations:
             return
         self.allocations[row.id] = row
-        rows = self.owned.setdefault((row.zone, row.account), [])
-        rows.append(row)
-        rows.sort(key=lambda r: (r.valid_to, r.kind != "rolled", r.id))
+        mine = (row.zone, row.account)
+        # A new list, published whole: to who reads meanwhile a list that is sorted in
+        # place is empty, as if nobody limited the account.
+        self.owned[mine] = sorted(
+            (*self.owned.get(mine, ()), row),
+            key=lambda r: (r.valid_to, r.kind != "rolled", r.id),
+        )
 
     def post(self, posting: Posting) -> PostingOutcome:
         """Book one posting, or say why not."""
@@ -148,11 +152,9 @@ class Book:
 
     def run_slots(self, run: str, what: str) -> dict[str, int]:
         """The same by slot."""
-        return {
-            slot: ucr
-            for (kind, slot), ucr in self.runs.get(run, {}).items()
-            if kind == what and ucr
-        }
+        # A copy: another thread may book meanwhile.
+        totals = list(self.runs.get(run, {}).items())
+        return {slot: ucr for (kind, slot), ucr in totals if kind == what and ucr}
 
     def book(self, posting: Posting, legs: Iterable[Leg], moved: int) -> PostingOutcome:
         """Write the legs into the balances; they must sum to zero."""

@@ -1,8 +1,9 @@
 """The ledger in the database: append entries, chain their hashes, read balances.
 
-Every statement on the tables of `tables.py`. A batch is one transaction of the
-caller's; what is posted is decided by `book.py`. Never commits, never changes or
-deletes an entry: only the balance caches are updated, and they can be rebuilt.
+Every statement that posts; the tables are in `ledger_tables`. A batch is one
+transaction of the caller's; what is posted is decided by `money.book`. Never commits,
+never changes or deletes an entry: only the balance caches are updated, and they can be
+rebuilt.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Sums of the ledger for reports: balances at a moment, what moved, who did it.
+"""What the database says of a period: sums of the ledger, changes, forecasts, prices.
 
 Adds up in the database, so that a long ledger is not read into memory. Reads only.
 """

@@ -1,7 +1,8 @@
-"""Every SQL statement on shares, policy settings, their history, use and forecasts.
+"""The SQL statements on shares, policy settings, their history, use and forecasts.
 
 Each function is one duty inside the caller's transaction; none decides and none
-commits. Moments go in and come out as microseconds since 1970.
+commits. Moments go in and come out as microseconds since 1970. What reports read of
+the same tables is in `report_store`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

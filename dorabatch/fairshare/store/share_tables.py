@@ -1,7 +1,7 @@
 """SQLAlchemy Core tables of shares, policy settings, their history, use and forecasts.
 
-Only the shape of what is stored; every statement is in `share_store`. Times are
-microseconds since 1970.
+Only the shape of what is stored; no statement is here. Times are microseconds since
+1970.
 """
 
 from sqlalchemy import (

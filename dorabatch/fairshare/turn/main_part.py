@@ -1,7 +1,8 @@
 """The main part of a pool: all GPUs but the lane's, by count.
 
 Says which of those that already have a place on a node may use it, so that the lane
-stays free; the pass itself is `decide.normal_pass`. Knows no nodes and starts nothing.
+stays free; the pass itself is `pool_decide.normal_pass`. Knows no nodes and starts
+nothing.
 """
 
 from dataclasses import dataclass, replace

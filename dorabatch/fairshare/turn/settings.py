@@ -12,8 +12,8 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from dorabatch.errors import UserError
-from dorabatch.fairshare.turn.factor import MILLION, Weights
 from dorabatch.fairshare.turn.lane import LaneRule
+from dorabatch.fairshare.turn.ranking import MILLION, Weights
 
 NEVER = "never"
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}

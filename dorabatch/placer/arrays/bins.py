@@ -1,6 +1,7 @@
-"""What each class may use and takes on each bin, and what is free there.
+"""What each class may use and takes on each bin, what is free there, and bins by shape.
 
-Books what is taken and gives it back; it never chooses a bin.
+A table that does not change while a plan is made, and beside it a state: books what is
+taken and gives it back. It never chooses a bin and knows no rank.
 """
 
 from collections.abc import Callable
@@ -352,3 +353,54 @@ class BinState:
         size = int(node.max(initial=-1)) + 1
         sums = np.bincount(node[bins], amounts, size).astype(np.float64)
         return np.asarray(sums[node])
+
+
+class Shapes(NamedTuple):
+    """Shapes of a layout, and the classes there.
+
+    shape[bin], first[shape], order[i], start[shape]: as in Layout
+    cpu[class, shape], memory[class, shape]: what a request takes there
+    usable[class, shape]: on some bin, if it is empty
+    """
+
+    shape: IntArray
+    first: IntArray
+    order: IntArray
+    start: IntArray
+    cpu: IntArray
+    memory: IntArray
+    usable: BoolArray
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def counts(self, which: BoolArray) -> IntArray:
+        """How many of the bins which[bin] each shape has."""
+        return np.bincount(self.shape[which], minlength=len(self))
+
+    def sums(self, amounts: IntArray | FloatArray) -> FloatArray:
+        """sums[shape] of amounts[bin]."""
+        found = np.bincount(self.shape, weights=amounts, minlength=len(self))
+        return np.asarray(found, dtype=np.float64)
+
+
+def shapes_of(ground: BinTable, classes: Classes) -> Shapes:
+    """See which classes fit where, and what they take."""
+    layout = ground.layout
+    first, order = layout.first, layout.order
+    cpu = np.repeat(classes.cpu_milli[:, None], len(first), axis=1)
+    memory = np.repeat(classes.memory_mib[:, None], len(first), axis=1)
+    sliced = np.flatnonzero(np.minimum(classes.cpu_milli, classes.memory_mib) == SHARE)
+    if len(sliced):
+        size = len(sliced), len(first)
+        of, bins = np.repeat(sliced, size[1]), np.tile(first, size[0])
+        found = needs_at(classes, ground, of, bins)
+        cpu[sliced], memory[sliced] = (part.reshape(size) for part in found)
+    usable = np.zeros(cpu.shape, dtype=bool)
+    if len(order):
+        some = np.logical_or.reduceat(ground.sorts[:, order], layout.start, axis=1)
+        usable = some[ground.sort]
+    most = ground.total[first]
+    usable &= most[:, 0] >= classes.gpu_count[:, None]
+    usable &= (most[:, 1] >= cpu) & (most[:, 2] >= memory)
+    return Shapes(layout.shape, first, order, layout.start, cpu, memory, usable)

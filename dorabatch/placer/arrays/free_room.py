@@ -17,8 +17,8 @@ from dorabatch.placer.arrays.types import (
     IntArray,
     Placement,
     RequestArrays,
+    rows_of,
 )
-from dorabatch.placer.arrays.waiting import rows_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,8 +22,8 @@ from dorabatch.placer.arrays.types import (
     IntArray,
     Placement,
     RequestArrays,
+    rows_of,
 )
-from dorabatch.placer.arrays.waiting import rows_of
 
 EXPLAINED_MAX = 64
 """Placements of one cycle that are measured against a runner-up."""

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dorabatch.placer.arrays.bins import BinState
-from dorabatch.placer.arrays.shapes import Shapes
+from dorabatch.placer.arrays.bins import BinState, Shapes
 from dorabatch.placer.arrays.types import (
     WHOLE_GPU_MILLI,
     BoolArray,

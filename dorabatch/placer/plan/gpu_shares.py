@@ -1,15 +1,14 @@
 """Shares of a GPU on their way to nodes: opened GPUs first, then new ones together.
 
-Puts shares into rests they fill well, joins the others to whole GPUs (`slots`) and
-says which shape of node each of those belongs on. Where on the shape is not its matter.
+Puts shares into rests they fill well, joins the others to whole GPUs (`share_packing`)
+and says which shape of node each of those belongs on. It never chooses the node.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from dorabatch.placer.arrays.bins import BinState
-from dorabatch.placer.arrays.shapes import Shapes
+from dorabatch.placer.arrays.bins import BinState, Shapes
 from dorabatch.placer.arrays.types import (
     USED_UP,
     WHOLE_GPU_MILLI,

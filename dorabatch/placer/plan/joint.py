@@ -1,7 +1,7 @@
 """Many requests at once, on the shapes of nodes that the fluid plan says.
 
-Splits requests over shapes and books what `rounds` and `cpus` find room for. What finds
-none is handed back; it is never ranked here.
+Splits requests over shapes and books what `rounds` and `cpu_requests` find room for.
+What finds none is handed back; it is never ranked here.
 """
 
 from typing import NamedTuple

@@ -18,8 +18,9 @@ from dorabatch.placer.arrays.types import (
     IntArray,
     Plan,
     RequestArrays,
+    Waiting,
+    rows_of,
 )
-from dorabatch.placer.arrays.waiting import Waiting, rows_of
 from dorabatch.placer.explain.whynot import RANK, WhyNot
 from dorabatch.placer.plan.place import joined, place
 from dorabatch.placer.plan.placement_policy import PlacementPolicy

@@ -12,11 +12,16 @@ from functools import partial
 
 import numpy as np
 
-from dorabatch.placer.arrays.bins import BinState, BinTable, lay_bin_table
+from dorabatch.placer.arrays.bins import (
+    BinState,
+    BinTable,
+    Shapes,
+    lay_bin_table,
+    shapes_of,
+)
 from dorabatch.placer.arrays.booked import Booked
 from dorabatch.placer.arrays.classes import classes_of
 from dorabatch.placer.arrays.feasible import room_free
-from dorabatch.placer.arrays.shapes import Shapes, shapes_of
 from dorabatch.placer.arrays.types import (
     ClusterArrays,
     Explanation,
@@ -24,9 +29,9 @@ from dorabatch.placer.arrays.types import (
     Placement,
     Plan,
     RequestArrays,
+    Waiting,
 )
-from dorabatch.placer.arrays.waiting import Waiting
-from dorabatch.placer.explain.ever_fits import refuse_bad_amounts
+from dorabatch.placer.explain.impossible import refuse_bad_amounts
 from dorabatch.placer.explain.whynot import WhyNot, explain_gang
 from dorabatch.placer.plan.placement_policy import PlacementPolicy
 from dorabatch.placer.plan.plan_memo import PlanMemo

@@ -8,9 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dorabatch.placer.arrays.bins import BinState
+from dorabatch.placer.arrays.bins import BinState, Shapes
 from dorabatch.placer.arrays.layout import Layout, layout_of
-from dorabatch.placer.arrays.shapes import Shapes
 from dorabatch.placer.arrays.types import BoolArray, ClusterArrays, FloatArray, IntArray
 from dorabatch.placer.plan.losses import LossTable
 

@@ -26,8 +26,8 @@ from dorabatch.placer.arrays.types import (
     Mask,
     Plan,
     RequestArrays,
+    rows_of,
 )
-from dorabatch.placer.arrays.waiting import rows_of
 
 CLAIMANTS_MAX = 16
 """Waiting requests that are looked at in one cycle."""

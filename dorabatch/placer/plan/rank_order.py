@@ -10,9 +10,8 @@ from heapq import heapify, heappop, heappush
 
 import numpy as np
 
-from dorabatch.placer.arrays.bins import BinHold, BinState
+from dorabatch.placer.arrays.bins import BinHold, BinState, Shapes
 from dorabatch.placer.arrays.booked import Booked
-from dorabatch.placer.arrays.shapes import Shapes
 from dorabatch.placer.arrays.types import (
     WHOLE_GPU_MILLI,
     Affinity,
@@ -29,8 +28,7 @@ from dorabatch.placer.plan.exchange import exchange, revived
 from dorabatch.placer.plan.joint import place_jointly
 from dorabatch.placer.plan.placement_policy import PlacementPolicy
 from dorabatch.placer.plan.plan_memo import PlanMemo
-from dorabatch.placer.plan.planned_choice import Planned
-from dorabatch.placer.plan.score import Scored, cost_for
+from dorabatch.placer.plan.planned_choice import Planned, Scored, cost_for
 from dorabatch.placer.plan.take_back import Claims
 
 REPLANS_MAX = 3

@@ -8,9 +8,8 @@ import numpy as np
 
 from dorabatch.placer.arrays.bins import BinState
 from dorabatch.placer.arrays.booked import Booked, Lower, Potential
-from dorabatch.placer.arrays.cost_rows import OneGroup
 from dorabatch.placer.arrays.types import WHOLE_GPU_MILLI, FloatArray, IntArray
-from dorabatch.placer.plan.best_bin import ONE_BY_ONE, Engine
+from dorabatch.placer.plan.best_bin import ONE_BY_ONE, Engine, OneGroup
 
 GPU_WEIGHT = 1e6
 """A GPU taken from others counts as so many milli-CPUs."""

@@ -25,8 +25,9 @@ from dorabatch.placer.arrays.types import (
     Plan,
     RequestArrays,
     Reservation,
+    Waiting,
+    rows_of,
 )
-from dorabatch.placer.arrays.waiting import Waiting, rows_of
 from dorabatch.placer.plan.no_room import NoRoomMemory
 from dorabatch.placer.plan.place import place
 from dorabatch.placer.plan.placement_policy import PlacementPolicy

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 from bench.counted import Jobs, Rules, Simulation
-from dorabatch.fairshare.turn.factor import Weights
 from dorabatch.fairshare.turn.lane import LaneRule
 from dorabatch.fairshare.turn.pool_decide import PauseRule
-from dorabatch.fairshare.turn.ranking import Formula
+from dorabatch.fairshare.turn.ranking import Formula, Weights
 
 HOUR = 3600.0
 FAIR = Formula(weights=Weights(fair_share=1_000_000, credit=0, age=0, slow_down=0))

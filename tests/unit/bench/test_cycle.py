@@ -7,24 +7,23 @@ import pytest
 from bench.cycle import (
     GPUS_ASKED,
     STAGES,
-    IdleKeepers,
     finish_some,
     invent_nodes,
     invent_workloads,
     main,
     medians,
-    private_services,
+    private_parts,
     submit,
     timed_cycle,
     top_up,
 )
-from dorabatch.daemon.state.services import Services
+from dorabatch.daemon.assembly import DaemonParts
 from dorabatch.queue.states import State
 
 
 @pytest.fixture
-def services() -> Iterator[Services]:
-    with private_services() as made:
+def parts() -> Iterator[DaemonParts]:
+    with private_parts() as made:
         yield made
 
 
@@ -36,26 +35,25 @@ def test_the_same_seed_invents_the_same_workloads() -> None:
     assert first != other
 
 
-def test_a_cycle_fills_the_zone_and_tells_its_stages(services: Services) -> None:
-    invent_nodes(services, 4)
-    submit(services, invent_workloads(60, 1))
-    found = timed_cycle(services, IdleKeepers(services))
-    held = [c for n in services.board.nodes_in_use() for c in services.board.on_node(n)]
+def test_a_cycle_fills_the_zone_and_tells_its_stages(parts: DaemonParts) -> None:
+    invent_nodes(parts.books.fleet, parts.effects.clock, 4)
+    submit(parts.effects.writer, invent_workloads(60, 1))
+    found, board = timed_cycle(parts.cycle), parts.books.board
+    held = [c for n in board.nodes_in_use() for c in board.on_node(n)]
     assert set(STAGES) <= set(found)
     assert 0 < found["placed"] == len(held) < 60
     assert {c.state for c in held} == {State.PLACED}
-    assert len(services.board.pending) == 60 - len(held)
+    assert len(board.pending) == 60 - len(held)
 
 
-def test_room_that_was_freed_is_given_away(services: Services) -> None:
-    keepers = IdleKeepers(services)
-    invent_nodes(services, 4)
-    submit(services, invent_workloads(60, 1))
-    timed_cycle(services, keepers)
-    ended = finish_some(services, 1.0, 1)
-    top_up(services, 60, 2)
-    assert len(services.board.pending) == 60
-    assert timed_cycle(services, keepers)["placed"] > 0
+def test_room_that_was_freed_is_given_away(parts: DaemonParts) -> None:
+    invent_nodes(parts.books.fleet, parts.effects.clock, 4)
+    submit(parts.effects.writer, invent_workloads(60, 1))
+    timed_cycle(parts.cycle)
+    ended = finish_some(parts, 1.0, 1)
+    top_up(parts, 60, 2)
+    assert len(parts.books.board.pending) == 60
+    assert timed_cycle(parts.cycle)["placed"] > 0
     assert ended > 0
 
 
@@ -79,6 +77,6 @@ def test_a_zone_of_nothing_is_refused_in_one_sentence(
     assert capsys.readouterr().err == f"bench.cycle: {option} 0: give 1 or more\n"
 
 
-def test_nothing_ends_where_nothing_runs(services: Services) -> None:
-    invent_nodes(services, 1)
-    assert finish_some(services, 0.5, 1) == 0
+def test_nothing_ends_where_nothing_runs(parts: DaemonParts) -> None:
+    invent_nodes(parts.books.fleet, parts.effects.clock, 1)
+    assert finish_some(parts, 0.5, 1) == 0

@@ -9,7 +9,6 @@ import pytest
 
 from dorabatch.clock import FakeClock
 from dorabatch.cmds.client import DaemonAway
-from dorabatch.cmds.kinds import KINDS, kind_of
 from dorabatch.cmds.patience import Patience
 from dorabatch.cmds.suggest import near
 from dorabatch.cmds.watch import fit_page
@@ -40,7 +39,7 @@ def loaded(name, words):
     [
         ("dstat", ["-u", "ana", "--limit=5"], set()),
         ("dsub", ["--image", "a", "--", "ls"], set()),
-        ("dsub", ["{script}"], {"script"}),
+        ("dsub", ["{script}"], {"script_file"}),
         ("dcancel", ["12"], set()),
         ("dlog", ["12", "-n", "5"], set()),
     ],
@@ -97,13 +96,6 @@ def test_a_page_fits_the_terminal():
     assert page == "heading\n\nline 0 i\nline 1 i\n... and \n"
     whole = fit_page("heading", body, os.terminal_size((80, 24)))
     assert whole.count("\n") == 12
-
-
-def test_kinds_and_their_names():
-    assert {kind_of(name) for names in KINDS.values() for name in names} == set(KINDS)
-    assert kind_of("WorkLoad") == "Workload"
-    with pytest.raises(UserError, match="no kind 'zoen'"):
-        kind_of("zoen")
 
 
 def test_only_near_words_are_suggested():

@@ -3,7 +3,7 @@
 import pytest
 
 from dorabatch.cmds.argv import Unparsed
-from dorabatch.cmds.script import is_yaml, script_options, split_words
+from dorabatch.cmds.script_file import is_yaml, script_options, split_words
 from dorabatch.errors import UserError
 
 

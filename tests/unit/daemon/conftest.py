@@ -2,29 +2,39 @@
 
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
 
 from dorabatch.clock import FakeClock
 from dorabatch.config import Settings
-from dorabatch.daemon.api.http import Context
+from dorabatch.daemon.api.assembly import app_of
+from dorabatch.daemon.assembly import DaemonParts, compose, parts_of
+from dorabatch.daemon.cycle.queue_order import QueueOrder
+from dorabatch.daemon.cycle.run_cycle import Cycle
 from dorabatch.daemon.intake.admit import Intake
+from dorabatch.daemon.intake.kind_table import Applied, Named
 from dorabatch.daemon.intake.node_kind import Nodes
 from dorabatch.daemon.intake.submissions import Submissions, Submitted
 from dorabatch.daemon.intake.workload_kind import WorkloadApplier
-from dorabatch.daemon.main import compose
 from dorabatch.daemon.rights import Caller
 from dorabatch.daemon.runs.node_keeper import Keepers
 from dorabatch.daemon.schema import migrate
-from dorabatch.daemon.state.services import Services
+from dorabatch.daemon.state.books import Books
+from dorabatch.daemon.state.effects import Effects
+from dorabatch.daemon.state.rights_book import RightsBook
+from dorabatch.daemon.timers.assembly import Timers
+from dorabatch.daemon.views.assembly import Views
+from dorabatch.daemon.views.table_layout import Row
 from dorabatch.db import Tx
 from dorabatch.queue import store
 from dorabatch.queue import transitions as to
 from dorabatch.queue.records import Container, Hold, Submitter
 from dorabatch.queue.states import State
+from dorabatch.resources.document import Document
 from tests.makers import ALICE, START, ZONE, hold, new_workload
 
 SECONDS = 20
@@ -39,23 +49,114 @@ def caller(who: Submitter = ALICE, *, is_admin: bool = False) -> Caller:
 class Parts:
     """One daemon's parts and its clock, which a test moves."""
 
-    context: Context
+    daemon: DaemonParts
     clock: FakeClock
 
     @property
-    def services(self) -> Services:
-        """What the parts share."""
-        return self.context.services
+    def books(self) -> Books:
+        """What it keeps in memory."""
+        return self.daemon.books
+
+    @property
+    def effects(self) -> Effects:
+        """How it acts."""
+        return self.daemon.effects
+
+    @property
+    def order(self) -> QueueOrder:
+        """The order of its queue."""
+        return self.daemon.order
+
+    @property
+    def keepers(self) -> Keepers:
+        """Its nodes' keepers."""
+        return self.daemon.keepers
+
+    @property
+    def cycle(self) -> Cycle:
+        """Its scheduling cycle."""
+        return self.daemon.cycle
+
+    @property
+    def views(self) -> Views:
+        """What it shows."""
+        return self.daemon.views
+
+    @property
+    def timers(self) -> Timers:
+        """What it does as time goes by."""
+        return self.daemon.timers
+
+    @property
+    def intake(self) -> Intake:
+        """What admits workloads."""
+        return self.daemon.intake.admission
+
+    @property
+    def submissions(self) -> Submissions:
+        """What stores them."""
+        return self.daemon.intake.submissions
+
+    @property
+    def applier(self) -> WorkloadApplier:
+        """What applies Workload documents."""
+        return self.daemon.intake.applier
+
+    @property
+    def nodes(self) -> Nodes:
+        """Its declared nodes."""
+        return self.daemon.intake.nodes
+
+    def again(self, *, settings: Settings | None = None, **acts: Any) -> "Parts":
+        """The same daemon under other settings, or with other fields of its effects.
+
+        It shares what is kept in memory; only what is made of that is made anew, and
+        who has which rights.
+        """
+        books = self.books
+        if settings is not None:
+            rights = RightsBook(settings, books.users, books.policy.accounts_of)
+            with self.effects.engine.connect() as connection:
+                rights.load(connection)
+            books = replace(books, settings=settings, rights=rights)
+        daemon = parts_of(books, replace(self.effects, **acts))
+        return Parts(daemon=daemon, clock=self.clock)
+
+    def caller(self, who: Submitter = ALICE) -> Caller:
+        """Somebody at the socket with the roles that they hold now."""
+        return self.books.rights.caller(who)
+
+    def app(self) -> Starlette:
+        """The application that serves it."""
+        one = self.daemon
+        return app_of(one.books, one.effects, one.views, one.intake, one.keepers)
+
+    def apply(self, who: Caller, document: Document) -> Applied:
+        """Apply one document, as the border does once it has let it pass."""
+        entry = self.daemon.intake.kinds.of(document.kind)
+        assert entry.apply is not None, entry.kept_by
+        return entry.apply(who, document, None)
+
+    def delete(self, who: Caller, kind: str, name: str) -> tuple[str, str]:
+        """Delete one object."""
+        entry = self.daemon.intake.kinds.of(kind)
+        assert entry.delete is not None, entry.kept_by
+        return entry.delete(who, Named(name=name, workspace=who.user))
+
+    def find(self, kind: str, name: str) -> Row:
+        """One object as a record."""
+        named = Named(name=name, workspace=ALICE.user)
+        return self.daemon.intake.kinds.of(kind).find(named)
 
     def submit(self, name: str, **changes: Any) -> Submitted:
         """Store a submission of alice's."""
         changes.setdefault("submitted_at", self.clock.now())
         new = new_workload(name, **changes)
-        return self.context.submissions.submit(new).result(SECONDS)
+        return self.submissions.submit(new).result(SECONDS)
 
     def container(self, workload_id: int, replica: int = 1) -> Container:
         """A container as the board knows it."""
-        board = self.services.board
+        board = self.books.board
         return board.containers[board.replicas[workload_id][replica]]
 
     def change(
@@ -63,7 +164,7 @@ class Parts:
     ) -> Container:
         """Store a changed container."""
         after = change(one)
-        self.services.writer.do(lambda tx: store.save_containers(tx, [(one, after)]))
+        self.effects.writer.do(lambda tx: store.save_containers(tx, [(one, after)]))
         return after
 
     def place(self, one: Container, where: Hold | None = None) -> Container:
@@ -74,7 +175,7 @@ class Parts:
             store.save_containers(tx, [(one, after)])
             store.insert_runs(tx, [to.new_run(after, self.clock.now())])
 
-        self.services.writer.do(write)
+        self.effects.writer.do(write)
         return after
 
     def run(self, one: Container, where: Hold | None = None) -> Container:
@@ -85,7 +186,7 @@ class Parts:
 
     def states(self, workload_id: int) -> list[State]:
         """The states of a workload's containers, removed ones too."""
-        with self.services.engine.connect() as connection:
+        with self.effects.engine.connect() as connection:
             found = store.containers_of(Tx(connection), workload_id)
         return [one.state for one in found]
 
@@ -108,19 +209,10 @@ def settings(tmp_path: Path) -> Settings:
 def parts(settings: Settings, empty_database: Path) -> Iterator[Parts]:
     """The parts of one daemon; its writer runs."""
     shutil.copy(empty_database, settings.state_dir / "dorabatch.db")
-    services, clock = compose(settings), FakeClock(START)
-    services.clock = clock
-    keepers, intake = Keepers(services), Intake(services)
-    submissions = Submissions(services)
-    context = Context(
-        services=services,
-        keepers=keepers,
-        intake=intake,
-        submissions=submissions,
-        applier=WorkloadApplier(services, keepers, intake, submissions),
-        nodes=Nodes(services, keepers),
-    )
-    yield Parts(context=context, clock=clock)
-    keepers.stop()
-    services.writer.stop()
-    services.engine.dispose()
+    clock = FakeClock(START)
+    books, effects = compose(settings, clock)
+    made = Parts(daemon=parts_of(books, effects), clock=clock)
+    yield made
+    made.keepers.stop()
+    effects.writer.stop()
+    effects.engine.dispose()

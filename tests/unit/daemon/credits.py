@@ -6,8 +6,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from dorabatch.daemon.api.kind_routes import CreditKinds
-from dorabatch.daemon.cycle.run_cycle import run_cycle
+from dorabatch.daemon.intake.kind_table import Applied
 from dorabatch.daemon.runs.settle import end_containers, settle_gone
 from dorabatch.daemon.timers.credit_charges import CreditCharges
 from dorabatch.fairshare.money.book import Entry
@@ -57,11 +56,10 @@ class Site:
     warned: list[str]
     gpus: tuple[GpuFacts, ...] = facts().gpus
 
-    def apply(self, text: str) -> Any:
+    def apply(self, text: str) -> Applied:
         """Apply one document as an admin."""
         (document,) = parse_manifest(text, path="x.yaml").documents
-        kinds = CreditKinds(self.parts.services)
-        return kinds.apply(caller(is_admin=True), document)
+        return self.parts.apply(caller(is_admin=True), document)
 
     def price(self, hour: object, name: str = V100) -> None:
         """Set the price of a model."""
@@ -74,12 +72,11 @@ class Site:
     def cycle(self) -> None:
         """One scheduling cycle."""
         self.seen()
-        run_cycle(self.parts.services, self.parts.context.keepers)
+        self.parts.cycle.run()
 
     def seen(self) -> None:
         """The node answers."""
-        services = self.parts.services
-        services.fleet.seen("n1", self.parts.clock.now(), facts(gpus=self.gpus))
+        self.parts.books.fleet.seen("n1", self.parts.clock.now(), facts(gpus=self.gpus))
 
     def wait(self, seconds: float, *, beat: bool = True) -> list[Container]:
         """Let time go by; what credit stops at its end."""
@@ -124,15 +121,15 @@ class Site:
         one = self.parts.change(
             one, lambda c: to.exited(c, exit_code=0, started_at=None, ended_at=ended)
         )
-        services = self.parts.services
-        return services.writer.do(
-            lambda tx: settle_gone(tx, services.billing, one, now)
+        billing = self.parts.books.billing
+        return self.parts.effects.writer.do(
+            lambda tx: settle_gone(tx, billing, one, now)
         )
 
     def cancel(self, workload_id: int) -> None:
         """Cancel a workload."""
-        services, now = self.parts.services, self.parts.clock.now()
-        services.writer.do(
+        now = self.parts.clock.now()
+        self.parts.effects.writer.do(
             lambda tx: end_containers(
                 tx,
                 store.containers_of(tx, workload_id),
@@ -144,9 +141,9 @@ class Site:
 
     def standing(self, account: str = "alice") -> Standing:
         """Where an account stands, by memory, checked against the ledger."""
-        services, now = self.parts.services, self.parts.clock.now()
-        found = services.credits.standing_of(account, now)
-        with services.engine.connect() as connection:
+        now = self.parts.clock.now()
+        found = self.parts.books.credits.standing_of(account, now)
+        with self.parts.effects.engine.connect() as connection:
             asked = ledger.balances(
                 connection, ZONE, [account], at=microseconds_of(now)
             )[account]
@@ -157,25 +154,25 @@ class Site:
 
     def reason(self, one: Container) -> str:
         """Why a container waits."""
-        return self.parts.services.last_plan.held.get(one.container_id, "")
+        why = self.parts.books.latest.last.waits.get(one.container_id)
+        return why.sentence if why is not None else ""
 
     def entries(self, kind: str = "") -> list[Entry]:
         """What was posted."""
-        with self.parts.services.engine.connect() as connection:
+        with self.parts.effects.engine.connect() as connection:
             found = list(ledger.entries(connection))
         return [e for e in found if kind in ("", e.posting.kind)]
 
     def charged(self) -> int:
         """All revenue there is."""
-        with self.parts.services.engine.connect() as connection:
+        with self.parts.effects.engine.connect() as connection:
             rows = connection.execute(select(ledger_tables.BALANCES)).all()
         return sum(row.ucr for row in rows if row.ledger_account[:8] == "revenue:")
 
 
 def site_of(parts: Parts) -> Site:
     """A site with one ready node of four V100."""
-    services = parts.services
-    services.fleet.put(node_settings())
-    made = Site(parts=parts, beat=CreditCharges(services), warned=[])
+    parts.books.fleet.put(node_settings())
+    made = Site(parts=parts, beat=parts.timers.credit_charges, warned=[])
     made.seen()
     return made

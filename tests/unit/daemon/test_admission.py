@@ -15,7 +15,7 @@ from dorabatch.daemon.state.snapshot import accepts_table
 from dorabatch.errors import Refused
 from dorabatch.placer.arrays.types import SHARE
 from dorabatch.queue.board import Board
-from dorabatch.queue.pending import Demand, Restriction
+from dorabatch.queue.live_columns import Demand, Restriction
 from tests.makers import RTX, V100, demand, document, node_settings, view
 
 NODES = [view("n1"), view("n2", settings=node_settings("n2", allows_gpu=False))]

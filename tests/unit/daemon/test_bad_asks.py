@@ -2,8 +2,8 @@
 
 import pytest
 
-from dorabatch.daemon.cycle.run_cycle import run_cycle
-from dorabatch.daemon.views.summary import waiting_reason
+from dorabatch.daemon.cycle.assembly import cycle_of
+from dorabatch.daemon.cycle.waiting_reason import waiting_reason
 from dorabatch.errors import DorabatchError, Refused
 from dorabatch.placer.plan.no_room import NoRoomMemory
 from dorabatch.placer.plan.placement_policy import PlacementPolicy
@@ -23,9 +23,9 @@ class Quiet:
 def site(parts):
     """n1 with four V100; n2 without any GPU."""
     for name, count in (("n1", 4), ("n2", 0)):
-        parts.services.fleet.put(node_settings(name))
+        parts.books.fleet.put(node_settings(name))
         known = facts(hostname=name, gpus=gpus(count))
-        parts.services.fleet.seen(name, parts.clock.now(), known)
+        parts.books.fleet.seen(name, parts.clock.now(), known)
     return parts
 
 
@@ -43,7 +43,7 @@ def site(parts):
 )  # fmt: skip
 def test_what_can_never_run_is_refused_at_submission(site, options, words):
     with pytest.raises(Refused, match=words):
-        site.context.intake.admit(caller(), document(**options))
+        site.intake.admit(caller(), document(**options))
 
 
 @pytest.mark.parametrize(
@@ -56,11 +56,11 @@ def test_what_can_never_run_is_refused_at_submission(site, options, words):
     ],
 )  # fmt: skip
 def test_a_node_that_takes_no_such_workloads_is_named(site, options, words):
-    site.services.fleet.put(node_settings("n3", allows_gpu=False))
+    site.books.fleet.put(node_settings("n3", allows_gpu=False))
     known = facts(hostname="n3", gpus=gpus(2, "A100", "A"))
-    site.services.fleet.seen("n3", site.clock.now(), known)
+    site.books.fleet.seen("n3", site.clock.now(), known)
     with pytest.raises(Refused, match=words):
-        site.context.intake.admit(caller(), document(**options))
+        site.intake.admit(caller(), document(**options))
 
 
 @pytest.mark.parametrize(
@@ -79,24 +79,24 @@ def test_zero_and_negative_amounts_are_refused(options):
 
 
 def test_a_named_node_that_was_never_seen_is_waited_for(site):
-    site.services.fleet.put(node_settings("n9"))
+    site.books.fleet.put(node_settings("n9"))
     wanted = document(gpus="8", nodes=["n9"])
-    new, _ = site.context.intake.admit(caller(), wanted)
+    new, _ = site.intake.admit(caller(), wanted)
     assert new.replicas == 1
 
 
 def test_what_can_run_no_more_says_so_and_blocks_nobody(site):
     big = site.submit("big", options={"gpus": "4", "nice": -100}).workload_id
-    site.services.fleet.seen("n1", site.clock.now(), facts(hostname="n1", gpus=gpus(2)))
+    site.books.fleet.seen("n1", site.clock.now(), facts(hostname="n1", gpus=gpus(2)))
     small = site.submit("small", options={"gpus": "1"}).workload_id
     site.clock.advance(0.01)
-    result = run_cycle(site.services, Quiet())
+    result = cycle_of(site.books, site.effects, Quiet()).run()
     assert result.placed == 1
     assert site.container(small).hold is not None
-    code, sentence = waiting_reason(site.services.last_plan, site.container(big))
+    code, sentence = waiting_reason(site.books.latest.last, site.container(big))
     assert code == "Gpus"
     assert sentence.startswith("can never run here")
-    assert site.services.last_plan.plan.reservations == ()
+    assert site.books.latest.last.plan.reservations == ()
 
 
 def test_a_queue_beyond_the_bound_gets_its_turn_in_later_cycles():

@@ -2,17 +2,16 @@
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from dorabatch.config import CreditSettings
 from dorabatch.daemon.intake.credit_order import Order
-from dorabatch.daemon.intake.credit_orders import CreditOrders
 from dorabatch.daemon.state.priced_items import hold_items
-from dorabatch.daemon.views.describe import describe_workload, workload_record
-from dorabatch.daemon.views.kept_rows import KeptRows
-from dorabatch.daemon.views.listing import answer, parse_question
+from dorabatch.daemon.views.describe import describe_workload
+from dorabatch.daemon.views.listing import parse_question
 from dorabatch.queue.records import Submitter
 from dorabatch.queue.states import AfterStop, Outcome, State
 from dorabatch.units import microseconds_of, render_credits
@@ -42,7 +41,7 @@ def test_without_prices_and_limits_nothing_is_posted(parts: Parts) -> None:
     site.wait(HOUR)
     site.end(key)
     assert site.entries() == []
-    assert parts.services.credits.meters == {}
+    assert parts.books.credits.meters == {}
 
 
 def test_who_has_no_allocation_is_charged_and_not_limited(site: Site) -> None:
@@ -70,9 +69,10 @@ def test_the_lien_table(site: Site) -> None:
 
 @pytest.mark.parametrize(("tick", "total"), TICKS["total"].items())
 def test_no_tick_length_changes_the_bill(parts: Parts, tick: str, total: int) -> None:
-    site, seconds = site_of(parts), int(tick)
+    seconds = int(tick)
+    often = {"credits": CreditSettings(tick_seconds=seconds)}
+    site = site_of(parts.again(settings=parts.books.settings.model_copy(update=often)))
     site.price(render_credits(TICKS["price_ucr_h"]))
-    site.beat._settings = CreditSettings(tick_seconds=seconds)
     key = site.run("a", options={"gpus": str(TICKS["gpus"])})
     for _ in range(TICKS["seconds"] // seconds):
         site.wait(seconds)
@@ -110,7 +110,7 @@ def test_a_price_is_locked_at_the_start(site: Site) -> None:
 
 
 def test_a_site_may_reprice_what_runs(site: Site) -> None:
-    site.parts.services.credits.settings = CreditSettings(lock_prices=False)
+    site.parts.books.credits.settings = CreditSettings(lock_prices=False)
     key = site.run("a", options={"gpus": "2"})
     site.wait(HOUR / 2)
     site.price(3)
@@ -133,10 +133,10 @@ def test_the_dearest_model_has_to_be_covered_and_the_placed_one_is_held(
         "gpu_models": row["accept"],
     }
     done = parts.submit("a", options=options)
-    services = parts.services
-    workload = services.board.workloads[done.workload_id]
+    books = parts.books
+    workload = books.board.workloads[done.workload_id]
     at = microseconds_of(parts.clock.now())
-    need = services.billing.need(workload, 1, at)
+    need = books.billing.need(workload, 1, at)
     assert need == row["lien"]
     site.gpus = gpus(4, row["placed"])
     site.cycle()
@@ -151,10 +151,10 @@ def test_the_dearest_model_has_to_be_covered_and_the_placed_one_is_held(
 
 def test_open_ended_work_is_quoted_one_hour(site: Site) -> None:
     done = site.parts.submit("a")
-    services = site.parts.services
-    workload = services.board.workloads[done.workload_id]
+    books = site.parts.books
+    workload = books.board.workloads[done.workload_id]
     at = microseconds_of(site.parts.clock.now())
-    assert services.billing.need(workload, 1, at) == 2_500_000
+    assert books.billing.need(workload, 1, at) == 2_500_000
 
 
 def test_what_is_not_covered_waits_with_a_sentence(site: Site) -> None:
@@ -190,7 +190,7 @@ def spend_all(site: Site, mode: str) -> int:
     """An open-ended workload of 2 V100 that has 9000 s of credit: 12.5."""
     site.weekly(12.5, mode)
     # The rest of the week is paid in full.
-    week = site.parts.services.credits.period(site.parts.clock.now())
+    week = site.parts.books.credits.period(site.parts.clock.now())
     part = (week.end - site.parts.clock.now()) / week.length
     assert site.standing().available == int(12_500_000 * part)
     return site.run("a", options={"gpus": "2"})
@@ -232,16 +232,16 @@ def test_demote_runs_on_free_and_is_charged_again_after_the_reset(site: Site) ->
     site.wait(6 * HOUR)
     one = site.parts.container(key)
     assert one.state is State.RUNNING
-    assert site.parts.services.credits.is_scavenger(one)
+    assert site.parts.books.credits.is_scavenger(one)
     assert abs(site.charged() - have) <= 1
     other = site.parts.submit("b")
     site.cycle()
-    assert site.parts.services.credits.is_scavenger(site.start(other.workload_id))
+    assert site.parts.books.credits.is_scavenger(site.start(other.workload_id))
     site.end(other.workload_id)
     assert abs(site.charged() - have) <= 1
     site.wait(7 * 24 * HOUR)
     site.tend()
-    assert not site.parts.services.credits.is_scavenger(one)
+    assert not site.parts.books.credits.is_scavenger(one)
     spent = site.charged()
     site.wait(HOUR)
     assert site.charged() == spent + 5 * CREDIT
@@ -329,7 +329,7 @@ def test_a_run_that_its_node_lost_costs_nothing(site: Site) -> None:
 
 
 def test_a_site_may_keep_what_a_lost_run_cost_before_the_loss(site: Site) -> None:
-    site.parts.services.credits.settings = CreditSettings(refund_lost_runs=False)
+    site.parts.books.credits.settings = CreditSettings(refund_lost_runs=False)
     key = site.run("a")
     site.wait(10 * HOUR)
     site.parts.clock.advance(HOUR)
@@ -340,7 +340,7 @@ def test_a_site_may_keep_what_a_lost_run_cost_before_the_loss(site: Site) -> Non
 
 def test_the_time_that_a_node_lost_is_given_back(site: Site) -> None:
     row = GOLDEN["C6_refund"]
-    site.parts.services.credits.settings = CreditSettings(refund_lost_runs=False)
+    site.parts.books.credits.settings = CreditSettings(refund_lost_runs=False)
     site.gpus = gpus(8, V100)
     site.seen()
     key = site.run("a", options={"gpus": "8"})
@@ -356,7 +356,7 @@ def test_while_a_node_is_silent_nothing_is_charged(site: Site) -> None:
     key = site.run("a")
     site.wait(HOUR)
     site.parts.clock.advance(13)
-    site.parts.services.fleet.silent(site.parts.clock.now(), site.beat._probe * 0)
+    site.parts.books.fleet.silent(site.parts.clock.now(), timedelta(0))
     site.parts.clock.advance(HOUR)
     site.tend()
     assert site.charged() == 2_500_000
@@ -367,21 +367,21 @@ def test_while_a_node_is_silent_nothing_is_charged(site: Site) -> None:
 
 
 def test_a_silent_node_spends_nothing_when_credit_ends(site: Site) -> None:
-    fleet, clock = site.parts.services.fleet, site.parts.clock
+    fleet, clock = site.parts.books.fleet, site.parts.clock
     site.weekly(20, "demote")
     have = site.standing().balance
     first = site.run("a", options={"gpus": "4"})
     fleet.put(node_settings("n2"))
     fleet.seen("n2", clock.now(), facts(gpus=gpus(4, prefix="other")))
     second = site.run("b")
-    assert not site.parts.services.credits.has_scavengers()
+    assert not site.parts.books.credits.has_scavengers()
     clock.advance(HOUR / 2)
     fleet.seen("n2", clock.now(), facts(gpus=gpus(4, prefix="other")))
     site.wait(0)
     # n2 answers no more.
     for _ in range(90):
         clock.advance(60)
-        fleet.silent(clock.now(), site.beat._probe * 0)
+        fleet.silent(clock.now(), timedelta(0))
         site.seen()
         site.tend()
     fleet.seen("n2", clock.now(), facts(gpus=gpus(4, prefix="other")))
@@ -439,7 +439,7 @@ def test_what_is_cancelled_before_its_start_gives_its_lien_back(site: Site) -> N
 
 
 def test_ancestors_pay_too(site: Site) -> None:
-    credits = site.parts.services.credits
+    credits = site.parts.books.credits
     credits.chain_of = lambda user: (user, "lab")
     site.weekly(100)
     site.weekly(10, "hold", "lab")
@@ -459,14 +459,14 @@ def test_memory_is_what_a_new_daemon_reads(site: Site) -> None:
     site.weekly(100)
     site.run("a", options={"gpus": "2"})
     site.wait(HOUR)
-    services = site.parts.services
-    fresh = type(services.credits)(
-        services.settings.zone, services.settings.credits, services.people
+    books = site.parts.books
+    fresh = type(books.credits)(
+        books.settings.zone, books.settings.credits, books.users
     )
-    with services.engine.connect() as connection:
-        held = services.board.on_node("n1")
+    with site.parts.effects.engine.connect() as connection:
+        held = books.board.on_node("n1")
         fresh.load(connection, held, site.parts.clock.now())
-    known = services.credits
+    known = books.credits
     assert fresh.meters == known.meters
     assert fresh.credited == known.credited
     assert fresh.book.runs == known.book.runs
@@ -474,19 +474,19 @@ def test_memory_is_what_a_new_daemon_reads(site: Site) -> None:
 
 
 def test_the_last_paid_second_is_shown(site: Site) -> None:
-    services = site.parts.services
+    views = site.parts.views
     site.weekly(3500)
     key = spend_all_but(site, 12.5)
-    workload = services.board.workloads[key]
-    record = workload_record(services, workload)
+    workload = site.parts.books.board.workloads[key]
+    record = views.records.record(workload)
     assert record["paid_until"] == "2026-01-05T14:30:00+00:00"
     site.wait(HOUR)
-    record = workload_record(services, workload)
+    record = views.records.record(workload)
     assert record["paid_until"] == "2026-01-05T14:30:00+00:00"
     assert (record["cost"], record["runs_free"]) == (5, False)
     assert "Paid until 2026-01-05T14:30:00" in describe_workload(record)
     question = parse_question({"columns": "id,until,cost", "render": "table"}, [], "x")
-    _, body = answer(services, KeptRows(), question)
+    _, body = views.listing.answer(question, caller())
     assert body.decode().split()[-3:] == [str(key), "2026-01-05T14:30:00+00:00", "5"]
 
 
@@ -501,7 +501,7 @@ def spend_all_but(site: Site, left: float) -> int:
         reason="x",
     )
     site.weekly(1, name="lab")
-    CreditOrders(site.parts.services).carry_out(caller(is_admin=True), order)
+    site.parts.daemon.intake.credit_orders.carry_out(caller(is_admin=True), order)
     return site.run("a", options={"gpus": "2"})
 
 
@@ -509,6 +509,6 @@ def test_a_share_of_a_gpu_costs_its_share(site: Site) -> None:
     done = site.parts.submit("a")
     one = site.parts.container(done.workload_id)
     share = replace(hold(), gpu_milli=250)
-    items = hold_items(share, None, site.parts.services.credits.prices, "dc-rov-01")
+    items = hold_items(share, None, site.parts.books.credits.prices, "dc-rov-01")
     assert [(item.model, item.milli) for item in items] == [(V100, 250)]
     assert one.hold is None

@@ -2,25 +2,27 @@
 
 import pytest
 
-from dorabatch.daemon.intake.cancel import Selection, cancel, selected
+from dorabatch.daemon.intake.cancel import Selection
 from dorabatch.daemon.runs.settle import settle_gone
+from dorabatch.daemon.state.object_store import StoredObject
 from dorabatch.errors import AlreadyFinished, NotAllowed, NotFound, UserError
 from dorabatch.queue.states import Outcome, State
-from tests.makers import ALICE, BOB, document, hold, later
+from tests.makers import ALICE, BOB, START, document, hold, later
 from tests.unit.daemon.conftest import Parts, caller
 
 
 def chosen(parts: Parts, **wanted: object) -> list[int]:
     """Ids that a selection of alice's means."""
     selection = Selection(**wanted)  # type: ignore[arg-type]
-    found = selected(parts.services, caller(), selection)
+    found = parts.daemon.intake.cancelling.selected(parts.caller(), selection)
     return [int(one.workload_id) for one in found]
 
 
 def cancel_all(parts: Parts, *refs: str) -> int:
     """Cancel workloads of alice's."""
-    found = selected(parts.services, caller(), Selection(refs=refs))
-    return cancel(parts.services, parts.context.keepers, caller(), found)
+    cancelling = parts.daemon.intake.cancelling
+    found = cancelling.selected(caller(), Selection(refs=refs))
+    return cancelling.cancel(caller(), found)
 
 
 def test_what_waits_ends_at_once(parts: Parts) -> None:
@@ -28,7 +30,7 @@ def test_what_waits_ends_at_once(parts: Parts) -> None:
     parts.clock.advance(5)
     assert cancel_all(parts, "a") == 1
     assert parts.states(1) == [State.FINISHED] * 3
-    board = parts.services.board
+    board = parts.books.board
     assert board.workloads[1].ended_at == later(5)
     assert len(board.pending) == 0
     assert {c.outcome for c in board.containers_of(1)} == {Outcome.CANCELLED}
@@ -43,11 +45,16 @@ def test_what_runs_keeps_its_hold_until_it_is_gone(parts: Parts) -> None:
     assert cancel_all(parts, "1") == 1
     assert parts.states(1) == [State.STOPPING, State.FINISHED]
     assert parts.container(1).hold == hold()
-    assert parts.services.board.workloads[1].ended_at is None
+    assert parts.books.board.workloads[1].ended_at is None
     assert cancel_all(parts, "1") == 0
 
 
 def test_selections(parts: Parts) -> None:
+    team = StoredObject(
+        kind="Workspace", zone="", workspace="", name="team", spec="{}",
+        owner="alice", created_at=START, changed_at=START,
+    )  # fmt: skip
+    parts.books.rights.apply([team])
     parts.submit("a")
     parts.submit("b")
     parts.submit("c", submitter=BOB, workspace="bob")
@@ -67,7 +74,8 @@ def test_what_belongs_to_others_is_refused(parts: Parts) -> None:
         with pytest.raises(NotAllowed, match="belongs to bob"):
             chosen(parts, **wanted)
     admin = caller(ALICE, is_admin=True)
-    assert selected(parts.services, admin, Selection(refs=("bob/c",)))
+    cancelling = parts.daemon.intake.cancelling
+    assert cancelling.selected(admin, Selection(refs=("bob/c",)))
 
 
 def test_a_selection_of_nothing_is_refused(parts: Parts) -> None:
@@ -84,13 +92,11 @@ def test_scaled_away_and_cancelled_while_it_stops_ends_when_it_is_gone(
     parts: Parts,
 ) -> None:
     wanted = document(name="a")
-    parts.context.applier.apply(caller(), wanted)
+    parts.applier.apply(caller(), wanted)
     parts.run(parts.container(1))
-    parts.context.applier.apply(caller(), document(name="a", replicas="0"))
+    parts.applier.apply(caller(), document(name="a", replicas="0"))
     assert parts.states(1) == [State.STOPPING]
     assert cancel_all(parts, "1") == 0
     one, now = parts.container(1), parts.clock.now()
-    parts.services.writer.do(
-        lambda tx: settle_gone(tx, parts.services.billing, one, now)
-    )
-    assert parts.services.board.workloads[1].ended_at == now
+    parts.effects.writer.do(lambda tx: settle_gone(tx, parts.books.billing, one, now))
+    assert parts.books.board.workloads[1].ended_at == now

@@ -6,13 +6,13 @@ from typing import Any, cast
 import pytest
 
 from dorabatch.daemon.cycle import commit as committing
+from dorabatch.daemon.cycle.assembly import cycle_of
 from dorabatch.daemon.cycle.commit import Committed, PlanCommitter
-from dorabatch.daemon.cycle.run_cycle import run_cycle
 from dorabatch.daemon.cycle.take_snapshot import take_snapshot
 from dorabatch.daemon.runs.node_keeper import Keepers
 from dorabatch.daemon.runs.settle import end_containers
-from dorabatch.daemon.state.slices import amounts
 from dorabatch.daemon.state.snapshot import Snapshot
+from dorabatch.daemon.state.spec_units import amounts
 from dorabatch.db import Tx, Writer
 from dorabatch.errors import ConflictError
 from dorabatch.placer.arrays.types import SHARE, Placement
@@ -21,7 +21,7 @@ from dorabatch.queue.records import Container
 from dorabatch.queue.states import Outcome, State
 from dorabatch.resources.cluster import NodeSpec
 from tests.checkers import broken_laws
-from tests.makers import V100, demand, facts, hold, node_settings, view
+from tests.makers import V100, demand, document, facts, hold, node_settings, view
 from tests.oracles.placer_cases import make_requests
 from tests.unit.daemon.conftest import Parts, caller
 
@@ -32,14 +32,14 @@ KEY = "SHA256:" + "A" * 43
 
 def snapshot_of(parts: Parts) -> Snapshot:
     """What a cycle would see."""
-    parts.services.fleet.put(N1.settings)
-    return take_snapshot(parts.services.board, [N1])
+    parts.books.fleet.put(N1.settings)
+    return take_snapshot(parts.books.board, [N1])
 
 
 def committer_of(parts: Parts, snapshot: Snapshot) -> PlanCommitter:
     """Who commits a plan that was made on a snapshot."""
-    services = parts.services
-    return PlanCommitter(services.board, snapshot, services.fleet, services.billing)
+    books = parts.books
+    return PlanCommitter(books.board, snapshot, books.fleet, books.billing)
 
 
 def commit(
@@ -49,8 +49,8 @@ def commit(
     placements = [Placement(key=k, node=0, gpus=(n,)) for k, n in wanted]
     committer = committer_of(parts, snapshot)
     now = parts.clock.now()
-    done = parts.services.writer.do(lambda tx: committer.commit(tx, placements, now))
-    board = parts.services.board
+    done = parts.effects.writer.do(lambda tx: committer.commit(tx, placements, now))
+    board = parts.books.board
     assert broken_laws(list(board.containers.values()), NODES) == []
     return done
 
@@ -63,7 +63,7 @@ def test_devices_are_picked_for_one_container_only(parts: Parts) -> None:
     assert [h.gpus for h in holds if h] == [("GPU-0",), ("GPU-1",), ("GPU-2",)]
     assert [h.cores for h in holds if h] == [(0, 1), (2, 3), (4, 5)]
     assert {h.boot_id for h in holds if h} == {"boot-1"}
-    with parts.services.engine.connect() as connection:
+    with parts.effects.engine.connect() as connection:
         runs = store.runs_of(connection, [1, 2, 3])
         kinds = [e.kind for e in store.events_of(connection, 1)]
     assert [run.hold for run in runs] == holds
@@ -94,27 +94,24 @@ def placing(parts: Parts) -> Callable[[Tx], Committed]:
 
 
 def test_nothing_is_placed_on_a_node_that_was_removed_meanwhile(parts: Parts) -> None:
-    admin, nodes = caller(is_admin=True), parts.context.nodes
+    admin, nodes = caller(is_admin=True), parts.nodes
     nodes.save(admin, "n1", NodeSpec(endpoint="ssh://127.0.0.1:1", hostKey=KEY))
     parts.submit("a")
     write = placing(parts)
     nodes.remove(admin, "n1")
-    done = parts.services.writer.do(write)
+    done = parts.effects.writer.do(write)
     assert (done.placed, done.stale) == ((), 1)
     assert parts.container(1).state is State.QUEUED
 
 
 def test_a_node_that_something_is_placed_on_meanwhile_is_kept(parts: Parts) -> None:
-    admin, nodes = caller(is_admin=True), parts.context.nodes
+    admin, nodes = caller(is_admin=True), parts.nodes
     nodes.save(admin, "n1", NodeSpec(endpoint="ssh://127.0.0.1:1", hostKey=KEY))
     parts.submit("a")
-    services, writer = parts.services, parts.services.writer
-    write = placing(parts)
-    services.writer = Before(writer, write)
+    placed_before = parts.again(writer=Before(parts.effects.writer, placing(parts)))
     with pytest.raises(ConflictError, match=r"1 container \(workload 1\); cordon"):
-        nodes.remove(admin, "n1")
-    services.writer = writer
-    assert services.fleet.get("n1") is not None
+        placed_before.nodes.remove(admin, "n1")
+    assert parts.books.fleet.get("n1") is not None
     assert nodes.pinned_key("n1")[1] == KEY
 
 
@@ -140,6 +137,17 @@ def test_too_few_whole_cores_are_stale(parts: Parts) -> None:
     assert (len(done.placed), done.stale) == (1, 1)
 
 
+def test_what_asks_for_more_than_was_planned_is_stale(parts: Parts) -> None:
+    parts.submit("a", options={"cpus": 1})
+    snapshot = snapshot_of(parts)
+    asks = document(name="a", cpus=6, workspace="alice")
+    parts.applier.apply(caller(), asks)
+    done = commit(parts, snapshot, [(1, 0)])
+    assert (done.placed, done.stale) == ((), 1)
+    (placed,) = commit(parts, snapshot_of(parts), [(1, 0)]).placed
+    assert placed.hold is not None and placed.hold.cpu_milli == 6000
+
+
 def test_a_port_goes_to_one_container_of_a_node(parts: Parts) -> None:
     options = {"ports": ["25000:80/tcp"], "cpus": "1"}
     parts.submit("a", options=options)
@@ -163,7 +171,7 @@ def test_cancelled_before_the_commit_is_stale(parts: Parts) -> None:
     parts.submit("a", replicas=2)
     snapshot = snapshot_of(parts)
     first = parts.container(1)
-    parts.services.writer.do(
+    parts.effects.writer.do(
         lambda tx: end_containers(
             tx, [first], outcome=Outcome.CANCELLED, reason="x", now=parts.clock.now()
         )
@@ -183,14 +191,14 @@ def test_cancelled_in_the_same_transaction_is_stale_alone(parts: Parts) -> None:
         end_containers(tx, [second], outcome=Outcome.CANCELLED, reason="x", now=now)
         return committer.commit(tx, placements, now)
 
-    done = parts.services.writer.do(both)
+    done = parts.effects.writer.do(both)
     assert ([c.replica for c in done.placed], done.stale) == ([1, 3], 1)
-    board = parts.services.board
+    board = parts.books.board
     assert [c.state for c in board.containers_of(1)] == [
         State.PLACED, State.FINISHED, State.PLACED
     ]  # fmt: skip
     assert parts.states(1) == [State.PLACED, State.FINISHED, State.PLACED]
-    with parts.services.engine.connect() as connection:
+    with parts.effects.engine.connect() as connection:
         assert [run.container_id for run in store.runs_of(connection, [1, 2, 3])] == [
             1, 3
         ]  # fmt: skip
@@ -248,16 +256,17 @@ def test_other_writes_come_between_the_parts_of_a_plan(
             if len(launched) == 1:
                 gone = parts.container(last, 4)
                 now = parts.clock.now()
-                parts.services.writer.do(
+                parts.effects.writer.do(
                     lambda tx: end_containers(
                         tx, [gone], outcome=Outcome.CANCELLED, reason="x", now=now
                     )
                 )
 
-    parts.services.fleet.put(node_settings("n1"))
-    parts.services.fleet.seen("n1", parts.clock.now(), facts())
-    result = run_cycle(parts.services, cast(Keepers, CancelsLast()))
+    parts.books.fleet.put(node_settings("n1"))
+    parts.books.fleet.seen("n1", parts.clock.now(), facts())
+    keepers = cast(Keepers, CancelsLast())
+    result = cycle_of(parts.books, parts.effects, keepers).run()
     assert launched == [1, 2, 3]
     assert (result.placed, result.stale) == (3, 1)
-    board = parts.services.board
+    board = parts.books.board
     assert broken_laws(list(board.containers.values()), NODES) == []

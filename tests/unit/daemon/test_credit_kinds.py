@@ -4,12 +4,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from dorabatch.daemon.intake.credit_kinds import CreditKinds
-from dorabatch.daemon.intake.plain_kinds import PlainKinds
-from dorabatch.errors import ManifestError, NotAllowed, NotFound, UserError
+from dorabatch.daemon.rights import Place, may, may_list
+from dorabatch.errors import ManifestError, NotFound, UserError
 from dorabatch.fairshare.money.week_start import ResetRule
 from dorabatch.queue.records import Submitter
 from dorabatch.resources.manifest import parse_manifest
+from dorabatch.resources.verbs import Verb
 from dorabatch.units import moment_of
 from tests.makers import ALICE, BOB, V100, ZONE, later
 from tests.unit.daemon.conftest import Parts, caller
@@ -28,8 +28,7 @@ def site(parts: Parts) -> Site:
 
 def shown(site: Site, kind: str, name: str):
     """A record as an admin sees it."""
-    kinds = CreditKinds(site.parts.services)
-    return kinds.record(caller(is_admin=True), kind, name)
+    return site.parts.find(kind, name)
 
 
 @pytest.mark.parametrize(
@@ -64,21 +63,19 @@ def test_a_price_of_the_past_is_refused(site: Site) -> None:
 
 def test_prices_have_a_history_and_a_unit(site: Site) -> None:
     unit = "  annotations:\n    priceUnit: EUR\n"
-    assert site.apply(PRICE.format(name=V100, hour=2.5) + unit)[0].result == "created"
-    assert site.apply(PRICE.format(name=V100, hour=2.5) + unit)[0].result == (
+    assert site.apply(PRICE.format(name=V100, hour=2.5) + unit).result == "created"
+    assert site.apply(PRICE.format(name=V100, hour=2.5) + unit).result == (
         "not changed"
     )
     soon = later(HOUR).isoformat()
     text = PRICE.format(name=V100, hour=3) + unit + f"  validFrom: '{soon}'\n"
-    assert site.apply(text)[0].result == "updated"
+    assert site.apply(text).result == "updated"
     record = shown(site, "Resourcecredit", V100)
     assert (record["per_hour"], record["price_unit"]) == (2.5, "EUR")
     assert [row["per_hour"] for row in record["history"]] == [2.5, 3]
     site.wait(HOUR)
     assert shown(site, "Resourcecredit", V100)["per_hour"] == 3
-    CreditKinds(site.parts.services).delete(
-        caller(is_admin=True), "Resourcecredit", V100
-    )
+    site.parts.delete(caller(is_admin=True), "Resourcecredit", V100)
     key = site.run("a")
     site.wait(HOUR)
     site.end(key)
@@ -110,7 +107,7 @@ def test_weekly_and_total_are_those_of_the_ledger(site: Site) -> None:
 
 def test_an_account_appears_at_its_first_use(site: Site) -> None:
     site.price(2.5)
-    with pytest.raises(NotFound, match="known: none"):
+    with pytest.raises(NotFound, match="no account 'alice' has credit or was ever"):
         shown(site, "Usercredit", "alice")
     key = site.run("a")
     site.wait(60)
@@ -122,42 +119,30 @@ def test_an_account_appears_at_its_first_use(site: Site) -> None:
 def test_others_accounts_are_an_admins(site: Site) -> None:
     site.weekly(500)
     site.weekly(300, name="bob")
-    kinds = CreditKinds(site.parts.services)
     for kind in ("User", "Usercredit"):
-        (mine,) = kinds.records(caller(BOB), kind)
-        assert mine["name"] == "bob"
-        with pytest.raises(NotAllowed, match=r"'alice': bob may see only their own"):
-            kinds.record(caller(BOB), kind, "alice")
-        assert len(kinds.records(caller(is_admin=True), kind)) == 2
-        assert "bob" in kinds.table(kind, [mine])
+        entry = site.parts.daemon.intake.kinds.of(kind)
+        assert entry.rows is not None
+        found = {row["name"]: entry.belongs(row).owner for row in entry.rows()}
+        assert found == {"alice": "alice", "bob": "bob"}
+        for name, sees in (("bob", True), ("alice", False)):
+            place = Place(zone=ZONE, owner=found[name])
+            assert may_list(caller(BOB), kind, place) is sees
+            assert may(caller(BOB), Verb.GET_ONE, kind, place) is sees
+            assert may_list(caller(is_admin=True), kind, place)
 
 
 def test_accounts_are_not_applied_or_deleted(site: Site) -> None:
-    text = "apiVersion: v1\nkind: Usercredit\nmetadata:\n  name: alice\n"
-    with pytest.raises(UserError, match="never applied"):
-        site.apply(text)
-    with pytest.raises(UserError, match="cannot be deleted"):
-        CreditKinds(site.parts.services).delete(
-            caller(is_admin=True), "Usercredit", "alice"
-        )
-
-
-def test_roles_are_left_out_with_a_word(site: Site) -> None:
-    text = (
-        "apiVersion: v1\nkind: User\nmetadata:\n  name: alice\nspec:\n  resources:\n"
-        "  - kind: All\n    zone: All\n    workspace: alice\n    role: user\n"
-    )
-    done, warnings = site.apply(text)
-    assert done.result == "created"
-    assert "left out" in warnings[0]
+    entry = site.parts.daemon.intake.kinds.of("Usercredit")
+    assert entry.apply is None
+    assert entry.delete is None
+    assert "kept by the daemon" in entry.kept_by
 
 
 def make(site: Site, who: Submitter, name: str) -> None:
     """Somebody makes a workspace."""
     text = f"apiVersion: v1\nkind: Workspace\nmetadata:\n  name: {name}\n"
     (document,) = parse_manifest(text, path="x.yaml").documents
-    plain = PlainKinds(site.parts.services, site.parts.context.intake)
-    plain.apply(caller(who), document)
+    site.parts.apply(caller(who), document)
 
 
 def test_an_admins_default_workspace_may_be_anybodys(site: Site) -> None:
@@ -166,7 +151,18 @@ def test_an_admins_default_workspace_may_be_anybodys(site: Site) -> None:
         "apiVersion: v1\nkind: User\nmetadata:\n  name: root\nspec:\n  default:\n"
         "    workspace: bob.paper\n"
     )
-    assert site.parts.services.people.default_workspace("root") == "bob.paper"
+    assert site.parts.books.users.default_workspace("root") == "bob.paper"
+
+
+def test_a_workspace_made_in_the_same_moment_stays_whose_it_is(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rights = site.parts.books.rights
+    make(site, BOB, "paper")
+    with monkeypatch.context() as patch:
+        patch.setattr(type(rights), "owner_of", lambda _rights, _name: None)
+        make(site, ALICE, "paper")
+    assert rights.owner_of("paper") == BOB.user
 
 
 def test_a_users_default_workspace_is_meant(site: Site) -> None:
@@ -179,12 +175,12 @@ def test_a_users_default_workspace_is_meant(site: Site) -> None:
     with pytest.raises(UserError, match="allowed are 'alice', and what alice makes"):
         site.apply(text)
     make(site, BOB, "bob.paper")
-    with pytest.raises(UserError, match=r"'bob.paper': it belongs to bob; allow"):
+    with pytest.raises(UserError, match=r"'bob.paper': no role lets alice submit th"):
         site.apply(text.replace("alice.paper", "bob.paper"))
-    assert site.parts.services.people.names() == []
+    assert site.parts.books.users.names() == []
     make(site, ALICE, "alice.paper")
     site.apply(text)
-    people = site.parts.services.people
+    people = site.parts.books.users
     assert people.default_workspace("alice") == "alice.paper"
     assert people.default_zone("alice") == ZONE
     assert people.default_workspace("bob") == "bob"
@@ -242,7 +238,7 @@ def test_what_ran_before_the_reset_is_paid_by_the_old_week(site: Site) -> None:
     site.wait(WEEK)
     site.tend()
     key = site.run("a", options={"gpus": "2"})
-    ends = site.parts.services.credits.period(site.parts.clock.now()).end
+    ends = site.parts.books.credits.period(site.parts.clock.now()).end
     site.wait((ends - site.parts.clock.now()).total_seconds() + HOUR)
     site.tend()
     site.end(key)
@@ -253,7 +249,7 @@ def test_what_ran_before_the_reset_is_paid_by_the_old_week(site: Site) -> None:
 
 
 def test_weeks_follow_the_local_clock_over_its_changes(site: Site) -> None:
-    site.parts.services.credits.rule = ResetRule(zone=ZoneInfo("Europe/Rome"), hour=2)
+    site.parts.books.credits.rule = ResetRule(zone=ZoneInfo("Europe/Rome"), hour=2)
     site.weekly(500)
     # From January to May, over the change of 29 March, looking every 9 hours.
     for _ in range(16 * 7 * 24 // 9):
@@ -282,8 +278,7 @@ def test_a_number_in_quotes_is_no_amount(
     assert "without quotes" in refused.value.message
     # As a number it is taken, kept and read again.
     site.apply(document.replace('"', ""))
-    kinds = CreditKinds(parts.services)
-    admin = caller(is_admin=True)
-    prices = [row["per_hour"] for row in kinds.records(admin, "Resourcecredit")]
-    users = [row["credits"][0]["weekly"] for row in kinds.records(admin, "User")]
+    accounts = parts.views.accounts
+    prices = [row["per_hour"] for row in accounts.prices()]
+    users = [row["credits"][0]["weekly"] for row in accounts.users()]
     assert [*prices, *users] == [5]

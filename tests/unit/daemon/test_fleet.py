@@ -1,11 +1,14 @@
 """The fleet: when a node is ready, what makes it unusable, what is news."""
 
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
+from dorabatch.daemon.state import fleet as module
 from dorabatch.daemon.state.fleet import Fleet
-from dorabatch.daemon.state.node_view import NodeState
+from dorabatch.daemon.state.node_view import NodeState, NodeView
 from tests.makers import RTX, START, V100, facts, gpus, later, node_settings
 
 
@@ -101,6 +104,23 @@ def test_the_capacity_revision_grows_with_what_nodes_have(fleet: Fleet) -> None:
     fleet.seen("n0", START)
     assert fleet.capacity_revision == before
     assert fleet.known_models() == {RTX}
+
+
+def test_a_new_revision_is_seen_with_its_nodes_and_never_before(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, seen = fleet.capacity_revision, []
+
+    def told(*args: Any, **changes: Any) -> NodeView:
+        seen.append(fleet.capacity_revision)
+        return replace(*args, **changes)
+
+    monkeypatch.setattr(module, "replace", told)
+    fleet.seen("n1", START, facts())
+    assert seen == [before]
+    revision, views = fleet.capacity()
+    assert revision == fleet.capacity_revision > before
+    assert views == fleet.views()
 
 
 def test_views_are_ordered_by_name(fleet: Fleet) -> None:

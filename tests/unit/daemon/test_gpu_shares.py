@@ -3,25 +3,19 @@
 import pytest
 
 from dorabatch.config import Settings
+from dorabatch.daemon.assembly import compose
 from dorabatch.daemon.cycle import commit
-from dorabatch.daemon.cycle.devices import FreeDevices
-from dorabatch.daemon.cycle.planned_ends import take_times
-from dorabatch.daemon.cycle.run_cycle import run_cycle
+from dorabatch.daemon.cycle.places import FreeDevices
+from dorabatch.daemon.cycle.planner import take_times
 from dorabatch.daemon.cycle.take_snapshot import take_snapshot
 from dorabatch.daemon.intake.admission_checks import check_site_bounds
-from dorabatch.daemon.main import compose
-from dorabatch.daemon.runs.container_request import container_wish
+from dorabatch.daemon.runs.assembly import requests_of
 from dorabatch.daemon.state.priced_items import hold_items
-from dorabatch.daemon.state.slices import amounts
-from dorabatch.daemon.views.rows import (
-    CONTAINER_CELLS,
-    NODE_CELLS,
-    WORKLOAD_CELLS,
-    container_row,
-    node_row,
-    workload_row,
-)
+from dorabatch.daemon.state.spec_units import amounts
+from dorabatch.daemon.views.container_rows import CONTAINER_CELLS, container_row
+from dorabatch.daemon.views.node_rows import NODE_CELLS
 from dorabatch.daemon.views.summary import summarize_containers
+from dorabatch.daemon.views.workload_rows import WORKLOAD_CELLS, workload_row
 from dorabatch.errors import Refused
 from dorabatch.node.container_spec import job_env
 from dorabatch.placer.arrays.types import SHARE, USED_UP
@@ -33,19 +27,12 @@ from tests.makers import V100, demand, document, facts, gpus, hold, node_setting
 TWO = facts(hostname="n1", gpus=gpus(2))
 
 
-class Quiet:
-    """Keepers that launch nothing."""
-
-    def launch(self, one):
-        """Leave it placed."""
-
-
 def turn(parts):
     parts.clock.advance(0.01)
-    parts.services.fleet.put(node_settings("n1"))
-    parts.services.fleet.seen("n1", parts.clock.now(), TWO)
-    run_cycle(parts.services, Quiet())
-    board = parts.services.board
+    parts.books.fleet.put(node_settings("n1"))
+    parts.books.fleet.seen("n1", parts.clock.now(), TWO)
+    parts.cycle.run()
+    board = parts.books.board
     assert broken_laws(list(board.containers.values()), {"n1": TWO}) == []
 
 
@@ -80,7 +67,7 @@ def test_lists_show_the_part_and_not_a_whole_gpu(parts):
     ids = share(parts, "a", "0.5"), share(parts, "b", "0.25", gpu_models=[V100])
     ids += (whole(parts, "c", 1),)
     turn(parts)
-    board, last, now = parts.services.board, parts.services.last_plan, parts.clock.now()
+    board, last, now = parts.books.board, parts.books.latest.last, parts.clock.now()
     asked, given = [], []
     for key in ids:
         one, workload = parts.container(key), board.workloads[key]
@@ -122,10 +109,10 @@ def test_a_share_that_ends_is_given_away_again(parts):
 def test_a_restarted_daemon_knows_the_shares(parts):
     share(parts, "a", "0.3")
     turn(parts)
-    again = compose(parts.services.settings)
-    found = take_snapshot(again.board, [view("n1", facts=TWO)])
-    again.writer.stop()
-    again.engine.dispose()
+    books, effects = compose(parts.books.settings)
+    found = take_snapshot(books.board, [view("n1", facts=TWO)])
+    effects.writer.stop()
+    effects.engine.dispose()
     assert found.cluster.gpus_free.tolist() == [[1]]
     assert found.cluster.gpu_rest_milli.tolist() == [[[700]]]
     assert found.shared.slot_of == {"GPU-0": (0, 0, 0)}
@@ -135,7 +122,7 @@ def test_a_used_up_device_keeps_its_slot(parts):
     share(parts, "a", "0.5")
     share(parts, "b", "0.5")
     turn(parts)
-    found = take_snapshot(parts.services.board, [view("n1", facts=TWO)])
+    found = take_snapshot(parts.books.board, [view("n1", facts=TWO)])
     assert found.cluster.gpu_rest_milli.tolist() == [[[USED_UP]]]
     times = take_times(found, found.pending.key, 0)
     assert times.ends.share_slot.tolist() == [0, 0]
@@ -146,7 +133,7 @@ def test_a_used_up_device_keeps_its_slot(parts):
 def test_the_container_sees_the_device_and_its_share(parts):
     first = share(parts, "a", "0.25")
     turn(parts)
-    wish = container_wish(parts.services, parts.container(first), "n1")
+    wish = requests_of(parts.books, parts.effects).request(parts.container(first))
     assert wish.gpu_uuids == ("GPU-0",)
     assert job_env(wish)["DORA_GPU_SHARE"] == "0.25"
     assert job_env(wish)["NVIDIA_VISIBLE_DEVICES"] == "GPU-0"
@@ -157,7 +144,7 @@ def test_the_list_of_nodes_counts_thousandths(parts):
     share(parts, "b", "0.25")
     whole(parts, "c", 1)
     turn(parts)
-    row = node_row(parts.services, parts.services.fleet.get("n1"))
+    row = parts.views.nodes.row(parts.books.fleet.get("n1"))
     assert row["gpus"] == [{"model": V100, "total": 2, "held": 2, "held_milli": 1500}]
     assert NODE_CELLS["gpus"][1](row) == f"{V100} 1.5/2"
 
@@ -197,7 +184,7 @@ def test_a_site_has_to_allow_shares():
 
 def test_a_share_is_billed_as_a_share(parts):
     part = hold(gpus=("GPU-0",), gpu_models=(V100,), gpu_milli=250)
-    prices = parts.services.credits.prices
+    prices = parts.books.credits.prices
     (item, *_) = hold_items(part, None, prices, "dc-rov-01")
     assert (item.model, item.milli) == (V100, 250)
 

@@ -3,8 +3,7 @@
 import pytest
 
 from dorabatch.daemon.intake.admit import scoped_key
-from dorabatch.daemon.rights import check_new_workspace
-from dorabatch.errors import NotAllowed, UserError
+from dorabatch.errors import UserError
 from tests.makers import ALICE, BOB
 from tests.unit.daemon.conftest import caller
 
@@ -20,15 +19,3 @@ def test_two_users_with_one_key_do_not_meet() -> None:
 def test_an_odd_key_is_refused(key: str) -> None:
     with pytest.raises(UserError, match="submission_key"):
         scoped_key(caller(ALICE), key)
-
-
-@pytest.mark.parametrize("name", ["alice", "alice.paper"])
-def test_ones_own_workspaces_may_be_made(name: str) -> None:
-    check_new_workspace(caller(ALICE), name)
-
-
-@pytest.mark.parametrize("name", ["bob", "alicex", "alice-2", "bob.alice"])
-def test_others_workspaces_may_not(name: str) -> None:
-    with pytest.raises(NotAllowed, match="needs an admin"):
-        check_new_workspace(caller(ALICE), name)
-    check_new_workspace(caller(ALICE, is_admin=True), name)

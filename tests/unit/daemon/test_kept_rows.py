@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from dorabatch.daemon.state.books import LastPlan
+from dorabatch.daemon.state.last_plan import LastPlan
 from dorabatch.daemon.views.kept_rows import KeptRows, make_listed
 from dorabatch.placer.arrays.types import Explanation, Plan
 from dorabatch.queue.states import Outcome, State

@@ -9,11 +9,10 @@ import pytest
 from sqlalchemy import select
 
 from dorabatch.config import MailSettings
-from dorabatch.daemon.intake.cancel import cancel
 from dorabatch.daemon.state.site_policy import Edit
-from dorabatch.daemon.views.describe import describe_workload, workload_record
-from dorabatch.daemon.views.rows import WORKLOAD_CELLS, WORKLOAD_COLUMNS, render_table
-from dorabatch.daemon.views.why import why_text
+from dorabatch.daemon.views.describe import describe_workload
+from dorabatch.daemon.views.table_layout import render_table
+from dorabatch.daemon.views.workload_rows import WORKLOAD_CELLS, WORKLOAD_COLUMNS
 from dorabatch.fairshare.store.ledger_tables import RUN_CREDITS
 from dorabatch.queue.records import Submitter, WorkloadId
 from dorabatch.queue.states import State
@@ -64,18 +63,18 @@ def later(world: World, seconds: int) -> None:
 
 
 def record(world: World, key: WorkloadId) -> dict[str, Any]:
-    return workload_record(world.services, world.services.board.workloads[key])
+    return world.parts.views.records.record(world.books.board.workloads[key])
 
 
 def why(world: World, key: WorkloadId) -> str:
-    workload = world.services.board.workloads[key]
-    return why_text(world.services, workload, has_placement=False)
+    workload = world.books.board.workloads[key]
+    return world.parts.views.why.text(workload, has_placement=False)
 
 
 def listed(world: World) -> list[str]:
     rows = [
         record(world, key)
-        for key, workload in world.services.board.workloads.items()
+        for key, workload in world.books.board.workloads.items()
         if workload.ended_at is None
     ]
     return render_table(rows, WORKLOAD_CELLS, WORKLOAD_COLUMNS).splitlines()
@@ -84,7 +83,7 @@ def listed(world: World) -> list[str]:
 def credits_of(world: World, key: WorkloadId) -> dict[str, int]:
     """What was charged, refunded and is held for all runs of a workload."""
     found: dict[str, int] = {}
-    with world.services.engine.connect() as connection:
+    with world.effects.engine.connect() as connection:
         for row in connection.execute(select(RUN_CREDITS)):
             if row.run.startswith(f"{key}."):
                 found[row.what] = found.get(row.what, 0) + row.ucr
@@ -92,7 +91,7 @@ def credits_of(world: World, key: WorkloadId) -> dict[str, int]:
 
 
 def used(world: World, user: str) -> float:
-    standings = world.services.usage.standings(world.clock.now())
+    standings = world.books.usage.standings(world.clock.now())
     at = standings.node.get(user)
     return 0.0 if at is None else float(standings.usage.own[at])
 
@@ -156,8 +155,8 @@ def test_a_stopped_trial_is_neither_charged_nor_used(world: World) -> None:
     before = used(world, "dave")
     key = tried(world)
     later(world, 20)
-    world.services.writer.do(
-        lambda tx: world.services.billing.charge(
+    world.effects.writer.do(
+        lambda tx: world.books.billing.charge(
             tx, [one(world, key)], round(world.clock.now().timestamp() * 1e6)
         )
     )
@@ -170,8 +169,8 @@ def test_a_stopped_trial_is_neither_charged_nor_used(world: World) -> None:
     assert "lien" not in amounts
     assert used(world, "dave") == pytest.approx(before)
     now = world.clock.now()
-    with world.services.engine.connect() as connection:
-        rebuilt = world.services.usage.rebuild(connection, now)
+    with world.effects.engine.connect() as connection:
+        rebuilt = world.books.usage.rebuild(connection, now)
     assert rebuilt.get("dave") is None or rebuilt["dave"].used == pytest.approx(0)
     assert world.broken_chain() == []
 
@@ -186,8 +185,8 @@ def test_without_prices_a_stopped_trial_is_no_use_either(tmp_path: Path) -> None
     assert states(world, key) == [State.QUEUED]
     assert used(world, "dave") == pytest.approx(0)
     assert used(world, "carol") > 0
-    with world.services.engine.connect() as connection:
-        rebuilt = world.services.usage.rebuild(connection, world.clock.now())
+    with world.effects.engine.connect() as connection:
+        rebuilt = world.books.usage.rebuild(connection, world.clock.now())
     assert "dave" not in rebuilt or rebuilt["dave"].used == pytest.approx(0)
     world.close()
 
@@ -282,8 +281,8 @@ def test_a_small_zone_has_no_lane(tmp_path: Path) -> None:
 def test_trials_end_when_the_lane_is_turned_off(world: World) -> None:
     fill(world)
     key = tried(world)
-    services, edit = world.services, Edit(actor="root", now=world.clock.now)
-    services.policy.set(services.writer, edit, {"lane.fraction": "0"})
+    edit = Edit(actor="root", now=world.clock.now)
+    world.books.policy.set(world.effects.writer, edit, {"lane.fraction": "0"})
     turn(world)
     after = one(world, key)
     assert (after.state, after.trial_seconds) == (State.RUNNING, None)
@@ -334,7 +333,7 @@ def test_another_spec_may_be_tried_anew(world: World) -> None:
         name="red", image="busybox", cmd=["other"], gpus="1", gpu_models=[V100],
         cpus=1, memory="1Gi", restartable=True,
     )  # fmt: skip
-    world.daemon.context.applier.apply(world.caller(DAVE), changed)
+    world.parts.intake.applier.apply(world.caller(DAVE), changed)
     assert (one(world, key).tried, one(world, key).trial_stops) == (False, 0)
     turn(world)
     assert one(world, key).trial_seconds == 30
@@ -365,7 +364,7 @@ def test_no_mail_tells_of_a_stopped_trial(tmp_path: Path) -> None:
     later(world, 31)
     work(world)
     assert states(world, key) == [State.QUEUED]
-    with world.services.engine.connect() as connection:
+    with world.effects.engine.connect() as connection:
         mails = list(connection.execute(select(MAILS.c.subject)).scalars())
     assert [subject.split()[-3:] for subject in mails] == [["started", "on", "n3"]]
     world.close()
@@ -383,7 +382,7 @@ def test_trials_are_stopped_so_often_only(tmp_path: Path) -> None:
 def only_n1(world: World) -> None:
     """Four V100 are left, of which two are the lane's."""
     for name in ("n2", "n3"):
-        nodes = world.daemon.context.nodes
+        nodes = world.parts.intake.nodes
         nodes.change(world.caller(ROOT), name, scheduling_disabled=True)
 
 
@@ -425,9 +424,8 @@ def test_who_is_larger_than_the_main_part_takes_the_lane_too(tmp_path: Path) -> 
 
 
 def cancel_all(world: World, *keys: WorkloadId) -> None:
-    workloads = [world.services.board.workloads[key] for key in keys]
-    keepers = world.daemon.context.keepers
-    cancel(world.services, keepers, world.caller(ROOT), workloads)
+    workloads = [world.books.board.workloads[key] for key in keys]
+    world.parts.intake.cancelling.cancel(world.caller(ROOT), workloads)
 
 
 @pytest.mark.parametrize(("limit", "is_tried"), [("20s", False), ("2h", True)])

@@ -5,12 +5,14 @@ from collections.abc import Mapping
 import orjson
 import pytest
 
-from dorabatch.daemon.views.listing import answer, parse_question
+from dorabatch.daemon.views.listing import parse_question
 from dorabatch.errors import NotFound, UserError
 from dorabatch.queue.states import Outcome
 from dorabatch.queue.transitions import told_to_end
 from tests.makers import BOB, hold
 from tests.unit.daemon.conftest import Parts, caller
+
+ROOT = caller(is_admin=True)
 
 
 @pytest.fixture
@@ -30,16 +32,14 @@ def full(parts: Parts) -> Parts:
 def names(parts: Parts, query: Mapping[str, str], *refs: str) -> list[str]:
     """The names that a query lists, as JSON says."""
     question = parse_question({**query, "render": "json"}, list(refs), "alice")
-    media, body = answer(parts.services, parts.context.kept_rows, question)
+    media, body = parts.views.listing.answer(question, ROOT)
     assert media == "application/json"
     return [row["name"] for row in orjson.loads(body)]
 
 
 def table(parts: Parts, query: Mapping[str, str]) -> list[list[str]]:
     """The table's words by line."""
-    _, body = answer(
-        parts.services, parts.context.kept_rows, parse_question(query, [], "alice")
-    )
+    _, body = parts.views.listing.answer(parse_question(query, [], "alice"), ROOT)
     return [line.split() for line in body.decode().splitlines()]
 
 
@@ -78,8 +78,8 @@ def test_references(full: Parts) -> None:
 def test_ended_ones_are_listed_when_asked_for(parts: Parts) -> None:
     parts.submit("a")
     parts.submit("b")
-    workload = parts.services.board.workloads[1]
-    parts.context.applier.delete(caller(), workload)
+    workload = parts.books.board.workloads[1]
+    parts.applier.delete(caller(), workload)
     assert names(parts, {}) == ["b"]
     assert names(parts, {"all": "1"}) == ["a", "b"]
     assert names(parts, {"state": "CA"}) == ["a"]
@@ -115,9 +115,7 @@ def test_what_a_query_cannot_mean(
     parts: Parts, query: dict[str, str], words: str
 ) -> None:
     with pytest.raises(UserError, match=words):
-        answer(
-            parts.services, parts.context.kept_rows, parse_question(query, [], "alice")
-        )
+        parts.views.listing.answer(parse_question(query, [], "alice"), ROOT)
 
 
 @pytest.mark.parametrize("ref", ["²", "9" * 30, "9" * 5000])

@@ -2,7 +2,8 @@
 
 import pytest
 
-from dorabatch.daemon.api.log_routes import Reading
+from dorabatch.daemon.api.log_routes import LogRoutes, Reading
+from dorabatch.daemon.runs.assembly import requests_of
 from dorabatch.errors import NotFound, UserError
 from dorabatch.queue import transitions as to
 from dorabatch.queue.states import Outcome
@@ -14,7 +15,7 @@ def ended(parts: Parts) -> Parts:
     """Workload 1 ran once and is done; its log is on disk."""
     parts.submit("a")
     one, now = parts.run(parts.container(1)), parts.clock.now()
-    path = parts.services.log_path(1, 1, 1)
+    path = parts.effects.log_files.path(1, 1, 1)
     path.parent.mkdir(parents=True)
     path.write_bytes(b"one\ntwo\n")
     stopped = parts.change(one, lambda c: to.told_to_end(c, Outcome.DONE, "", now))
@@ -24,8 +25,15 @@ def ended(parts: Parts) -> Parts:
 
 def read(parts: Parts, **query: str) -> bytes:
     """All that a reader gets."""
-    workload = parts.services.board.workloads[1]
-    reading = Reading(parts.context, workload, query)
+    workload = parts.books.board.workloads[1]
+    logs = LogRoutes(
+        finder=parts.views.finder,
+        keepers=parts.keepers,
+        requests=requests_of(parts.books, parts.effects),
+        files=parts.effects.log_files,
+        clock=parts.clock,
+    )
+    reading = Reading(logs, workload, query)
     reading.begin()
     return b"".join(reading.pieces())
 

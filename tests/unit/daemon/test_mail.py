@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ from sqlalchemy import select
 
 from dorabatch.clock import FakeClock
 from dorabatch.config import MailSettings, Settings
-from dorabatch.daemon.main import compose
+from dorabatch.daemon.assembly import compose
 from dorabatch.daemon.runs.settle import settle_gone
+from dorabatch.daemon.state.effects import Effects
 from dorabatch.daemon.state.object_store import StoredObject, save_object
 from dorabatch.daemon.state.outbox import Letter, Mail, count_waiting
-from dorabatch.daemon.state.services import Services
+from dorabatch.daemon.timers.assembly import mail_sender_of
 from dorabatch.daemon.timers.mail_sender import MailSender, message_of
 from dorabatch.queue import transitions as to
 from dorabatch.queue.states import AfterStop, Outcome
@@ -46,23 +48,27 @@ def settings(tmp_path: Path, sink: MailSink) -> Settings:
     )
 
 
-def put(services: Services, key: str = "k", letter: Letter = LETTER) -> bool:
-    now = services.clock.now()
-    return services.writer.do(
-        lambda tx: services.outbox.enqueue(tx, key, letter, now=now)
+def sender_for(parts: Parts) -> MailSender:
+    return mail_sender_of(parts.books, parts.effects)
+
+
+def put(effects: Effects, key: str = "k", letter: Letter = LETTER) -> bool:
+    now = effects.clock.now()
+    return effects.writer.do(
+        lambda tx: effects.outbox.enqueue(tx, key, letter, now=now)
     )
 
 
-def row(services: Services, key: str = "k") -> Any:
-    with services.engine.connect() as connection:
+def row(effects: Effects, key: str = "k") -> Any:
+    with effects.engine.connect() as connection:
         return connection.execute(select(MAILS).where(MAILS.c.key == key)).one()
 
 
 def test_a_mail_is_sent_once_and_noted(parts: Parts, sink: MailSink) -> None:
-    services, sender = parts.services, MailSender(parts.services)
-    assert put(services)
-    assert services.mail_wanted.is_set()
-    assert not put(services)
+    effects, sender = parts.effects, sender_for(parts)
+    assert put(effects)
+    assert effects.mail_wanted.is_set()
+    assert not put(effects)
     assert sender.send_due() == 1
     assert sender.send_due() == 0
     (mail,) = sink.mails
@@ -70,32 +76,32 @@ def test_a_mail_is_sent_once_and_noted(parts: Parts, sink: MailSink) -> None:
     assert mail["From"] == "dora@site.example"
     assert mail["Subject"] == "hello there"
     assert mail.get_content().split() == ["said"]
-    assert row(services).sent_at == START
-    assert not put(services)
+    assert row(effects).sent_at == START
+    assert not put(effects)
 
 
 def test_what_is_rolled_back_is_not_sent(parts: Parts, sink: MailSink) -> None:
-    services = parts.services
+    effects = parts.effects
 
     def write(tx: Any) -> None:
-        services.outbox.enqueue(tx, "k", LETTER, now=START)
+        effects.outbox.enqueue(tx, "k", LETTER, now=START)
         raise RuntimeError("no")
 
     with pytest.raises(RuntimeError):
-        services.writer.do(write)
-    assert MailSender(services).send_due() == 0
-    assert not services.mail_wanted.is_set()
+        effects.writer.do(write)
+    assert sender_for(parts).send_due() == 0
+    assert not effects.mail_wanted.is_set()
 
 
 def test_a_kill_after_the_relay_took_it_sends_the_same_mail_again(
     parts: Parts, sink: MailSink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put(parts.services)
+    put(parts.effects)
     with monkeypatch.context() as patched:
-        patched.setattr(parts.services.writer, "do", _kill)
+        patched.setattr(parts.effects.writer, "do", _kill)
         with pytest.raises(KeyboardInterrupt):
-            MailSender(parts.services).send_due()
-    assert MailSender(parts.services).send_due() == 1
+            sender_for(parts).send_due()
+    assert sender_for(parts).send_due() == 1
     first, second = sink.mails
     assert first["Message-ID"] == second["Message-ID"]
     assert first.as_bytes() == second.as_bytes()
@@ -106,12 +112,12 @@ def _kill(*_: object) -> None:
 
 
 def test_a_relay_that_is_away_gets_it_later(parts: Parts, sink: MailSink) -> None:
-    put(parts.services)
+    put(parts.effects)
     sink.stop()
-    sender = MailSender(parts.services)
+    sender = sender_for(parts)
     assert sender.send_due() == 0
-    assert row(parts.services).attempts == 1
-    assert "relay 127.0.0.1" in row(parts.services).problem
+    assert row(parts.effects).attempts == 1
+    assert "relay 127.0.0.1" in row(parts.effects).problem
     sink.start()
     assert sender.send_due() == 0
     parts.clock.advance(60)
@@ -119,17 +125,17 @@ def test_a_relay_that_is_away_gets_it_later(parts: Parts, sink: MailSink) -> Non
 
 
 def test_the_wait_doubles_up_to_an_hour_and_ends(parts: Parts, sink: MailSink) -> None:
-    put(parts.services)
+    put(parts.effects)
     sink.answers = ["451 4.3.0 later"] * 100
     waits = []
-    while (due := row(parts.services).due_at) is not None:
+    while (due := row(parts.effects).due_at) is not None:
         waits.append((due - parts.clock.now()).total_seconds())
         parts.clock.advance(waits[-1])
-        MailSender(parts.services).send_due()
+        sender_for(parts).send_due()
     assert waits[:8] == [0, 60, 120, 240, 480, 960, 1920, 3600]
-    assert sum(waits) <= parts.services.settings.mail.give_up_seconds
-    assert row(parts.services).sent_at is None
-    assert row(parts.services).problem.startswith("451")
+    assert sum(waits) <= parts.books.settings.mail.give_up_seconds
+    assert row(parts.effects).sent_at is None
+    assert row(parts.effects).problem.startswith("451")
     assert sink.mails == []
 
 
@@ -137,12 +143,12 @@ def test_a_refused_address_is_given_up_and_the_others_are_sent(
     parts: Parts, sink: MailSink
 ) -> None:
     sink.refused_addresses = {"gone@site.example"}
-    put(parts.services, "a", Letter(to="gone", subject="s", text="t"))
-    put(parts.services, "b")
-    put(parts.services, "c", Letter(to="x@other.example", subject="s", text="t"))
-    assert MailSender(parts.services).send_due() == 2
-    assert row(parts.services, "a").due_at is None
-    assert "no such user" in row(parts.services, "a").problem
+    put(parts.effects, "a", Letter(to="gone", subject="s", text="t"))
+    put(parts.effects, "b")
+    put(parts.effects, "c", Letter(to="x@other.example", subject="s", text="t"))
+    assert sender_for(parts).send_due() == 2
+    assert row(parts.effects, "a").due_at is None
+    assert "no such user" in row(parts.effects, "a").problem
     assert [m["To"] for m in sink.mails] == ["alice@site.example", "x@other.example"]
 
 
@@ -159,41 +165,41 @@ def test_a_declared_address_wins_and_a_user_without_any_gets_none(
         created_at=START,
         changed_at=START,
     )
-    parts.services.writer.do(lambda tx: save_object(tx, declared))
-    put(parts.services)
-    assert row(parts.services).address == "alice@home.example"
-    no_domain = parts.services.settings.mail.model_copy(update={"domain": ""})
-    with parts.services.engine.connect() as connection:
-        outbox = type(parts.services.outbox)(no_domain)
+    parts.effects.writer.do(lambda tx: save_object(tx, declared))
+    put(parts.effects)
+    assert row(parts.effects).address == "alice@home.example"
+    no_domain = parts.books.settings.mail.model_copy(update={"domain": ""})
+    with parts.effects.engine.connect() as connection:
+        outbox = type(parts.effects.outbox)(no_domain)
         assert outbox.address_of(connection, "bob") == ""
 
 
 def test_the_outbox_is_bounded(parts: Parts) -> None:
-    services = parts.services
-    bound = services.settings.mail.model_copy(update={"waiting_max": 2})
-    services.outbox = type(services.outbox)(bound)
-    assert [put(services, key) for key in "abc"] == [True, True, False]
-    with services.engine.connect() as connection:
+    effects = parts.effects
+    bound = parts.books.settings.mail.model_copy(update={"waiting_max": 2})
+    effects = replace(effects, outbox=type(effects.outbox)(bound))
+    assert [put(effects, key) for key in "abc"] == [True, True, False]
+    with effects.engine.connect() as connection:
         assert count_waiting(connection) == 2
 
 
 def test_mail_is_off_without_a_relay(tmp_path: Path, empty_database: Path) -> None:
     shutil.copy(empty_database, tmp_path / "dorabatch.db")
-    services = compose(Settings(zone=ZONE, state_dir=tmp_path), FakeClock(START))
-    assert not put(services)
-    services.writer.stop()
-    services.engine.dispose()
+    _, effects = compose(Settings(zone=ZONE, state_dir=tmp_path), FakeClock(START))
+    assert not put(effects)
+    effects.writer.stop()
+    effects.engine.dispose()
 
 
 def test_old_mails_are_forgotten_and_waiting_ones_kept(parts: Parts) -> None:
-    services = parts.services
-    put(services)
-    sender = MailSender(services)
+    effects = parts.effects
+    put(effects)
+    sender = sender_for(parts)
     sender.send_due()
-    put(services, "waits")
-    parts.clock.advance(services.settings.mail.kept_seconds + 1)
+    put(effects, "waits")
+    parts.clock.advance(parts.books.settings.mail.kept_seconds + 1)
     sender._tidy()
-    with services.engine.connect() as connection:
+    with effects.engine.connect() as connection:
         keys = list(connection.execute(select(MAILS.c.key)).scalars())
     assert keys == ["waits"]
 
@@ -218,7 +224,7 @@ def told(parts: Parts, sink: MailSink) -> Callable[[], list[str]]:
     """The subjects of what has been sent up to now."""
 
     def read() -> list[str]:
-        MailSender(parts.services).send_due()
+        sender_for(parts).send_due()
         return [mail["Subject"] for mail in sink.mails]
 
     return read
@@ -240,9 +246,7 @@ def test_start_and_end_are_told_when_asked_for(
     ended = parts.change(
         stopping, lambda c: to.exited(c, exit_code=3, started_at=None, ended_at=now)
     )
-    parts.services.writer.do(
-        lambda tx: settle_gone(tx, parts.services.billing, ended, now)
-    )
+    parts.effects.writer.do(lambda tx: settle_gone(tx, parts.books.billing, ended, now))
     assert told()[1:] == ["[dorabatch] 1 alice/loud ended: failed (exit code 3)"]
     assert "container 1: exit code 3" in sink.mails[-1].get_content()
 

@@ -49,13 +49,13 @@ def test_a_statement_says_which_moment_is_wrong(
 
 
 def test_the_zone_of_the_daemon_is_listed_without_a_document(shell: Shell) -> None:
-    zone = shell.parts.services.settings.zone
+    zone = shell.parts.books.settings.zone
     heads, row = shell.run("dora", "get", "zones").splitlines()
-    assert heads.split() == ["ZONE", "OWNER", "SPEC", "CREATED_AT"]
+    assert heads.split() == ["NAME", "OWNER", "SPEC", "CREATED_AT"]
     assert row.split() == [zone, "-", "{}", "-"]
     said = shell.run("dora", "delete", "zone", zone, status=3)
     assert "is the one that this dorad serves" in said
-    path = shell.parts.services.settings.state_dir / "zone.yaml"
+    path = shell.parts.books.settings.state_dir / "zone.yaml"
     path.write_text(f"apiVersion: v1\nkind: Zone\nmetadata:\n  name: {zone}\n")
     shell.run("dora", "apply", "-f", str(path))
     (declared,) = shell.rows("dora", "get", "zones")

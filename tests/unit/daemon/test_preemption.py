@@ -6,8 +6,6 @@ from typing import Any
 
 import pytest
 
-from dorabatch.daemon.views.describe import workload_record
-from dorabatch.daemon.views.why import why_text
 from dorabatch.queue.records import WorkloadId
 from dorabatch.queue.states import State
 from tests.makers import ALICE, BOB
@@ -24,7 +22,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 def revenue(world: World, key: WorkloadId) -> Any:
-    record = workload_record(world.services, world.services.board.workloads[key])
+    record = world.parts.views.records.record(world.books.board.workloads[key])
     return record["cost"]
 
 
@@ -49,11 +47,11 @@ def test_paid_work_starts_where_a_scavenger_was(world: World) -> None:
         State.QUEUED,
         State.RUNNING,
     ]
-    workload = world.services.board.workloads[small]
-    told = why_text(world.services, workload, has_placement=False)
+    workload = world.books.board.workloads[small]
+    told = world.parts.views.why.text(workload, has_placement=False)
     why = f"preempted for workload {paid} (owner has credit); requeued"
     assert f"attempt 1: {why}" in told
-    record = workload_record(world.services, workload)
+    record = world.parts.views.records.record(workload)
     assert ("preempt", why) in [(e["kind"], e["text"]) for e in record["events"]]
     assert revenue(world, small) in (None, "0")
     for _ in range(3):
@@ -68,9 +66,11 @@ def test_paid_work_starts_where_a_scavenger_was(world: World) -> None:
 
 
 def test_the_room_of_a_stopping_one_is_not_taken_by_scavengers(world: World) -> None:
-    settings = world.services.settings
-    cycle = settings.cycle.model_copy(update={"reservations": 0})
-    world.services.settings = settings.model_copy(update={"cycle": cycle})
+    cycle = world.settings.cycle.model_copy(update={"reservations": 0})
+    world.settings = world.settings.model_copy(update={"cycle": cycle})
+    world.kill()
+    for keeper in world.keepers():
+        keeper.look()
     first, second = run(world, BOB, 2, nodes=["n1"]), run(world, BOB, 2, nodes=["n1"])
     run(world, BOB, 2, nodes=["n3"])
     waits = submit(world, BOB, 2)
@@ -103,4 +103,4 @@ def test_who_pays_is_never_stopped_and_scavengers_never_claim(world: World) -> N
         State.RUNNING,
         State.QUEUED,
     ]
-    assert world.services.credits.has_scavengers()
+    assert world.books.credits.has_scavengers()

@@ -6,9 +6,7 @@ from typing import Any
 
 import pytest
 
-from dorabatch.daemon.intake.credit_kinds import CreditKinds
-from dorabatch.daemon.intake.quote import quote, quote_text
-from dorabatch.daemon.timers.forecasts import Forecaster
+from dorabatch.daemon.intake.quote import quote_text
 from dorabatch.errors import Refused
 from dorabatch.resources.manifest import parse_manifest
 from tests.makers import RTX, V100, document, facts, gpus, hold, node_settings
@@ -21,10 +19,10 @@ assert settings and shell
 @pytest.fixture
 def priced(parts: Parts) -> Parts:
     """Four V100 and two RTX; prices of both."""
-    services, now = parts.services, parts.clock.now()
+    fleet, now = parts.books.fleet, parts.clock.now()
     for name, found in (("n1", gpus(4)), ("n2", gpus(2, RTX, "R"))):
-        services.fleet.put(node_settings(name))
-        services.fleet.seen(name, now, facts(hostname=name, gpus=found))
+        fleet.put(node_settings(name))
+        fleet.seen(name, now, facts(hostname=name, gpus=found))
     for model, price in ((V100, "2.5"), (RTX, "1.1")):
         apply_kind(
             parts,
@@ -36,13 +34,12 @@ def priced(parts: Parts) -> Parts:
 
 def apply_kind(parts: Parts, text: str) -> None:
     (one,) = parse_manifest(f"apiVersion: v1\n{text}", path="x.yaml").documents
-    kinds = CreditKinds(parts.services)
-    kinds.apply(caller(is_admin=True), one)
+    parts.apply(caller(is_admin=True), one)
 
 
 def ask(parts: Parts, **options: Any) -> dict[str, Any]:
     wanted = document(**options)
-    return quote(parts.services, parts.context.intake, caller(), wanted)
+    return parts.daemon.intake.quotes.quote(caller(), wanted)
 
 
 def test_each_acceptable_model_has_its_cost(priced: Parts) -> None:
@@ -95,10 +92,10 @@ def test_the_turn_and_the_start_are_those_of_a_submission(priced: Parts) -> None
     found = ask(priced, **options)
     assert (found["rank"], found["waiting"]) == (2, 2)
     assert found["start"] == "2026-01-05 15:00 to 15:01 UTC"
-    before = priced.services.board.pending.arrays()
+    before = priced.books.board.pending.arrays()
     key = priced.submit("mine", options=options).workload_id
-    Forecaster(priced.services).turn()
-    assert priced.services.outlook.starts[key].text() == found["start"]
+    priced.timers.forecaster.turn()
+    assert priced.effects.forecasts.last.starts[key].text() == found["start"]
     assert len(before) == 1
 
 
@@ -112,9 +109,9 @@ def test_what_is_like_a_waiting_one_has_its_turn_behind_it(priced: Parts) -> Non
 
 def test_nothing_is_stored(priced: Parts) -> None:
     ask(priced)
-    services = priced.services
-    assert not services.board.workloads and not len(services.board.pending)
-    assert services.claims.columns(()).users == ()
+    books = priced.books
+    assert not books.board.workloads and not len(books.board.pending)
+    assert books.claims.columns(()).users == ()
 
 
 def test_what_could_never_run_is_refused(priced: Parts) -> None:

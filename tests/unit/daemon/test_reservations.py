@@ -5,14 +5,14 @@ from datetime import timedelta
 
 import numpy as np
 
+from dorabatch.daemon.cycle.assembly import cycle_of
 from dorabatch.daemon.cycle.plan_words import reserved_words, worded
-from dorabatch.daemon.cycle.planned_ends import take_times
-from dorabatch.daemon.cycle.run_cycle import run_cycle
+from dorabatch.daemon.cycle.planner import take_times
 from dorabatch.daemon.cycle.take_snapshot import take_snapshot
+from dorabatch.daemon.cycle.waiting_reason import waiting_reason
 from dorabatch.daemon.state.claim_book import ClaimBook
-from dorabatch.daemon.state.node_arrays import NodeArrays
 from dorabatch.daemon.state.node_view import NodeState
-from dorabatch.daemon.views.summary import waiting_reason
+from dorabatch.daemon.state.snapshot import NodeArrays
 from dorabatch.placer.arrays.types import UNKNOWN_US, Explanation, Plan, Reservation
 from dorabatch.queue import transitions as to
 from dorabatch.queue.board import Board
@@ -47,8 +47,8 @@ class Launched:
 
 def fleet(parts, *names):
     for name in names:
-        parts.services.fleet.put(node_settings(name))
-        parts.services.fleet.seen(name, parts.clock.now(), facts(hostname=name))
+        parts.books.fleet.put(node_settings(name))
+        parts.books.fleet.seen(name, parts.clock.now(), facts(hostname=name))
 
 
 def sub(parts, name, gpus, time=None):
@@ -62,7 +62,7 @@ def sub(parts, name, gpus, time=None):
 def turn(parts):
     parts.clock.advance(0.01)
     keepers = Launched()
-    run_cycle(parts.services, keepers)
+    cycle_of(parts.books, parts.effects, keepers).run()
     return keepers.ids
 
 
@@ -74,7 +74,7 @@ def started(parts, workload_id):
 
 
 def told(parts, workload_id):
-    return waiting_reason(parts.services.last_plan, parts.container(workload_id))
+    return waiting_reason(parts.books.latest.last, parts.container(workload_id))
 
 
 def test_small_ones_no_longer_starve_a_large_one(parts):
@@ -91,7 +91,7 @@ def test_small_ones_no_longer_starve_a_large_one(parts):
     assert sentence.endswith(f"; reserved on n1 from {end}")
     code, sentence = told(parts, forever)
     assert code in ("Gpus", "Reserved")
-    assert parts.services.last_plan.plan.reservations[0].node == 0
+    assert parts.books.latest.last.plan.reservations[0].node == 0
 
 
 def test_who_would_delay_is_told_whom(parts):
@@ -107,16 +107,16 @@ def test_who_would_delay_is_told_whom(parts):
 
 
 def test_zero_reservations_let_everything_in(parts):
-    settings = parts.services.settings
+    settings = parts.books.settings
     cycle = settings.cycle.model_copy(update={"reservations": 0})
-    parts.services.settings = settings.model_copy(update={"cycle": cycle})
+    parts = parts.again(settings=settings.model_copy(update={"cycle": cycle}))
     fleet(parts, "n1")
     sub(parts, "first", 3)
     turn(parts)
     sub(parts, "large", 4)
     forever = sub(parts, "forever", 1)
     assert turn(parts) == [forever]
-    assert parts.services.last_plan.plan.reservations == ()
+    assert parts.books.latest.last.plan.reservations == ()
 
 
 def test_a_reservation_stays_on_its_node_when_nodes_come_and_go(parts):
@@ -127,13 +127,13 @@ def test_a_reservation_stays_on_its_node_when_nodes_come_and_go(parts):
         started(parts, started_one)
     sub(parts, "large", 4)
     turn(parts)
-    (one,) = parts.services.last_plan.plan.reservations
-    name = parts.services.last_plan.snapshot.cluster.names[one.node]
+    (one,) = parts.books.latest.last.plan.reservations
+    name = parts.books.latest.last.snapshot.cluster.names[one.node]
     fleet(parts, "n1")
-    parts.services.fleet.fault("n1", NodeState.UNREACHABLE, "gone")
+    parts.books.fleet.fault("n1", NodeState.UNREACHABLE, "gone")
     turn(parts)
-    (again,) = parts.services.last_plan.plan.reservations
-    assert parts.services.last_plan.snapshot.cluster.names[again.node] == name
+    (again,) = parts.books.latest.last.plan.reservations
+    assert parts.books.latest.last.snapshot.cluster.names[again.node] == name
     assert again.node == one.node + 1
 
 
@@ -204,7 +204,7 @@ def test_what_outlives_its_prediction_is_doubled_up_to_its_limit():
 
 def past(parts, workload_id, seconds):
     """The history hears of a run of such a workload."""
-    one = parts.services.board.workloads[workload_id]
+    one = parts.books.board.workloads[workload_id]
     run = PastRun(
         run="9.1/1",
         user=one.submitter.user,
@@ -214,7 +214,7 @@ def past(parts, workload_id, seconds):
         ended_at=START + timedelta(seconds=seconds),
         outcome="done",
     )
-    parts.services.history.apply([run])
+    parts.books.history.apply([run])
 
 
 def test_what_users_ran_before_lets_small_ones_in_without_limits(parts):
@@ -225,19 +225,19 @@ def test_what_users_ran_before_lets_small_ones_in_without_limits(parts):
     sub(parts, "large", 4)
     small = sub(parts, "small", 1)
     assert turn(parts) == []
-    (kept,) = parts.services.last_plan.plan.reservations
+    (kept,) = parts.books.latest.last.plan.reservations
     assert kept.start_us == UNKNOWN_US
     past(parts, first, 7200)
     past(parts, small, 600)
     assert turn(parts) == [small]
-    (kept,) = parts.services.last_plan.plan.reservations
+    (kept,) = parts.books.latest.last.plan.reservations
     began = parts.container(first).started_at
     assert kept.start_us == int((began + timedelta(hours=2)).timestamp() * 10**6)
 
 
 def test_planned_runs_are_kept_until_the_users_next_run_ends(parts):
     of_alice = sub(parts, "a", 1)
-    book = ClaimBook(parts.services.policy, parts.services.history)
+    book = ClaimBook(parts.books.policy, parts.books.history)
     claims = tuple(
         Claim(user=user, workspace="w", gpu_count=1, run_seconds_max=limit)
         for user, limit in (("alice", 0), ("alice", 60), ("bob", 0), ("bob", 60))

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from dorabatch.config import Settings
-from dorabatch.daemon.api.app import make_app
 from dorabatch.daemon.api.server import ApiServer, submitter_of
 from tests.makers import BOB, facts, node_settings
 from tests.unit.daemon.conftest import Parts
@@ -45,7 +44,7 @@ class Shell:
         code = (
             f"import sys; from dorabatch.cmds.front import {name} as c; sys.exit(c())"
         )
-        path = str(self.parts.services.settings.socket)
+        path = str(self.parts.books.settings.socket)
         done = subprocess.run(
             [sys.executable, "-c", code, *words],
             env={**os.environ, "DORABATCH_SOCKET": path},
@@ -60,7 +59,7 @@ class Shell:
 @pytest.fixture
 def shell(parts: Parts) -> Iterator[Shell]:
     """The API served, and a shell beside it."""
-    server = ApiServer(make_app(parts.context), parts.services.settings)
+    server = ApiServer(parts.app(), parts.books.settings)
     server.start()
     yield Shell(parts)
     server.stop()
@@ -231,7 +230,7 @@ def test_dstat_shows_the_turn(shell: Shell) -> None:
 def test_whatif_plays_the_history_and_writes_a_plot(
     shell: Shell, parts: Parts, tmp_path: Path
 ) -> None:
-    parts.services.fleet.put(node_settings(), facts())
+    parts.books.fleet.put(node_settings(), facts())
     for number in range(3):
         one = start(parts, f"old{number}", gpus=("g0",))
         parts.clock.advance(3600)
@@ -268,7 +267,7 @@ def test_whatif_refuses_in_a_sentence(
 
 
 def test_an_unwritable_plot_is_said(shell: Shell, parts: Parts) -> None:
-    parts.services.fleet.put(node_settings(), facts())
+    parts.books.fleet.put(node_settings(), facts())
     one = start(parts, "old", gpus=("g0",))
     parts.clock.advance(3600)
     end(parts, one)

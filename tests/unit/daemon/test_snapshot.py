@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dorabatch.daemon.cycle.devices import FreeDevices
+from dorabatch.daemon.cycle.places import FreeDevices
 from dorabatch.daemon.cycle.take_snapshot import (
     cluster_arrays,
     held_ports,
@@ -14,7 +14,7 @@ from dorabatch.daemon.cycle.take_snapshot import (
 from dorabatch.daemon.state.node_view import NodeState, NodeView
 from dorabatch.daemon.state.snapshot import accepts_table
 from dorabatch.queue.board import Board
-from dorabatch.queue.pending import Demand, Restriction
+from dorabatch.queue.live_columns import Demand, Restriction
 from dorabatch.queue.records import Container, Workload
 from dorabatch.queue.states import State
 from tests.makers import (

@@ -2,16 +2,16 @@
 
 import json
 import math
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
-from dorabatch.cmds.whatif import table_lines
+from dorabatch.cmds.whatif_command import table_lines
 from dorabatch.config import Settings
 from dorabatch.daemon.runs.settle import settle_gone
 from dorabatch.daemon.state.facts_json import facts_to_json
-from dorabatch.daemon.whatif.ask import ask
+from dorabatch.daemon.whatif.ask import HistoryReader
 from dorabatch.daemon.whatif.compare import NOISE, credibility, verdict
 from dorabatch.daemon.whatif.make_books import playable
 from dorabatch.daemon.whatif.play import Pace, Play
@@ -368,13 +368,28 @@ def run_for(parts: Parts, name: str, hours: float, who: Any = ALICE) -> None:
     now = parts.clock.now()
 
     def write(tx: Tx) -> None:
-        settle_gone(tx, parts.services.billing, stopped, now)
+        settle_gone(tx, parts.books.billing, stopped, now)
 
-    parts.services.writer.do(write)
+    parts.effects.writer.do(write)
+
+
+def asked(
+    parts: Parts, changes: dict[str, str], start: datetime, shakes: int
+) -> WhatifQuestion:
+    """The question as of now."""
+    reader = HistoryReader(
+        engine=parts.effects.engine,
+        policy=parts.books.policy,
+        users=parts.books.users,
+        fleet=parts.books.fleet,
+        credits=parts.books.credits,
+        settings=parts.books.settings,
+    )
+    return reader.ask(changes, start, shakes, parts.clock.now())
 
 
 def test_the_history_is_what_was_submitted_since_and_is_over(parts: Parts) -> None:
-    parts.services.fleet.put(node_settings(), facts())
+    parts.books.fleet.put(node_settings(), facts())
     start = parts.clock.now()
     run_for(parts, "old", 1)
     parts.clock.advance(HOUR)
@@ -383,7 +398,7 @@ def test_the_history_is_what_was_submitted_since_and_is_over(parts: Parts) -> No
     parts.submit("waits", submitter=ALICE, workspace="alice")
     runs = parts.submit("runs", submitter=ALICE, workspace="alice")
     parts.run(parts.container(runs.workload_id), hold(gpus=("GPU-1",)))
-    question = ask(parts.services, {"half_life": "1d"}, since, 2)
+    question = asked(parts, {"half_life": "1d"}, since, 2)
     assert [(job.user, job.is_counted) for job in question.jobs] == [
         ("bob", True),
         ("alice", False),
@@ -392,15 +407,15 @@ def test_the_history_is_what_was_submitted_since_and_is_over(parts: Parts) -> No
     assert [run.user for run in question.earlier] == ["alice"]
     assert question.now["half_life"] == "1d"
     assert question.then["half_life"] == "7d"
-    both = ask(parts.services, {"half_life": "1d"}, start, 2)
+    both = asked(parts, {"half_life": "1d"}, start, 2)
     assert sum(job.is_counted for job in both.jobs) == 2
     with pytest.raises(NotFound, match="longer --since"):
-        ask(parts.services, {}, parts.clock.now() + timedelta(hours=1), 2)
+        asked(parts, {}, parts.clock.now() + timedelta(hours=1), 2)
 
 
 def test_a_history_that_no_node_could_run_is_refused(parts: Parts) -> None:
     start = parts.clock.now()
     run_for(parts, "old", 1)
-    parts.services.fleet.put(node_settings(), facts(gpus=()))
+    parts.books.fleet.put(node_settings(), facts(gpus=()))
     with pytest.raises(NotFound, match="none of the 1 jobs fits a node"):
-        ask(parts.services, {}, start, 1)
+        asked(parts, {}, start, 1)

@@ -1,10 +1,8 @@
 """`dstat --why`: one sentence, what would start it, nodes one by one, the choice."""
 
-from dorabatch.daemon.cycle.choice_words import choice_sentence, choice_table
-from dorabatch.daemon.cycle.run_cycle import run_cycle
+from dorabatch.daemon.cycle.assembly import cycle_of
+from dorabatch.daemon.cycle.plan_words import choice_sentence, choice_table
 from dorabatch.daemon.state.node_view import NodeState
-from dorabatch.daemon.views.describe import workload_record
-from dorabatch.daemon.views.why import why_record, why_text
 from dorabatch.queue import transitions as to
 from dorabatch.queue.states import Outcome
 from tests.makers import V100, facts, gpus, node_settings
@@ -19,19 +17,19 @@ class Quiet:
 
 def fleet(parts, *names, **changes):
     for name in names:
-        parts.services.fleet.put(node_settings(name, **changes))
-        parts.services.fleet.seen(name, parts.clock.now(), facts(hostname=name))
+        parts.books.fleet.put(node_settings(name, **changes))
+        parts.books.fleet.seen(name, parts.clock.now(), facts(hostname=name))
 
 
 def sub(parts, name, count, **more):
     options = {"gpus": str(count), "cpus": 1, "memory": "1Gi", "nice": -100 * count}
     found = parts.submit(name, options={**options, **more}).workload_id
-    return parts.services.board.workloads[found]
+    return parts.books.board.workloads[found]
 
 
 def turn(parts):
     parts.clock.advance(0.01)
-    run_cycle(parts.services, Quiet())
+    cycle_of(parts.books, parts.effects, Quiet()).run()
 
 
 def end(parts, workload):
@@ -43,7 +41,7 @@ def end(parts, workload):
 
 
 def text(parts, workload, *, placement=False):
-    return why_text(parts.services, workload, has_placement=placement)
+    return parts.views.why.text(workload, has_placement=placement)
 
 
 def test_a_waiting_one_is_told_what_would_start_it(parts):
@@ -63,9 +61,9 @@ def test_a_waiting_one_is_told_what_would_start_it(parts):
 
 def test_each_node_has_its_reason_and_numbers(parts):
     fleet(parts, "n1")
-    parts.services.fleet.put(node_settings("n2", scheduling_disabled=True))
+    parts.books.fleet.put(node_settings("n2", scheduling_disabled=True))
     bare = facts(hostname="n2", gpus=gpus(8, V100))
-    parts.services.fleet.seen("n2", parts.clock.now(), bare)
+    parts.books.fleet.seen("n2", parts.clock.now(), bare)
     sub(parts, "a", 3)
     turn(parts)
     big = sub(parts, "big", 4)
@@ -74,7 +72,7 @@ def test_each_node_has_its_reason_and_numbers(parts):
     rows = [line.split() for line in lines if line.startswith("    n")]
     assert rows[0][:3] == ["n1", "Gpus", "1/4"]
     assert rows[1][:3] == ["n2", "SchedulingDisabled", "8/4"]
-    record = why_record(parts.services, big)
+    record = parts.views.why.record(big)
     assert [one["reason"] for one in record["nodes"]] == ["Gpus", "SchedulingDisabled"]
     assert record["nodes"][0]["gpus_needed"] == 4
     assert record["remedy"] == (
@@ -85,7 +83,7 @@ def test_each_node_has_its_reason_and_numbers(parts):
 def test_a_node_that_is_down_is_named(parts):
     fleet(parts, "n1", "n2")
     down = "no answer for 30 s"
-    parts.services.fleet.fault("n2", NodeState.UNREACHABLE, down)
+    parts.books.fleet.fault("n2", NodeState.UNREACHABLE, down)
     one = sub(parts, "one", 1, nodes=["n2"])
     turn(parts)
     first = text(parts, one).splitlines()[0]
@@ -101,7 +99,7 @@ def test_a_delaying_one_is_told_that_a_time_limit_helps(parts):
     parts.change(started, lambda c: to.running(c, "d1", parts.clock.now()))
     large, small = sub(parts, "large", 4), sub(parts, "small", 1)
     turn(parts)
-    record = why_record(parts.services, small)
+    record = parts.views.why.record(small)
     assert record["reason"] == "Reserved"
     assert record["sentence"].startswith(f"would delay workload {large.workload_id} (")
     assert record["remedy"] == (
@@ -118,7 +116,7 @@ def test_a_delaying_one_is_told_where_no_time_limit_helps(parts):
     sub(parts, "large", 4)
     small = sub(parts, "small", 1, time="1m")
     turn(parts)
-    record = why_record(parts.services, small)
+    record = parts.views.why.record(small)
     assert record["reason"] == "Reserved"
     assert record["remedy"].startswith("No time limit would let it start there now")
 
@@ -129,7 +127,7 @@ def test_only_the_first_is_told_that_it_starts(parts):
     turn(parts)
     first, second = sub(parts, "b", 4), sub(parts, "c", 2)
     turn(parts)
-    remedies = [why_record(parts.services, one)["remedy"] for one in (first, second)]
+    remedies = [parts.views.why.record(one)["remedy"] for one in (first, second)]
     assert remedies == [
         "It starts when 3 GPUs more are free on n1",
         "It has room when 1 GPU more is free on n1, if nothing ahead of it takes that "
@@ -143,7 +141,7 @@ def test_several_amounts_are_one_list(parts):
     turn(parts)
     big = sub(parts, "big", 2, cpus=2, memory="3Gi")
     turn(parts)
-    assert why_record(parts.services, big)["remedy"] == (
+    assert parts.views.why.record(big)["remedy"] == (
         "It starts when 1 GPU, 1 CPU and 2048 MiB more are free on n1"
     )
 
@@ -155,7 +153,7 @@ def test_a_taken_port_is_named_with_who_has_it(parts):
     turn(parts)
     second = sub(parts, "second", 1, nodes=["n1"], ports=["20000:80"])
     turn(parts)
-    record = why_record(parts.services, second)
+    record = parts.views.why.record(second)
     assert record["reason"] == "Port"
     assert record["counts"] == {"NodeList": 1, "Port": 1}
     assert "never" not in record["sentence"]
@@ -175,7 +173,7 @@ def test_a_share_is_told_how_much_of_one_gpu_it_lacks(parts):
         turn(parts)
     share = sub(parts, "share", 1, gpu_share="0.5")
     turn(parts)
-    record = why_record(parts.services, share)
+    record = parts.views.why.record(share)
     assert record["remedy"] == "It starts when 0.5 of one GPU (now 0.4) is free on n1"
     node = record["nodes"][0]
     assert (node["gpus_free"], node["gpus_needed"]) == (0.4, 0.5)
@@ -188,7 +186,7 @@ def test_a_placed_one_is_told_why_there(parts):
     turn(parts)
     one = sub(parts, "one", 1)
     turn(parts)
-    record = why_record(parts.services, one)
+    record = parts.views.why.record(one)
     (row,) = record["containers"]
     choice = row["choice"]
     assert (choice["chosen"]["node"], choice["runner_up"]["node"]) == ("n1", "n2")
@@ -198,7 +196,7 @@ def test_a_placed_one_is_told_why_there(parts):
     assert choice_sentence(choice) in shown
     assert "GPUs left free" in shown
     assert record["nodes"] == []
-    events = workload_record(parts.services, one)["events"]
+    events = parts.views.records.record(one)["events"]
     assert choice_sentence(choice) in [event["text"] for event in events]
 
 

@@ -12,16 +12,14 @@ from hypothesis import strategies as st
 
 from dorabatch.errors import UserError
 from dorabatch.fairshare.turn.account_tree import Account, build_tree
-from dorabatch.fairshare.turn.decay import (
+from dorabatch.fairshare.turn.usage import (
     Fading,
     HalfLife,
-    decayed_usage,
-)
-from dorabatch.fairshare.turn.usage import (
     Usage,
     brought_forward,
     caught_up,
     counted_spans,
+    decayed_usage,
     no_usage,
     whole_usage,
 )

@@ -14,7 +14,7 @@ from dorabatch.fairshare.turn.account_tree import (
     build_tree,
     share_fractions,
 )
-from dorabatch.fairshare.turn.factor import (
+from dorabatch.fairshare.turn.ranking import (
     Factors,
     Weights,
     age_factor,

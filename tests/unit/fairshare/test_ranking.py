@@ -4,11 +4,11 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dorabatch.fairshare.turn.factor import Weights
 from dorabatch.fairshare.turn.ranking import (
     ClaimTerms,
     Formula,
     Rows,
+    Weights,
     priority_parts,
     rank,
 )

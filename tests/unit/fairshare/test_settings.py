@@ -5,7 +5,7 @@ import math
 import pytest
 
 from dorabatch.errors import UserError
-from dorabatch.fairshare.turn.factor import MILLION, Weights
+from dorabatch.fairshare.turn.ranking import MILLION, Weights
 from dorabatch.fairshare.turn.settings import (
     SETTINGS,
     about,

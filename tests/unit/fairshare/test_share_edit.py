@@ -3,8 +3,9 @@
 import pytest
 
 from dorabatch.errors import NotFound, UserError
-from dorabatch.fairshare.turn.account_tree import Account, build_tree
-from dorabatch.fairshare.turn.share_edit import (
+from dorabatch.fairshare.turn.account_tree import (
+    Account,
+    build_tree,
     seated,
     with_account,
     with_change,

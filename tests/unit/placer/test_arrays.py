@@ -13,8 +13,7 @@ from dorabatch.placer.arrays.bins import (
 )
 from dorabatch.placer.arrays.booked import Booked, Lower
 from dorabatch.placer.arrays.classes import classes_of, distinct_rows
-from dorabatch.placer.arrays.types import SHARE
-from dorabatch.placer.arrays.waiting import Waiting, rows_of
+from dorabatch.placer.arrays.types import SHARE, Waiting, rows_of
 from tests.oracles.placer_cases import make_cluster, make_requests
 
 NODES = [(16000, 16384, (4, 0, 0)), (30001, 9999, (2, 3, 0)), (7000, 5000, (0, 0, 0))]

@@ -9,7 +9,7 @@ from dorabatch.placer.arrays.bins import BinState, lay_bin_table
 from dorabatch.placer.arrays.booked import Booked
 from dorabatch.placer.arrays.classes import classes_of
 from dorabatch.placer.plan.best_bin import EVERYTHING, Engine
-from dorabatch.placer.plan.score import Scored, best_fit
+from dorabatch.placer.plan.planned_choice import Scored, best_fit
 from dorabatch.placer.plan.take_back import GPU_WEIGHT, Claims
 from tests.oracles.placer_cases import make_cluster, make_requests
 

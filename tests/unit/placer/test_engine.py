@@ -3,15 +3,21 @@
 import numpy as np
 import pytest
 
-from dorabatch.placer.arrays.bins import BinState, lay_bin_table
+from dorabatch.placer.arrays.bins import BinState, lay_bin_table, shapes_of
 from dorabatch.placer.arrays.classes import classes_of
-from dorabatch.placer.arrays.cost_rows import BLOCK, FEW, CostRow, Lanes, OneGroup
-from dorabatch.placer.arrays.shapes import shapes_of
 from dorabatch.placer.arrays.types import USED_UP
-from dorabatch.placer.plan.best_bin import EVERYTHING, ONE_BY_ONE, Engine
+from dorabatch.placer.plan.best_bin import (
+    BLOCK,
+    EVERYTHING,
+    FEW,
+    ONE_BY_ONE,
+    CostRow,
+    Engine,
+    Lanes,
+    OneGroup,
+)
 from dorabatch.placer.plan.demand_outlook import look_ahead
-from dorabatch.placer.plan.planned_choice import Planned
-from dorabatch.placer.plan.score import Scored, best_fit, first_fit
+from dorabatch.placer.plan.planned_choice import Planned, Scored, best_fit, first_fit
 from tests.oracles.placer_cases import make_cluster, make_requests
 
 ASKS = [

@@ -4,9 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from dorabatch.placer.arrays.bins import BinState, lay_bin_table
+from dorabatch.placer.arrays.bins import BinState, lay_bin_table, shapes_of
 from dorabatch.placer.arrays.classes import classes_of
-from dorabatch.placer.arrays.shapes import shapes_of
 from dorabatch.placer.plan.demand_outlook import look_ahead
 from dorabatch.placer.plan.joint import place_jointly
 from tests.oracles.placer_cases import make_cluster, make_requests

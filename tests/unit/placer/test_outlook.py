@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from dorabatch.placer.arrays.bins import BinState, lay_bin_table
+from dorabatch.placer.arrays.bins import BinState, lay_bin_table, shapes_of
 from dorabatch.placer.arrays.classes import classes_of
-from dorabatch.placer.arrays.shapes import shapes_of
 from dorabatch.placer.plan.demand_outlook import (
     BEHIND,
     LATEST,

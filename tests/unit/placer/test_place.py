@@ -5,7 +5,7 @@ import pytest
 
 from dorabatch.errors import ConfigError, Refused
 from dorabatch.placer.arrays.types import SHARE, USED_UP, Affinity, Mask
-from dorabatch.placer.explain.ever_fits import can_ever_run
+from dorabatch.placer.explain.impossible import can_ever_run
 from dorabatch.placer.plan.affinity import draw_for
 from dorabatch.placer.plan.fluid import fluid_plan
 from dorabatch.placer.plan.place import place

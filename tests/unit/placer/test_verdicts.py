@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dorabatch.placer.arrays.types import Mask, Placement
-from dorabatch.placer.explain.ever_fits import can_ever_run
+from dorabatch.placer.explain.impossible import can_ever_run
 from dorabatch.placer.explain.node_verdicts import (
     closest,
     missing_amounts,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dorabatch.placer.arrays.types import Mask
-from dorabatch.placer.explain.ever_fits import can_ever_run
+from dorabatch.placer.explain.impossible import can_ever_run
 from dorabatch.placer.plan.place import place
 from tests.oracles.placer_cases import make_cluster, make_requests
 

@@ -13,7 +13,8 @@ from dorabatch.db import Tx, Writer, open_engine
 from dorabatch.queue import store
 from dorabatch.queue import transitions as to
 from dorabatch.queue.board import Board
-from dorabatch.queue.records import Container
+from dorabatch.queue.demand import Claim
+from dorabatch.queue.records import Container, ContainerId
 from dorabatch.queue.states import AfterStop, Outcome, State
 from tests.checkers import illegal_moves, misplaced_holds
 from tests.makers import (
@@ -223,3 +224,32 @@ def test_each_commit_is_a_new_revision() -> None:
     board.apply([])
     board.apply([workload(1)])
     assert board.revision == 2
+
+
+def test_what_holds_a_place_is_never_seen_without_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    board, seen = new_board(), []
+    waiting = container()
+    board.apply([workload(), waiting])
+    drop, put = board.pending.drop, board.held.put
+
+    def look() -> None:
+        held = [one.container_id for one in board.on_node("n1")]
+        seen.append((held, len(board.held), len(board.pending)))
+
+    def dropping(key: ContainerId) -> None:
+        look()
+        drop(key)
+
+    def putting(one: Container, claim: Claim) -> None:
+        look()
+        put(one, claim)
+
+    monkeypatch.setattr(board.pending, "drop", dropping)
+    monkeypatch.setattr(board.held, "put", putting)
+    placed = to.placed(waiting, hold(node="n1"), 1)
+    board.apply([placed])
+    assert seen == [([1], 0, 1), ([1], 1, 1)]
+    board.apply([to.starting(placed)])
+    assert seen[2:] == [([1], 1, 0), ([1], 1, 0)]

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from dorabatch.queue.board import Board
 from dorabatch.queue.demand import Claim
-from dorabatch.queue.held import HeldTable
+from dorabatch.queue.live_columns import HeldTable
 from dorabatch.queue.states import State
 from tests.makers import START, V100, container, demand, hold, workload
 

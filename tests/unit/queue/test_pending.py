@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dorabatch.queue.demand import Claim, Demand, Restriction
-from dorabatch.queue.pending import PendingQueue
+from dorabatch.queue.live_columns import PendingQueue
 from dorabatch.queue.records import ContainerId, WorkloadId
 from tests.makers import RTX, START, V100, container, demand, later
 

@@ -36,7 +36,7 @@ entry = table.JobOption(
 others = [one for one in table.JOB_OPTIONS if one.place != entry.place]
 table.JOB_OPTIONS = (*others, entry)
 
-from dorabatch.cmds import argv, dsub, generated, manual, options, script
+from dorabatch.cmds import argv, dsub, generated, manual, options, script_file
 from dorabatch.errors import ManifestError
 from dorabatch.resources.submission import workload_from_options
 
@@ -61,7 +61,7 @@ print(json.dumps({
     "quick parser": sent,
     "full parser": dsub.build(full.values(context), {}).body["options"],
     "environment": answer(DSUB_GOODBYE="7"),
-    "script": script.script_options("a", "#!/bin/sh\\n#DSUB -Y 7\\n"),
+    "script": script_file.script_options("a", "#!/bin/sh\\n#DSUB -Y 7\\n"),
     "document": document.spec.config.stop_grace_seconds,
     "refusal": refusal(),
     "help": full.get_help(context),

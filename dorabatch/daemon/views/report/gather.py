@@ -1,24 +1,23 @@
 """Reports: reads what a period left behind, and hands it to the pure reports.
 
-Users see their own, admins everything. Reads one consistent state of the database;
-changes nothing and renders nothing.
+Shows each caller what `rights` lets them see. Reads one consistent state of the
+database; changes nothing and renders nothing.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import timedelta
-from fractions import Fraction
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 
-from dorabatch.daemon.rights import Caller
-from dorabatch.daemon.state.credit_book import reset_rule
-from dorabatch.daemon.state.services import Services
+from dorabatch.clock import Clock
+from dorabatch.daemon.rights import Caller, Place, may, require
+from dorabatch.daemon.state.users import DeclaredUsers
 from dorabatch.daemon.views.report.report_period import Wanted, read_period
+from dorabatch.daemon.views.report.report_sources import ReportSources
 from dorabatch.db import one_state
-from dorabatch.errors import NotAllowed, NotFound, UserError
-from dorabatch.fairshare.money.credit_forecast import DAYS, CreditForecast, forecast
-from dorabatch.fairshare.money.week_start import Period
+from dorabatch.errors import NotFound, UserError
+from dorabatch.fairshare.money.credit_forecast import DAYS
+from dorabatch.fairshare.money.week_start import Period, ResetRule
 from dorabatch.fairshare.report import report_credit, report_use
 from dorabatch.fairshare.report.report_audit import (
     audit_sheet,
@@ -26,11 +25,10 @@ from dorabatch.fairshare.report.report_audit import (
     done_to_policy,
     done_to_price,
 )
-from dorabatch.fairshare.report.report_credit import CreditBooks
 from dorabatch.fairshare.report.sheet import Chart, Report, Sheet
-from dorabatch.fairshare.store import accounts, report_store
-from dorabatch.fairshare.turn.account_tree import build_tree, share_fractions
-from dorabatch.queue.spans import known_users, owners_of, runs_between
+from dorabatch.fairshare.store import report_store
+from dorabatch.queue.spans import known_users, owners_of
+from dorabatch.resources.verbs import Verb
 from dorabatch.units import microseconds_of, render_credits
 
 
@@ -53,15 +51,73 @@ class ReportQuestion:
 
 
 _Made = tuple[list[Sheet], list[Chart], list[str]]
-_Maker = Callable[["Reports", Connection, ReportQuestion], _Made]
+_Maker = Callable[[ReportSources, Connection, ReportQuestion], _Made]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportReaders:
+    """Whose report one may see, and who can be asked about."""
+
+    users: DeclaredUsers
+    sources: ReportSources
+    engine: Engine
+
+    def scope(self, caller: Caller, account: str) -> frozenset[str] | None:
+        """Whom a report shows; None: everybody. Raises NotAllowed or NotFound.
+
+        Where nobody is named: whomever the caller may see, the head of an account its
+        members too.
+        """
+        if account:
+            place = self._place(account)
+            require(
+                caller,
+                Verb.GET_ONE,
+                "Report",
+                place,
+                f"the report of account {account!r}",
+            )
+            self._check_known(account)
+            return frozenset({account})
+        if may(caller, Verb.GET, "Report", self._place(None)):
+            return None
+        seen = (one for one in self.known() if self._is_seen(caller, one))
+        return frozenset({caller.user, *seen})
+
+    def _is_seen(self, caller: Caller, user: str) -> bool:
+        return may(caller, Verb.GET, "Report", self._place(user))
+
+    def _place(self, owner: str | None) -> Place:
+        return Place(zone=self.sources.zone, owner=owner)
+
+    def known(self) -> set[str]:
+        """Declared users and those who ever submitted."""
+        with one_state(self.engine) as connection:
+            submitted = known_users(connection, self.sources.zone)
+        return {*self.users.names(), *submitted}
+
+    def _check_known(self, account: str) -> None:
+        known = self.known()
+        known |= {row.name for row in self.sources.policy.rows}
+        known |= {name for _, name in self.sources.credits.book.owned}
+        if account not in known:
+            some = ", ".join(sorted(known)[:10]) or "none"
+            raise NotFound(f"no account or user {account!r} (known: {some})")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reports:
     """The reports of one zone."""
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
-        self.rule = reset_rule(services.settings.credits)
+    sources: ReportSources
+    readers: ReportReaders
+    engine: Engine
+    clock: Clock
+
+    @property
+    def rule(self) -> ResetRule:
+        """When the site's weeks begin, and its time zone."""
+        return self.sources.rule
 
     def ask(
         self, caller: Caller, name: str, wanted: Wanted, account: str
@@ -69,26 +125,24 @@ class Reports:
         """What a request means; raises UserError, NotAllowed or NotFound."""
         if name not in MAKERS:
             raise UserError(f"no report {name!r} (known: {', '.join(MAKERS)})")
-        now = self._services.clock.now()
         if name == "forecast":
             if wanted != Wanted():
                 raise UserError(
                     f"forecast looks at the last {DAYS} days; leave out the period"
                 )
             wanted = Wanted(since=f"{DAYS}d")
-        period = read_period(wanted, now, self.rule)
-        return ReportQuestion(
-            name=name, period=period, who=self._scope(caller, account)
-        )
+        period = read_period(wanted, self.clock.now(), self.rule)
+        who = self.readers.scope(caller, account)
+        return ReportQuestion(name=name, period=period, who=who)
 
     def make(self, asked: ReportQuestion) -> Report:
         """The report."""
-        with one_state(self._services.engine) as connection:
-            sheets, charts, notes = MAKERS[asked.name](self, connection, asked)
+        with one_state(self.engine) as connection:
+            sheets, charts, notes = MAKERS[asked.name](self.sources, connection, asked)
         whose = "" if asked.who is None else f" of {', '.join(sorted(asked.who))}"
         return Report(
             name=asked.name,
-            title=f"{TITLES[asked.name]}{whose}, zone {self._services.settings.zone}",
+            title=f"{TITLES[asked.name]}{whose}, zone {self.sources.zone}",
             start=asked.period.start,
             end=asked.period.end,
             sheets=tuple(sheets),
@@ -98,102 +152,16 @@ class Reports:
 
     def accounts_with_moves(self, asked: ReportQuestion) -> list[str]:
         """Declared users and users that the period's statement speaks of."""
-        with one_state(self._services.engine) as connection:
-            sheets, _, _ = _statement(self, connection, asked)
+        with one_state(self.engine) as connection:
+            sheets, _, _ = _statement(self.sources, connection, asked)
         spoken = {str(row[1]) for row in sheets[0].rows}
-        users = {*self._services.people.names(), *self._users()}
-        return sorted(users & spoken)
-
-    def _users(self) -> set[str]:
-        with one_state(self._services.engine) as connection:
-            return known_users(connection, self._services.settings.zone)
-
-    def _scope(self, caller: Caller, account: str) -> frozenset[str] | None:
-        if not account:
-            return None if caller.is_admin else frozenset({caller.user})
-        if not caller.is_admin and account != caller.user:
-            raise NotAllowed(
-                f"account {account!r}: only an admin may see another's report "
-                f"({caller.user} is none)"
-            )
-        self._check_known(account)
-        return frozenset({account})
-
-    def _check_known(self, account: str) -> None:
-        known = {*self._services.people.names(), *self._users()}
-        known |= {row.name for row in self._services.policy.rows}
-        known |= {name for _, name in self._services.credits.book.owned}
-        if account not in known:
-            some = ", ".join(sorted(known)[:10]) or "none"
-            raise NotFound(f"no account or user {account!r} (known: {some})")
-
-    def books(self, connection: Connection, asked: ReportQuestion) -> CreditBooks:
-        """The ledger over the period."""
-        start, end = asked.span
-        return CreditBooks(
-            opening=report_store.balances_before(connection, start),
-            moves=report_store.moves(connection, start, end),
-            later=report_store.credit_later(connection, end),
-            head=report_store.head_before(connection, end),
-        )
-
-    def spans(
-        self, connection: Connection, asked: ReportQuestion
-    ) -> list[report_use.Span]:
-        """What ran in the period, up to now."""
-        period, zone = asked.period, self._services.settings.zone
-        return [
-            report_use.Span(
-                user=one.user,
-                models=one.gpu_models,
-                start=one.started_at,
-                end=one.ended_at or period.end,
-                waited=(
-                    max(timedelta(), one.started_at - one.submitted_at)
-                    if one.attempt == 1 and one.started_at >= period.start
-                    else None
-                ),
-            )
-            for one in runs_between(connection, zone, period.start, period.end)
-        ]
-
-    def capacity(self) -> dict[str, int]:
-        """GPUs by model, as the nodes tell today."""
-        found: dict[str, int] = {}
-        for view in self._services.fleet.views():
-            for gpu in view.facts.gpus if view.facts else ():
-                found[gpu.model] = found.get(gpu.model, 0) + 1
-        return found
-
-    def fractions(self) -> dict[str, Fraction]:
-        """The part of the whole that each in the share tree is promised."""
-        rows = self._services.policy.rows
-        return share_fractions(build_tree(rows)) if rows else {}
-
-    def forecasts(
-        self, connection: Connection, asked: ReportQuestion
-    ) -> dict[tuple[str, str], tuple[int, CreditForecast]]:
-        """(zone, account) -> balance and forecast, where credit is limited."""
-        desk, now = self._services.credits, asked.period.end
-        daily = accounts.daily_use(connection, self.zone, end=microseconds_of(now))
-        found = {}
-        for zone, account in desk.book.owned:
-            if asked.sees(account):
-                balance = desk.standing_of(account, now).balance
-                used = daily.get(account, [0] * DAYS)
-                found[zone, account] = balance, forecast(used, balance, now)
-        return found
-
-    @property
-    def zone(self) -> str:
-        """The zone's name."""
-        return self._services.settings.zone
+        return sorted(self.readers.known() & spoken)
 
 
 def _statement(
-    reports: Reports, connection: Connection, asked: ReportQuestion
+    sources: ReportSources, connection: Connection, asked: ReportQuestion
 ) -> _Made:
-    books = reports.books(connection, asked)
+    books = sources.books(connection, *asked.span)
     sheets = report_credit.statement_sheets(books, asked.who)
     notes = [
         report_credit.closing_line(books, sheets[0])
@@ -204,7 +172,7 @@ def _statement(
 
 
 def _charge_back(
-    _reports: Reports, connection: Connection, asked: ReportQuestion
+    _sources: ReportSources, connection: Connection, asked: ReportQuestion
 ) -> _Made:
     revenue = [
         one
@@ -228,14 +196,18 @@ def _charge_back(
     return sheets, charts, [note]
 
 
-def _usage(reports: Reports, connection: Connection, asked: ReportQuestion) -> _Made:
-    spans = [one for one in reports.spans(connection, asked) if asked.sees(one.user)]
+def _usage(
+    sources: ReportSources, connection: Connection, asked: ReportQuestion
+) -> _Made:
+    spans = [
+        one for one in sources.spans(connection, asked.period) if asked.sees(one.user)
+    ]
     sheets = report_use.usage_sheets(
         spans,
-        reports.capacity(),
+        sources.capacity(),
         start=asked.period.start,
         end=asked.period.end,
-        zone=reports.rule.zone,
+        zone=sources.rule.zone,
     )
     charts = [
         report_credit.bars(sheets[0], 2, 3, "GPU hours by day", by_label=True),
@@ -244,10 +216,12 @@ def _usage(reports: Reports, connection: Connection, asked: ReportQuestion) -> _
     return sheets if asked.who is None else sheets[:1], charts, []
 
 
-def _fairness(reports: Reports, connection: Connection, asked: ReportQuestion) -> _Made:
+def _fairness(
+    sources: ReportSources, connection: Connection, asked: ReportQuestion
+) -> _Made:
     found = report_use.fairness(
-        reports.spans(connection, asked),
-        {name: float(part) for name, part in reports.fractions().items()},
+        sources.spans(connection, asked.period),
+        {name: float(part) for name, part in sources.fractions().items()},
         start=asked.period.start,
         end=asked.period.end,
     )
@@ -259,14 +233,20 @@ def _fairness(reports: Reports, connection: Connection, asked: ReportQuestion) -
     return [sheet], [report_credit.bars(sheet, 0, 4, "Got / entitled")], notes
 
 
-def _forecast(reports: Reports, connection: Connection, asked: ReportQuestion) -> _Made:
-    sheet = report_credit.forecast_sheet(reports.forecasts(connection, asked))
+def _forecast(
+    sources: ReportSources, connection: Connection, asked: ReportQuestion
+) -> _Made:
+    sheet = report_credit.forecast_sheet(
+        sources.forecasts(connection, asked.period.end, asked.sees)
+    )
     notes = ["Accounts without any credit of their own are not limited."]
     return [sheet], [report_credit.bars(sheet, 1, 3, f"Spent in {DAYS} days")], notes
 
 
-def _accuracy(reports: Reports, connection: Connection, asked: ReportQuestion) -> _Made:
-    found = report_store.forecasts_between(connection, reports.zone, *asked.span)
+def _accuracy(
+    sources: ReportSources, connection: Connection, asked: ReportQuestion
+) -> _Made:
+    found = report_store.forecasts_between(connection, sources.zone, *asked.span)
     if asked.who is not None:
         owners = owners_of(connection, [one.workload_id for one in found])
         found = [
@@ -274,19 +254,21 @@ def _accuracy(reports: Reports, connection: Connection, asked: ReportQuestion) -
             for one in found
             if one.workload_id in owners and asked.sees(owners[one.workload_id][1])
         ]
-    sheets = report_use.accuracy_sheets(found, reports.rule.zone)
+    sheets = report_use.accuracy_sheets(found, sources.rule.zone)
     days = replace(sheets[0], rows=sheets[0].rows[:-1])
     chart = report_credit.bars(days, 0, 6, "Hit rate by day", by_label=True)
     return sheets, [chart], []
 
 
-def _audit(reports: Reports, connection: Connection, asked: ReportQuestion) -> _Made:
+def _audit(
+    sources: ReportSources, connection: Connection, asked: ReportQuestion
+) -> _Made:
     start, end = asked.span
     done = [
         *map(done_by_hand, report_store.hand_entries(connection, start, end)),
         *map(
             done_to_policy,
-            report_store.changes_between(connection, reports.zone, start, end),
+            report_store.changes_between(connection, sources.zone, start, end),
         ),
         *map(done_to_price, report_store.prices_between(connection, start, end)),
     ]

@@ -14,6 +14,7 @@ import orjson
 
 from dorabatch.daemon.views.report.page import render_page
 from dorabatch.daemon.views.report.text import cell_text, is_number, period_text
+from dorabatch.daemon.views.table_layout import lay_out
 from dorabatch.fairshare.report.sheet import Cell, Column, Kind, Report, Sheet
 from dorabatch.units import MICROSECONDS_PER_HOUR, render_credits
 
@@ -45,25 +46,18 @@ def render_table(report: Report, zone: tzinfo) -> str:
 
 
 def _table(sheet: Sheet, zone: tzinfo) -> str:
-    heads = [column.head for column in sheet.columns]
     lines = [
-        [
+        tuple(
             cell_text(cell, col, zone)
             for cell, col in zip(row, sheet.columns, strict=True)
-        ]
+        )
         for row in sheet.rows
     ]
     if not lines:
         return f"{sheet.title}: nothing\n"
-    widths = [max(map(len, column)) for column in zip(heads, *lines, strict=True)]
-    text = [
-        "  ".join(
-            cell.rjust(width) if is_number(column) else cell.ljust(width)
-            for cell, width, column in zip(line, widths, sheet.columns, strict=True)
-        ).rstrip()
-        for line in [heads, *lines]
-    ]
-    return "\n".join([sheet.title, *text, ""])
+    heads = tuple(column.head for column in sheet.columns)
+    is_right = [is_number(column) for column in sheet.columns]
+    return f"{sheet.title}\n{lay_out(lines, heads, is_right=is_right)}"
 
 
 def render_csv(report: Report) -> str:

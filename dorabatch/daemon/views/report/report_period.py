@@ -1,7 +1,7 @@
 """Which period a report is about: since, from and to, or a week of credits.
 
-Takes the words, the present moment and the site's rule for weeks; never reads a clock.
-Refuses a period that ends before it begins or lies in the future.
+Pure: takes the words, the present moment and the site's rule for weeks. Refuses a
+period that ends before it begins or lies in the future; never reads a clock.
 """
 
 import re

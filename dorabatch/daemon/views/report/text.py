@@ -5,7 +5,7 @@ Rounds for reading, never credits; what programs read is written elsewhere.
 
 from datetime import datetime, tzinfo
 
-from dorabatch.daemon.views.rows import duration
+from dorabatch.daemon.views.cell_texts import duration
 from dorabatch.fairshare.report.sheet import Cell, Column, Kind, Report
 from dorabatch.units import MICROSECONDS_PER_HOUR, render_credits
 

@@ -1,0 +1,59 @@
+"""Routes on the daemon itself: its numbers.
+
+Reads memory only; changes nothing.
+"""
+
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from starlette.responses import Response
+
+from dorabatch.daemon.api.http import Call, Route, json_answer
+from dorabatch.daemon.state.daemon_identity import DaemonIdentity
+from dorabatch.daemon.state.fleet import Fleet
+from dorabatch.daemon.state.last_plan import LatestPlan
+from dorabatch.daemon.state.node_view import NodeState
+from dorabatch.queue.board import Board
+from dorabatch.queue.states import State
+from dorabatch.resources.verbs import Verb
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusRoutes:
+    """What the daemon says of itself."""
+
+    board: Board
+    fleet: Fleet
+    latest: LatestPlan
+    identity: DaemonIdentity
+
+    def routes(self) -> tuple[Route, ...]:
+        """The routes of this file."""
+        return (
+            Route(
+                method="GET", path="/v1/status", kind="Zone", verb=Verb.GET,
+                handler=self.status, summary="The daemon in numbers",
+            ),
+        )  # fmt: skip
+
+    async def status(self, call: Call) -> Response:
+        """GET /v1/status: the daemon in numbers."""
+        views, last = self.fleet.views(), self.latest.last
+        workloads = list(self.board.workloads.values())
+        held = [one for view in views for one in self.board.on_node(view.name)]
+        return json_answer(
+            {
+                "version": version("dorabatch"),
+                "zone": self.identity.zone,
+                "cluster_id": self.identity.cluster_id,
+                "epoch": self.identity.epoch,
+                "user": call.caller.user,
+                "live_workloads": sum(one.ended_at is None for one in workloads),
+                "queued": len(self.board.pending),
+                "running": sum(one.state is State.RUNNING for one in held),
+                "nodes": len(views),
+                "nodes_ready": sum(view.state is NodeState.READY for view in views),
+                "cycles": last.cycles,
+                "cycle_ms": round(last.seconds * 1000, 1),
+            }
+        )

@@ -1,0 +1,102 @@
+"""The keepers of a daemon, put together from what it keeps and how it acts.
+
+Holds no rule of its own.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
+
+from dorabatch.daemon.runs.concluder import Concluder
+from dorabatch.daemon.runs.container_request import ContainerRequests
+from dorabatch.daemon.runs.launcher import Launcher, NodeImages, SharedCores
+from dorabatch.daemon.runs.node_keeper import Keepers, NodeHealth, NodeKeeper
+from dorabatch.daemon.runs.node_work import ExpectedRuns, NodeWork
+from dorabatch.daemon.runs.settle import Settlement
+from dorabatch.daemon.runs.start_records import EndRecords, StartRecords
+from dorabatch.daemon.state.books import Books
+from dorabatch.daemon.state.effects import Effects
+from dorabatch.node.driver import NodeDriver
+
+
+def keepers_of(
+    books: Books,
+    effects: Effects,
+    *,
+    kind: type[NodeKeeper] = NodeKeeper,
+    workers: Callable[[str], Executor] | None = None,
+) -> Keepers:
+    """The keepers of all nodes; `workers(node)` do the work on a node's containers."""
+    pool = partial(worker_threads, books.settings.node.launches_at_once)
+
+    def make(node: str, driver: NodeDriver) -> NodeKeeper:
+        expected = ExpectedRuns(
+            node,
+            books.board,
+            requests_of(books, effects),
+            effects.clock,
+            books.settings.node,
+        )
+        return kind(
+            driver,
+            NodeHealth(
+                node,
+                driver,
+                books.fleet,
+                effects.writer,
+                effects.clock,
+                books.settings,
+            ),
+            expected,
+            _work_on(books, effects, expected, driver, (workers or pool)(node)),
+            effects.cycle_wanted,
+        )
+
+    return Keepers(books.fleet, effects.open_driver, make)
+
+
+def worker_threads(count: int, node: str) -> Executor:
+    """So many threads for the work on a node."""
+    return ThreadPoolExecutor(max_workers=count, thread_name_prefix=f"work-{node}")
+
+
+def requests_of(books: Books, effects: Effects) -> ContainerRequests:
+    """What attempts are called and ask Docker for."""
+    return ContainerRequests(
+        board=books.board,
+        fleet=books.fleet,
+        identity=effects.identity,
+        settings=books.settings,
+    )
+
+
+def _work_on(
+    books: Books,
+    effects: Effects,
+    expected: ExpectedRuns,
+    driver: NodeDriver,
+    workers: Executor,
+) -> NodeWork:
+    node, requests = expected.node, requests_of(books, effects)
+    cores = SharedCores(node, driver, books.board, requests)
+    starts = StartRecords(
+        board=books.board,
+        writer=effects.writer,
+        clock=effects.clock,
+        steps=effects.steps,
+        launch=books.settings.launch,
+    )
+    ends = EndRecords(
+        board=books.board,
+        fleet=books.fleet,
+        writer=effects.writer,
+        clock=effects.clock,
+        settlement=Settlement(billing=books.billing, usage=books.usage),
+        launch=books.settings.launch,
+    )
+    images = NodeImages(node, driver)
+    launcher = Launcher(driver, requests, images, cores, starts, effects.steps)
+    concluder = Concluder(
+        driver, requests, cores, ends, effects.log_files, effects.steps
+    )
+    return NodeWork(expected, launcher, concluder, workers, effects.cycle_wanted)

@@ -1,0 +1,250 @@
+"""What one node should run, what is open there, and the work on it.
+
+A bounded pool, never two at once on one container. Remembers whose end may be the
+node's doing. What is worked on is written and read under a lock, by the keeper's
+threads and by the workers. Decides nothing: `reconcile` says what is open, `Launcher`
+and `Concluder` do it.
+"""
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from datetime import datetime
+
+from dorabatch import log
+from dorabatch.clock import Clock
+from dorabatch.config import NodeSettings
+from dorabatch.daemon.runs.concluder import Concluder
+from dorabatch.daemon.runs.container_request import ContainerRequests
+from dorabatch.daemon.runs.launcher import Launcher
+from dorabatch.daemon.runs.reconcile import Correction, Duty, Orphan, orphans, reconcile
+from dorabatch.errors import ConflictError, NodeError
+from dorabatch.node.facts import ContainerFacts, ContainerState
+from dorabatch.node.identity import parse_identity
+from dorabatch.queue.board import Board
+from dorabatch.queue.records import Container, ContainerId, WorkloadId
+from dorabatch.queue.states import State
+
+_WAIT_SECONDS_MIN = 0.05
+
+
+class ExpectedRuns:
+    """The containers of one node as the board has them."""
+
+    def __init__(
+        self,
+        node: str,
+        board: Board,
+        requests: ContainerRequests,
+        clock: Clock,
+        settings: NodeSettings,
+    ) -> None:
+        self.node = node
+        self._board = board
+        self._requests = requests
+        self._clock = clock
+        self._settings = settings
+        self._ownerless_since: dict[str, datetime] = {}
+
+    @property
+    def cluster_id(self) -> str:
+        """Whose containers are looked for on the node."""
+        return self._requests.identity.cluster_id
+
+    def here(self) -> list[Container]:
+        """Everything that holds something on the node."""
+        return self._board.on_node(self.node)
+
+    def find(self, container_id: ContainerId) -> Container | None:
+        """A container, where it is the node's now."""
+        container = self._board.containers.get(container_id)
+        if container is None or container.hold is None:
+            return None
+        return container if container.hold.node == self.node else None
+
+    def corrections(
+        self, some: Sequence[Container], observed: Mapping[str, ContainerFacts]
+    ) -> list[Correction]:
+        """What is open for some of its containers, by what was seen."""
+        names = {c.container_id: self._requests.name_of(c) for c in some}
+        return reconcile(some, observed, names, self._clock.now())
+
+    def seen_running(
+        self, some: Sequence[Container], observed: Mapping[str, ContainerFacts]
+    ) -> list[ContainerId]:
+        """Those of its containers that run, as the records say too."""
+        found = []
+        for one in some:
+            facts = observed.get(self._requests.name_of(one))
+            is_up = facts is not None and facts.state is ContainerState.RUNNING
+            if is_up and one.state is State.RUNNING:
+                found.append(one.container_id)
+        return found
+
+    def orphans(self, observed: Mapping[str, ContainerFacts]) -> list[Orphan]:
+        """What was seen, belongs to nobody any more, and did so for long enough."""
+        now = self._clock.now()
+        current = frozenset(self._requests.name_of(one) for one in self.here())
+        ownerless = [name for name in observed if name not in current]
+        since = self._ownerless_since
+        self._ownerless_since = {name: since.get(name, now) for name in ownerless}
+        return orphans(
+            observed,
+            self._attempts_on_record(observed),
+            current_names=current,
+            known_since=self._ownerless_since,
+            now=now,
+            grace_seconds=self._settings.orphan_grace_seconds,
+        )
+
+    def present_attempt(self, labels: Mapping[str, str]) -> ContainerId | None:
+        """The container whose present attempt has these labels."""
+        identity = parse_identity(labels)
+        if identity is None:
+            return None
+        found = self._on_record(identity.workload_id, identity.replica)
+        is_present = found is not None and found.attempt == identity.attempt
+        return found.container_id if found is not None and is_present else None
+
+    def seconds_to_next_look(self) -> float:
+        """At most the usual time; less where something may be tried again before."""
+        seconds, now = self._settings.poll_seconds, self._clock.now()
+        for one in self.here():
+            if one.state is State.PLACED and one.ready_at is not None:
+                wait = (one.ready_at - now).total_seconds()
+                seconds = min(seconds, max(wait, _WAIT_SECONDS_MIN))
+        return seconds
+
+    def _attempts_on_record(
+        self, observed: Mapping[str, ContainerFacts]
+    ) -> dict[tuple[int, int], int]:
+        known = {}
+        for facts in observed.values():
+            identity = parse_identity(facts.labels)
+            if identity is None:
+                continue
+            found = self._on_record(identity.workload_id, identity.replica)
+            if found is not None:
+                known[identity.workload_id, identity.replica] = found.attempt
+        return known
+
+    def _on_record(self, workload_id: int, replica: int) -> Container | None:
+        replicas = self._board.replicas.get(WorkloadId(workload_id), {})
+        container_id = replicas.get(replica)
+        return None if container_id is None else self._board.containers[container_id]
+
+
+class NodeWork:
+    """The work on the containers of one node; `wake` asks for a look at the node."""
+
+    def __init__(
+        self,
+        expected: ExpectedRuns,
+        launcher: Launcher,
+        concluder: Concluder,
+        workers: Executor,
+        cycle_wanted: threading.Event,
+    ) -> None:
+        self._expected = expected
+        self._launcher = launcher
+        self._concluder = concluder
+        self.workers = workers
+        self.wake = threading.Event()
+        self._cycle_wanted = cycle_wanted
+        self._lock = threading.Lock()
+        self._busy: set[ContainerId] = set()
+        self._ended_while_busy: set[ContainerId] = set()
+        self._suspects = {one.container_id for one in expected.here()}
+        self._is_over = False
+
+    def assign(self, correction: Correction) -> None:
+        """Do it as soon as a worker is free, unless the container is worked on."""
+        key = correction.container_id
+        with self._lock:
+            if self._is_over:
+                return
+            if key in self._busy:
+                if correction.duty is Duty.CONCLUDE:
+                    self._ended_while_busy.add(key)
+                return
+            self._busy.add(key)
+            self.workers.submit(self._work, correction)
+
+    def conclude(self, container_id: ContainerId) -> None:
+        """Stop or bury a container as soon as a worker is free."""
+        self.assign(Correction(container_id=container_id, duty=Duty.CONCLUDE))
+
+    def idle(self) -> list[Container]:
+        """The node's containers that nobody works on."""
+        with self._lock:
+            busy = set(self._busy)
+        return [one for one in self._expected.here() if one.container_id not in busy]
+
+    def remove_orphan(self, name: str) -> None:
+        """Stop and remove a container whose attempt is over, at once."""
+        self._concluder.remove_orphan(name)
+
+    def suspect_all(self) -> None:
+        """Whatever runs here now may be ended by the node, not by itself."""
+        for one in self._expected.here():
+            if one.state in (State.STARTING, State.RUNNING):
+                self._suspects.add(one.container_id)
+
+    def trust(self, running: Iterable[ContainerId]) -> None:
+        """These were seen to run: what ends them from now on is their own doing."""
+        for key in running:
+            self._suspects.discard(key)
+
+    def stop(self) -> None:
+        """Begin nothing more; what is being done is finished."""
+        with self._lock:
+            self._is_over = True
+        self.workers.shutdown(wait=False, cancel_futures=True)
+
+    def _work(self, correction: Correction) -> None:
+        key = correction.container_id
+        is_done = False
+        try:
+            self._do(correction)
+            is_done = True
+        except ConflictError as error:
+            # Somebody changed the record meanwhile: the follow-up sees what is left.
+            node = self._expected.node
+            log.detail("work-overtaken", node=node, container=key, error=error)
+            is_done = True
+        except NodeError as error:
+            if not self._is_over:
+                node = self._expected.node
+                log.warning("work-failed", node=node, container=key, error=error)
+            self.wake.set()
+        # A pool's thread would swallow anything else without a word.
+        except Exception as error:
+            log.failure("work-bug", error, node=self._expected.node, container=key)
+        finally:
+            with self._lock:
+                self._busy.discard(key)
+                was_ended = key in self._ended_while_busy
+                self._ended_while_busy.discard(key)
+        if is_done:
+            self._follow_up(key, was_ended)
+
+    def _do(self, correction: Correction) -> None:
+        key = correction.container_id
+        if correction.duty is Duty.LAUNCH:
+            self._launcher.launch(key)
+            self._suspects.discard(key)
+            return
+        is_suspect = key in self._suspects
+        if self._concluder.conclude(key, was_docker_away=is_suspect):
+            self._cycle_wanted.set()
+
+    def _follow_up(self, key: ContainerId, was_ended: bool) -> None:
+        container = self._expected.find(key)
+        if container is None:
+            return
+        if container.state is State.STOPPING or (
+            was_ended and container.state is State.RUNNING
+        ):
+            self.conclude(key)
+        elif container.state is State.PLACED:
+            self.wake.set()

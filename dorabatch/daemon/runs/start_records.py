@@ -1,0 +1,189 @@
+"""What is written down of a run on its node: its start, a refusal, its end.
+
+Asks `end_verdict` what follows an end, and writes it in one transaction guarded by the
+container's `rev`. Acts on no node, and tells nobody what to do next.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from dorabatch.clock import Clock
+from dorabatch.config import LaunchSettings
+from dorabatch.daemon.runs.end_verdict import (
+    EndCircumstances,
+    is_users_fault,
+    verdict_on_exit,
+    verdict_on_start_failure,
+)
+from dorabatch.daemon.runs.reconcile import ENDED_STATES
+from dorabatch.daemon.runs.settle import Settlement, change_told
+from dorabatch.daemon.state.fleet import Fleet
+from dorabatch.daemon.state.spec_units import spec_of
+from dorabatch.daemon.steps import Step, Steps
+from dorabatch.db import Tx, Writer
+from dorabatch.errors import DorabatchError, Refused
+from dorabatch.node.facts import ContainerFacts, NodeFacts
+from dorabatch.queue import store
+from dorabatch.queue.board import Board
+from dorabatch.queue.records import Container, ContainerId
+from dorabatch.queue.states import State
+from dorabatch.queue.transitions import (
+    exited,
+    running,
+    starting,
+    stopping,
+    with_failures,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartRecords:
+    """The starts of a zone's containers."""
+
+    board: Board
+    writer: Writer
+    clock: Clock
+    steps: Steps
+    launch: LaunchSettings
+
+    def intend(self, container_id: ContainerId) -> Container | None:
+        """PLACED -> STARTING, once; None where it is not to be started any more."""
+        container = self.board.containers[container_id]
+        if container.state is State.STARTING:
+            return container
+        if container.state is not State.PLACED:
+            return None
+        after = starting(container)
+        self.writer.do(lambda tx: store.save_containers(tx, [(container, after)]))
+        self.steps.reach(Step.START_INTENDED)
+        return after
+
+    def started(self, container: Container, docker_id: str) -> None:
+        """STARTING -> RUNNING."""
+        now = self.clock.now()
+        after = running(container, docker_id, now)
+        node = after.hold.node if after.hold else ""
+        text = f"attempt {after.attempt} started on {node}"
+
+        def write(tx: Tx) -> None:
+            change_told(tx, container, after, kind="start", text=text, now=now)
+            store.save_run_end(tx, after)
+
+        self.writer.do(write)
+        self.steps.reach(Step.START_RECORDED)
+
+    def refused(self, container: Container, refusal: DorabatchError) -> None:
+        """STARTING -> STOPPING, with the sentence; the verdict says what follows."""
+        now = self.clock.now()
+        verdict = verdict_on_start_failure(
+            container,
+            refusal.message,
+            is_final=isinstance(refusal, Refused) or is_users_fault(refusal.message),
+            launch=self.launch,
+        )
+        after = stopping(container, verdict.after, verdict.outcome, verdict.reason)
+        after = with_failures(
+            after,
+            fast=container.fast_failures,
+            start=container.start_failures + 1,
+            ready_at=verdict.next_try_at(now),
+        )
+        text = verdict.reason or f"exit code {after.exit_code}"
+        self.writer.do(
+            lambda tx: change_told(
+                tx, container, after, kind="refused", text=text, now=now
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndRecords:
+    """The ends of a zone's runs."""
+
+    board: Board
+    fleet: Fleet
+    writer: Writer
+    clock: Clock
+    settlement: Settlement
+    launch: LaunchSettings
+
+    def present(self, container_id: ContainerId) -> Container:
+        """A container as it stands now."""
+        return self.board.containers[container_id]
+
+    def ended(
+        self,
+        container: Container,
+        facts: ContainerFacts | None,
+        *,
+        was_docker_away: bool,
+    ) -> Container:
+        """RUNNING -> STOPPING: it ended without being asked to."""
+        now = self.clock.now()
+        workload = self.board.workloads[container.workload_id]
+        verdict = verdict_on_exit(
+            container,
+            facts,
+            restarts_always=spec_of(workload).config.restart_policy == "Always",
+            circumstances=EndCircumstances(
+                is_rebooted=self._is_rebooted(container),
+                was_docker_away=was_docker_away,
+            ),
+            launch=self.launch,
+        )
+        after = stopping(container, verdict.after, verdict.outcome, verdict.reason)
+        after = with_failures(
+            after,
+            fast=verdict.fast_failures,
+            start=0,
+            ready_at=verdict.next_try_at(now),
+        )
+        after = self._with_exit(after, facts, now)
+        text = verdict.reason or f"exit code {after.exit_code}"
+        self.writer.do(
+            lambda tx: change_told(
+                tx, container, after, kind="exit", text=text, now=now
+            )
+        )
+        return after
+
+    def stopped(self, container: Container, facts: ContainerFacts | None) -> Container:
+        """One that was asked to stop has: when, and with which exit code."""
+        if container.ended_at is not None:
+            return container
+        after = self._with_exit(container, facts, self.clock.now())
+        self.writer.do(lambda tx: store.save_containers(tx, [(container, after)]))
+        return after
+
+    def gone(self, container: Container) -> None:
+        """Nothing is left of the attempt on its node: settled, and what follows."""
+        now = self.clock.now()
+        current = self.present(container.container_id)
+        self.writer.do(lambda tx: self.settlement.settle(tx, current, now))
+
+    def _with_exit(
+        self, container: Container, facts: ContainerFacts | None, now: datetime
+    ) -> Container:
+        if facts is None or facts.state not in ENDED_STATES:
+            return exited(container, exit_code=None, started_at=None, ended_at=now)
+        node = self._node_facts(container)
+        shift = timedelta(seconds=node.clock_offset_seconds if node else 0.0)
+        started = facts.started_at - shift if facts.started_at else None
+        ended = facts.finished_at - shift if facts.finished_at else now
+        return exited(
+            container,
+            exit_code=facts.exit_code if facts.started_at else None,
+            started_at=started,
+            ended_at=max(ended, started) if started else ended,
+        )
+
+    def _is_rebooted(self, container: Container) -> bool:
+        node = self._node_facts(container)
+        if container.hold is None or node is None:
+            return False
+        then = container.hold.boot_id
+        return bool(then) and then != node.boot_id
+
+    def _node_facts(self, container: Container) -> NodeFacts | None:
+        view = self.fleet.get(container.hold.node) if container.hold else None
+        return view.facts if view else None

@@ -1,0 +1,143 @@
+"""Roles, users' grants and workspaces in memory: which roles a caller holds now.
+
+Filled at start and kept equal to the database after each commit; decides no question
+of right (`rights.may` does). Written by the writer's thread, read by everybody: each
+table is made anew and published by one assignment.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+
+from sqlalchemy import Connection
+
+from dorabatch.config import Settings
+from dorabatch.daemon.rights import (
+    BUILT_IN_ROLES,
+    OTHERS_ROLE,
+    Caller,
+    HeldRole,
+)
+from dorabatch.daemon.state.object_store import (
+    RemovedObject,
+    StoredObject,
+    list_objects,
+)
+from dorabatch.daemon.state.users import DeclaredUsers
+from dorabatch.queue.records import Submitter
+from dorabatch.resources.people import Grant, RoleSpec, UserSpec
+
+ROLE, WORKSPACE = "Role", "Workspace"
+NO_ROLE = "none"
+
+
+class RightsBook:
+    """Who holds what in one zone."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        users: DeclaredUsers,
+        accounts_of: Callable[[str], tuple[str, ...]],
+    ) -> None:
+        self._admins = frozenset(settings.admins)
+        self._rights = settings.rights
+        self._users = users
+        self._accounts_of = accounts_of
+        self._declared: Mapping[str, RoleSpec] = MappingProxyType({})
+        self._owners: Mapping[str, str] = MappingProxyType({})
+        self._own: Mapping[str, frozenset[str]] = MappingProxyType({})
+
+    def load(self, connection: Connection) -> None:
+        """Read all roles and workspaces."""
+        self.apply(
+            [*list_objects(connection, ROLE), *list_objects(connection, WORKSPACE)]
+        )
+
+    def apply(self, changes: Iterable[object]) -> None:
+        """Take over what a commit changed."""
+        roles, owners = dict(self._declared), dict(self._owners)
+        for change in changes:
+            if isinstance(change, StoredObject) and change.kind == ROLE:
+                roles[change.name] = RoleSpec.model_validate_json(change.spec)
+            elif isinstance(change, StoredObject) and change.kind == WORKSPACE:
+                owners[change.name] = change.owner
+            elif isinstance(change, RemovedObject) and change.kind == ROLE:
+                roles.pop(change.name, None)
+            elif isinstance(change, RemovedObject) and change.kind == WORKSPACE:
+                owners.pop(change.name, None)
+        if roles != self._declared:
+            self._declared = MappingProxyType(roles)
+        if owners != self._owners:
+            self._own = _by_owner(owners)
+            self._owners = MappingProxyType(owners)
+
+    def roles(self) -> dict[str, RoleSpec]:
+        """Every role by name; a declared one stands before a built-in one."""
+        return {**BUILT_IN_ROLES, **self._declared}
+
+    def owner_of(self, workspace: str) -> str | None:
+        """The owner of a workspace that exists."""
+        return self._owners.get(workspace)
+
+    def has_home(self, user: str) -> bool:
+        """Whether the workspace with a login's name is that login's."""
+        owner = self._owners.get(user)
+        return owner is None or owner == user or owner in self._admins
+
+    def caller(self, submitter: Submitter) -> Caller:
+        """Who asks, with the roles in force at this moment."""
+        user = submitter.user
+        return Caller(
+            submitter=submitter,
+            is_admin=user in self._admins,
+            roles=self._held(user),
+            own=self._own.get(user, frozenset()),
+            accounts_of=self._accounts_of,
+        )
+
+    def holder(self, user: str, spec: UserSpec) -> tuple[HeldRole, ...]:
+        """What a user would hold by this spec, less what everybody holds."""
+        if spec.resources is None:
+            return self._by_default(user)
+        found = (self._granted(grant) for grant in spec.resources)
+        return tuple(one for one in found if one is not None)
+
+    def _held(self, user: str) -> tuple[HeldRole, ...]:
+        spec = self._users.spec(user) or UserSpec()
+        held = self.holder(user, spec)
+        is_in = spec.resources is None or bool(held)
+        if self._rights.see_others == "all" and is_in:
+            held = (*held, OTHERS_ROLE)
+        return held
+
+    def _by_default(self, user: str) -> tuple[HeldRole, ...]:
+        name = self._rights.default_role
+        permission = None if name == NO_ROLE else self.roles().get(name)
+        if permission is None:
+            return ()
+        own = self._own.get(user, frozenset())
+        places = sorted({user, *own} if self.has_home(user) else own)
+        return tuple(
+            HeldRole(role=name, permission=permission, workspace=one) for one in places
+        )
+
+    def _granted(self, grant: Grant) -> HeldRole | None:
+        """The grant in force; None where its role is gone."""
+        permission = self.roles().get(grant.role)
+        if permission is None:
+            return None
+        return HeldRole(
+            role=grant.role,
+            permission=permission,
+            kind=grant.kind,
+            zone=grant.zone,
+            workspace=grant.workspace,
+            account=grant.account,
+        )
+
+
+def _by_owner(owners: Mapping[str, str]) -> Mapping[str, frozenset[str]]:
+    found: dict[str, set[str]] = {}
+    for name, owner in owners.items():
+        found.setdefault(owner, set()).add(name)
+    return MappingProxyType({owner: frozenset(own) for owner, own in found.items()})

@@ -1,0 +1,54 @@
+"""What of others' workloads a list shows to somebody, and what it leaves out.
+
+Asks `rights` who may see a workload whole, once for many alike; how much is shown of
+the others is the site's setting. Never shows what a record alone would tell.
+"""
+
+from dorabatch.daemon.rights import Caller, Place, may_list
+from dorabatch.daemon.views.table_layout import Row
+from dorabatch.queue.records import Workload
+
+_NAMES = frozenset({"name", "workspace"})
+HIDDEN: dict[str, frozenset[str]] = {
+    "queue": _NAMES | {"image"},
+    "names": frozenset({"image"}),
+    "images": frozenset(),
+    "all": frozenset(),
+}
+"""Fields of a row that are left out, by what the site lets people see of others."""
+_NOTHING = "nothing"
+_WHOLE: frozenset[str] = frozenset()
+
+
+class Sight:
+    """What one caller sees of one kind, for the time of one answer."""
+
+    def __init__(self, caller: Caller, see_others: str, kind: str = "Workload") -> None:
+        self._caller = caller
+        self._see_others = see_others
+        self._kind = kind
+        self._known: dict[tuple[str, str, str], bool] = {}
+
+    def lists(self, workload: Workload) -> bool:
+        """Whether a list shows it to the caller at all."""
+        return self._see_others != _NOTHING or self.sees(workload)
+
+    def sees(self, workload: Workload) -> bool:
+        """Whether a list shows it whole."""
+        zone, workspace = workload.zone, workload.workspace
+        key = (zone, workspace, workload.submitter.user)
+        if key not in self._known:
+            place = Place(zone=zone, workspace=workspace, owner=key[2])
+            self._known[key] = may_list(self._caller, self._kind, place)
+        return self._known[key]
+
+    def hidden(self, workload: Workload) -> frozenset[str]:
+        """The fields of its row that the caller does not see."""
+        if self.sees(workload):
+            return _WHOLE
+        return HIDDEN.get(self._see_others, HIDDEN["queue"])
+
+
+def without(row: Row, hidden: frozenset[str]) -> Row:
+    """A row whose hidden fields are empty."""
+    return {**row, **{name: None for name in hidden if name in row}} if hidden else row
