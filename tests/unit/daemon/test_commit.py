@@ -55,6 +55,7 @@ def commit(
     return done
 
 
+@pytest.mark.mission("M29")
 def test_devices_are_picked_for_one_container_only(parts: Parts) -> None:
     parts.submit("a", replicas=3, options={"gpus": "1", "cpus": "2"})
     done = commit(parts, snapshot_of(parts), [(1, 1), (2, 1), (3, 1)])
@@ -152,6 +153,7 @@ def test_a_port_goes_to_one_container_of_a_node(parts: Parts) -> None:
     assert (again.placed, again.stale) == ((), 1)
 
 
+@pytest.mark.mission("M43")
 def test_each_replica_has_its_own_port(parts: Parts) -> None:
     parts.submit("a", replicas=2, options={"ports": ["25000:80/tcp"], "cpus": "1"})
     done = commit(parts, snapshot_of(parts), [(1, 0), (2, 0)])

@@ -267,6 +267,7 @@ def test_a_forecast_has_a_range(site: Site) -> None:
     assert "30 a day" in forecast_text(found)
 
 
+@pytest.mark.mission("M84")
 def test_balance_and_rights(site: Site) -> None:
     do(site, "grant", "bob", 7)
     answers = CreditAnswers(site.parts.services)

@@ -24,6 +24,7 @@ def state(fleet: Fleet) -> NodeState:
     return view.state
 
 
+@pytest.mark.mission("M51")
 def test_a_node_is_ready_once_its_facts_are_known(fleet: Fleet) -> None:
     assert state(fleet) is NodeState.CONNECTING
     assert fleet.seen("n1", START) is False
@@ -59,6 +60,7 @@ def test_a_fault_is_news_once_and_ends_with_an_answer(
     assert state(fleet) is NodeState.READY
 
 
+@pytest.mark.mission("M52")
 def test_silence_counts_for_ready_nodes_only(fleet: Fleet) -> None:
     patience = timedelta(seconds=12)
     assert fleet.silent(later(99), patience) == []

@@ -43,6 +43,7 @@ def table(parts: Parts, query: Mapping[str, str]) -> list[list[str]]:
     return [line.split() for line in body.decode().splitlines()]
 
 
+@pytest.mark.mission("M68")
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
@@ -85,6 +86,7 @@ def test_ended_ones_are_listed_when_asked_for(parts: Parts) -> None:
     assert names(parts, {"state": "CA"}) == ["a"]
 
 
+@pytest.mark.mission("M63")
 def test_the_table(full: Parts) -> None:
     lines = table(full, {})
     heads = "ID WORKSPACE NAME USER ST REPL GPUS TIME NODE(REASON)"

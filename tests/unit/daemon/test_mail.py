@@ -58,6 +58,7 @@ def row(services: Services, key: str = "k") -> Any:
         return connection.execute(select(MAILS).where(MAILS.c.key == key)).one()
 
 
+@pytest.mark.mission("M44")
 def test_a_mail_is_sent_once_and_noted(parts: Parts, sink: MailSink) -> None:
     services, sender = parts.services, MailSender(parts.services)
     assert put(services)
@@ -224,6 +225,7 @@ def told(parts: Parts, sink: MailSink) -> Callable[[], list[str]]:
     return read
 
 
+@pytest.mark.mission("M44")
 def test_start_and_end_are_told_when_asked_for(
     parts: Parts, told: Callable[[], list[str]], sink: MailSink
 ) -> None:

@@ -32,6 +32,7 @@ def seen(
     )
 
 
+@pytest.mark.mission("M50")
 @pytest.mark.parametrize(
     ("state", "facts", "duty"),
     [
