@@ -93,7 +93,6 @@ def test_gpus_are_free_only_when_the_container_is_gone(site: Site) -> None:
     site.wait_ended(ref, "cancelled")
 
 
-@pytest.mark.mission("M31", "M51")
 def test_a_job_sees_its_gpus_and_no_others(site: Site) -> None:
     wanted = [gpu.uuid for gpu in site.cluster.nodes["m1"].gpus if gpu.model == V100]
     ref = site.daemon.submit(
@@ -213,7 +212,7 @@ def docker_ids(site: Site, ref: str) -> set[str]:
     return held
 
 
-@pytest.mark.mission("M17", "M22", "M61")
+@pytest.mark.mission("M22", "M61")
 def test_apply_creates_scales_updates_and_leaves_alone(site: Site) -> None:
     command = "sleep 600"
     assert apply(site, document("app", cmd=command))["result"] == "created"

@@ -29,7 +29,6 @@ def can_ever_run(wanted: Demand, nodes: list[object] | None = None) -> None:
     check_can_ever_run(wanted, cluster, accepts.tolist())
 
 
-@pytest.mark.mission("M42")
 @pytest.mark.parametrize(
     ("options", "words"),
     [

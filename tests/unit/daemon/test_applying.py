@@ -40,7 +40,6 @@ def gone(parts: Parts, replica: int = 1) -> None:
     )
 
 
-@pytest.mark.mission("M5", "M24")
 def test_created_then_not_changed(parts: Parts) -> None:
     done = apply(parts, env=["A=1", "B=2"])
     assert (done.result, done.message) == ("created", "alice/a created (id 1)")
@@ -49,7 +48,6 @@ def test_created_then_not_changed(parts: Parts) -> None:
     assert (list(board.workloads), board.workloads[1].version) == ([1], 1)
 
 
-@pytest.mark.mission("M21")
 def test_scaled_up_and_down(parts: Parts) -> None:
     apply(parts)
     parts.run(parts.container(1))
@@ -68,7 +66,6 @@ def test_scaled_up_and_down(parts: Parts) -> None:
     assert [c.replica for c in board.containers_of(1)] == [1, 2, 3]
 
 
-@pytest.mark.mission("M24", "M25")
 def test_a_changed_spec_starts_every_container_anew(parts: Parts) -> None:
     apply(parts, replicas="2", gpus="1")
     parts.run(parts.container(1))
@@ -97,7 +94,6 @@ def test_deleted_or_draining(parts: Parts) -> None:
     assert apply(parts).message == "alice/a created (id 2)"
 
 
-@pytest.mark.mission("M62")
 def test_what_waits_is_deleted_at_once(parts: Parts) -> None:
     apply(parts)
     assert delete(parts) == "deleted"
@@ -117,7 +113,6 @@ def test_a_workload_of_another_user_is_left_alone(parts: Parts) -> None:
         delete(parts)
 
 
-@pytest.mark.mission("M9")
 def test_an_unknown_workspace_or_zone_is_refused(parts: Parts) -> None:
     with pytest.raises(NotAllowed, match="'nosuch': it does not exist"):
         apply(parts, workspace="nosuch")
@@ -136,7 +131,6 @@ def test_a_replica_wanted_again_while_it_stops_comes_back(parts: Parts) -> None:
     assert [c.replica for c in parts.services.board.containers_of(1)] == [1, 2]
 
 
-@pytest.mark.mission("M23")
 def test_a_workload_of_no_replicas_lives_until_it_is_deleted(parts: Parts) -> None:
     apply(parts, replicas="0")
     assert parts.services.board.workloads[1].ended_at is None

@@ -55,7 +55,6 @@ def commit(
     return done
 
 
-@pytest.mark.mission("M29")
 def test_devices_are_picked_for_one_container_only(parts: Parts) -> None:
     parts.submit("a", replicas=3, options={"gpus": "1", "cpus": "2"})
     done = commit(parts, snapshot_of(parts), [(1, 1), (2, 1), (3, 1)])

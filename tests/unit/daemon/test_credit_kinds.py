@@ -62,7 +62,7 @@ def test_a_price_of_the_past_is_refused(site: Site) -> None:
         site.apply(text)
 
 
-@pytest.mark.mission("M79", "M82")
+@pytest.mark.mission("M79")
 def test_prices_have_a_history_and_a_unit(site: Site) -> None:
     unit = "  annotations:\n    priceUnit: EUR\n"
     assert site.apply(PRICE.format(name=V100, hour=2.5) + unit)[0].result == "created"
@@ -93,7 +93,7 @@ def test_another_zone_is_refused(site: Site) -> None:
         site.apply(PRICE.format(name=V100, hour=1).replace(ZONE, "dc-two"))
 
 
-@pytest.mark.mission("M83", "M84")
+@pytest.mark.mission("M83")
 def test_weekly_and_total_are_those_of_the_ledger(site: Site) -> None:
     site.price(2.5)
     site.weekly(5000)
@@ -122,7 +122,7 @@ def test_an_account_appears_at_its_first_use(site: Site) -> None:
     assert (record["available"], record["used"]) == (None, 2_500_000 // 60 / CREDIT)
 
 
-@pytest.mark.mission("M64", "M84")
+@pytest.mark.mission("M64")
 def test_others_accounts_are_an_admins(site: Site) -> None:
     site.weekly(500)
     site.weekly(300, name="bob")
@@ -173,7 +173,7 @@ def test_an_admins_default_workspace_may_be_anybodys(site: Site) -> None:
     assert site.parts.services.people.default_workspace("root") == "bob.paper"
 
 
-@pytest.mark.mission("M6", "M59")
+@pytest.mark.mission("M59")
 def test_a_users_default_workspace_is_meant(site: Site) -> None:
     text = (
         "apiVersion: v1\nkind: User\nmetadata:\n  name: alice\nspec:\n  default:\n"

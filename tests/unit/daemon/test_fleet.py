@@ -24,7 +24,6 @@ def state(fleet: Fleet) -> NodeState:
     return view.state
 
 
-@pytest.mark.mission("M51")
 def test_a_node_is_ready_once_its_facts_are_known(fleet: Fleet) -> None:
     assert state(fleet) is NodeState.CONNECTING
     assert fleet.seen("n1", START) is False

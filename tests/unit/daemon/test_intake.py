@@ -22,7 +22,6 @@ def test_an_odd_key_is_refused(key: str) -> None:
         scoped_key(caller(ALICE), key)
 
 
-@pytest.mark.mission("M12")
 @pytest.mark.parametrize("name", ["alice", "alice.paper"])
 def test_ones_own_workspaces_may_be_made(name: str) -> None:
     check_new_workspace(caller(ALICE), name)

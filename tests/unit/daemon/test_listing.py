@@ -43,7 +43,6 @@ def table(parts: Parts, query: Mapping[str, str]) -> list[list[str]]:
     return [line.split() for line in body.decode().splitlines()]
 
 
-@pytest.mark.mission("M68")
 @pytest.mark.parametrize(
     ("query", "expected"),
     [

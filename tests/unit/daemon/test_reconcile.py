@@ -32,7 +32,6 @@ def seen(
     )
 
 
-@pytest.mark.mission("M50")
 @pytest.mark.parametrize(
     ("state", "facts", "duty"),
     [

@@ -52,7 +52,6 @@ def test_a_workload_ends_with_its_last_container_and_once(parts: Parts) -> None:
     assert end_of(parts, 1) == later(20)
 
 
-@pytest.mark.mission("M26", "M65")
 @pytest.mark.parametrize(
     ("code", "reason", "told"),
     [

@@ -83,7 +83,6 @@ def test_more_held_than_there_is_counts_as_nothing_free() -> None:
     assert (found.cpu_free_milli[0], found.memory_free_mib[0]) == (0, 0)
 
 
-@pytest.mark.mission("M53", "M54")
 def test_what_nodes_take() -> None:
     nodes = [
         view("n1", settings=node_settings("n1", scheduling_disabled=True)),
@@ -104,7 +103,6 @@ def test_accepts() -> None:
     assert accepts_table([None], []).shape == (1, 0)
 
 
-@pytest.mark.mission("M28")
 @pytest.mark.parametrize(
     ("restriction", "node", "ports", "reason"),
     [
@@ -123,7 +121,6 @@ def test_where_a_request_may_go(
     assert restricts(restriction, node, ports) == reason
 
 
-@pytest.mark.mission("M30")
 def test_masks_of_what_waits() -> None:
     demands = {
         1: demand(restriction=Restriction(nodes=("n2",))),

@@ -24,7 +24,6 @@ def _waits(plan, key):
     return plan.explanations[plan.waiting[key]]
 
 
-@pytest.mark.mission("M37")
 def test_distribute_uses_a_node_without_sibling_first():
     rows = [{"group": 1, "affinity": Affinity.DISTRIBUTE}] * 4
     plan = place(make_requests(rows), make_cluster(V100S))
@@ -33,21 +32,18 @@ def test_distribute_uses_a_node_without_sibling_first():
     assert len(nodes) == 4
 
 
-@pytest.mark.mission("M37")
 def test_fill_stays_with_its_siblings():
     rows = [{"group": 1, "affinity": Affinity.FILL}] * 4
     plan = place(make_requests(rows), make_cluster(V100S))
     assert len(set(_nodes(plan).values())) == 1
 
 
-@pytest.mark.mission("M37")
 def test_first_takes_the_stated_order():
     rows = [{"affinity": Affinity.FIRST, "gpus": 3}, {"affinity": Affinity.FIRST}]
     plan = place(make_requests(rows), make_cluster(V100S))
     assert _nodes(plan) == {100: 0, 101: 0}
 
 
-@pytest.mark.mission("M37")
 def test_random_depends_on_seed_and_key_only():
     rows = [{"affinity": Affinity.RANDOM}] * 6
     cluster, requests = make_cluster(V100S), make_requests(rows)

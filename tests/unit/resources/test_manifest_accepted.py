@@ -50,7 +50,7 @@ def test_the_page_has_eleven_documents():
     assert len(files) == 11
 
 
-@pytest.mark.mission("M1", "M20")
+@pytest.mark.mission("M1", "M3")
 @pytest.mark.parametrize("name", GOLDEN)
 def test_concept_document(name):
     (document,) = parse_manifest(concept_text(name)).documents
@@ -129,7 +129,6 @@ def test_node_endpoints(endpoint, host, port, user):
     assert (spec.ssh_host, spec.ssh_port, spec.ssh_user) == (host, port, user)
 
 
-@pytest.mark.mission("M54")
 @pytest.mark.parametrize(
     ("allow", "cpu", "gpu"),
     [
