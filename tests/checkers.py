@@ -197,7 +197,7 @@ def replicas_running_twice(
 
 
 def differences_in_memory(
-    in_memory: Mapping[int, Container], on_disk: Iterable[Container]
+    in_memory: Mapping[ContainerId, Container], on_disk: Iterable[Container]
 ) -> list[str]:
     """What the daemon remembers of a container is what the database says."""
     return [

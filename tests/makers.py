@@ -16,7 +16,7 @@ from dorabatch.daemon.state.spec_units import demand_of, seconds_max
 from dorabatch.daemon.state.users import DeclaredUsers
 from dorabatch.node.facts import GpuFacts, NodeFacts
 from dorabatch.placer.arrays.types import SHARE
-from dorabatch.queue.live_columns import Demand, Restriction
+from dorabatch.queue.demand import Demand, Restriction
 from dorabatch.queue.records import (
     Container,
     ContainerId,

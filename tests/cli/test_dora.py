@@ -11,6 +11,7 @@ OTHER = "SHA256:" + "b" * 43
 LIST = "NAME   STATE\ngpu01  ready\n"
 
 
+@pytest.mark.mission("M87")
 def test_apply_says_what_became_of_each_document(peer):
     (peer.home / "a.yaml").write_text("kind: Zone\n")
     assert peer.run("dora", "apply", "-f", "a.yaml", "a.yaml", "-z", "z1") == (
@@ -26,6 +27,7 @@ def test_apply_says_what_became_of_each_document(peer):
     }
 
 
+@pytest.mark.mission("M61")
 def test_a_refused_document_gives_status_2(peer):
     (peer.home / "a.yaml").write_text("kind: Zone\n")
     status, out, err = peer.run(
@@ -48,6 +50,7 @@ def test_a_host_key_is_not_pinned_unasked(peer):
     assert peer.run("dora", *argv, stdin=NODE)[0] == 0
 
 
+@pytest.mark.mission("M87")
 def test_get_and_describe(peer):
     assert peer.run("dora", "get", "NODES", "-w", "ana", "-a") == (0, LIST, "")
     assert peer.last()["path"] == "/v1/kinds/NODES"
@@ -62,6 +65,7 @@ def test_get_and_describe(peer):
     assert peer.last()["query"] == "render=text"
 
 
+@pytest.mark.mission("M87")
 def test_delete(peer):
     said = "Zone z1: draining: 2 workloads run there\n"
     assert peer.run("dora", "delete", "z", "z1") == (0, said, "")

@@ -284,6 +284,7 @@ def test_events_are_closed_from_elsewhere(bench: Bench) -> None:
     assert end() == []
 
 
+@pytest.mark.mission("M49")
 def test_volumes(bench: Bench) -> None:
     mount = MountRequest(volume="dora-contract", target="/data")
     bench.driver.ensure_volume(mount)

@@ -99,6 +99,7 @@ def test_a_kill_charges_nothing_twice_and_loses_nothing(site: Site, step: Step) 
     assert "are right" in site.daemon.ask("dcredit", "check")
 
 
+@pytest.mark.mission("M85")
 def test_at_the_end_of_credit_work_stops_and_goes_on_with_new_credit(
     site: Site,
 ) -> None:

@@ -83,6 +83,7 @@ def test_a_restarted_dockerd_means_another_attempt(site: Site) -> None:
     site.check_clean()
 
 
+@pytest.mark.mission("M52")
 def test_a_cut_network_ends_nothing(site: Site) -> None:
     ref = site.daemon.submit(
         *("-G", "1", "-i", "busybox", "--"),

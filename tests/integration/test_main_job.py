@@ -27,6 +27,7 @@ MIB = 1 << 20
 SLEEPER = ("-i", "busybox", "--", "sleep", "600")
 
 
+@pytest.mark.mission("M34")
 def test_one_line_runs_to_its_end(site: Site) -> None:
     ref = site.daemon.submit("-i", "busybox", "--", "echo", "hello")
 
@@ -36,6 +37,7 @@ def test_one_line_runs_to_its_end(site: Site) -> None:
     site.check_clean()
 
 
+@pytest.mark.mission("M38")
 def test_the_exit_code_comes_through(site: Site) -> None:
     done = site.daemon.run(
         *("dsub", "--wait", "-i", "busybox", "--", "sh", "-c", "exit 7")
@@ -55,6 +57,7 @@ def test_follow_prints_the_log_and_ends_with_the_code(site: Site) -> None:
     assert done.stdout.count("one") == 1
 
 
+@pytest.mark.mission("M74")
 def test_the_log_can_be_read_during_the_run_and_after(site: Site) -> None:
     ref = site.daemon.submit(
         *("-i", "busybox", "--", "sh", "-c", "echo first; sleep 600")
@@ -116,6 +119,7 @@ def test_a_job_without_gpus_sees_none(site: Site) -> None:
     assert site.daemon.ask("dlog", ref) == "void\n"
 
 
+@pytest.mark.mission("M29", "M39")
 def test_a_container_has_no_rights_and_has_bounds(site: Site) -> None:
     words = ("-m", "64Mi", "--shm-size", "32Mi", "-c", "500m")
     with as_nobody():
@@ -167,6 +171,7 @@ def test_more_memory_than_allowed_is_said_to_be_the_reason(site: Site) -> None:
     assert "16 MiB" in record["reason"]
 
 
+@pytest.mark.mission("M38")
 def test_always_gives_up_with_a_reason(site: Site) -> None:
     ref = site.daemon.submit(
         "--restart", "Always", "-i", "busybox", "--", "sh", "-c", "exit 9"
@@ -179,6 +184,7 @@ def test_always_gives_up_with_a_reason(site: Site) -> None:
     site.check_clean()
 
 
+@pytest.mark.mission("M18", "M34")
 def test_an_image_that_does_not_exist_is_one_clear_failure(site: Site) -> None:
     image = f"{site.cluster.registry}/nobody/has-this:1"
     done = site.daemon.run("dsub", "--wait", "-G", "1", "-i", image, "--", "true")
@@ -206,6 +212,7 @@ def docker_ids(site: Site, ref: str) -> set[str]:
     return held
 
 
+@pytest.mark.mission("M22", "M61")
 def test_apply_creates_scales_updates_and_leaves_alone(site: Site) -> None:
     command = "sleep 600"
     assert apply(site, document("app", cmd=command))["result"] == "created"

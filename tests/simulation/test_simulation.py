@@ -28,6 +28,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("seed", range(SEEDS) if wanted is None else [wanted])
 
 
+@pytest.mark.mission("M32")
 def test_laws_hold_after_every_step(
     seed: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -122,6 +122,7 @@ class World:
         policy: Mapping[str, Any] | None = None,
         *,
         credits: str = PRICES + LIMITS,
+        admins: tuple[str, ...] = ("root",),
     ) -> None:
         self.random = Random(seed)
         self.clock = FakeClock(START)
@@ -130,6 +131,7 @@ class World:
             state_dir=folder,
             socket=folder / "dorad.sock",
             policy=dict(policy or {}),
+            admins=admins,
         )
         self.nodes = {
             name: FakeNode(name, now=self.clock.now, facts=has)

@@ -89,10 +89,12 @@ class Call:
         """The workspace that the query means."""
         return self.request.query_params.get("workspace") or self.home
 
-    def check_zone(self, zone: str | None) -> None:
+    def check_zone(self, zone: str | None, field: str = "zone") -> None:
         """Raise UserError for a zone that is not served here; None means this one."""
         if zone not in (None, "", self.zone):
-            raise UserError(f"zone: {zone!r} is not served here (served: {self.zone})")
+            raise UserError(
+                f"{field}: {zone!r} is not served here (served: {self.zone})"
+            )
 
     async def body(self, allowed: frozenset[str]) -> dict[str, Any]:
         """The request's JSON object, within the size bound and with known fields only.

@@ -176,7 +176,7 @@ class KindRoutes:
             kind = self.kinds.of(document.kind)
             if kind.apply is None or kind.target is None:
                 raise UserError(f"{kind.name} is never applied: {kind.kept_by}")
-            call.check_zone(document.zone)
+            call.check_zone(document.zone, "metadata.zone")
             where = kind.target(document, call.home)
             _require(call, Verb.APPLY, kind, document.name, where)
             return kind.apply(call.caller, document, agreed)

@@ -21,6 +21,7 @@ from dorabatch.daemon.intake.kind_table import (
     Scope,
 )
 from dorabatch.daemon.intake.stored_kinds import StoredKinds
+from dorabatch.daemon.intake.zone_kind import ZONE
 from dorabatch.daemon.rights import Caller
 from dorabatch.daemon.state.charging import Billing
 from dorabatch.daemon.state.credit_book import CreditBook
@@ -94,12 +95,12 @@ class UserKind:
         """Declare a user; NotAllowed for roles above the caller's own."""
         assert isinstance(document, User)
         spec, name = document.spec, document.name
-        self._check_zone(spec.default.zone)
         self.grants.check(caller, name, spec)
         text = spec.model_dump_json(by_alias=True, exclude_none=True)
         wanted = self.stored.wanted(document, text, caller.user)
 
         def write(tx: Tx) -> str:
+            self._check_zone(tx.connection, spec.default.zone)
             self._check_home(tx.connection, name, spec)
             result = self.stored.save_in(tx, wanted, actor=caller.user)
             self.weeks.open(tx, name, spec, wanted.changed_at)
@@ -116,14 +117,16 @@ class UserKind:
             raise NotFound(f"no user {name!r} is declared")
         return "deleted", f"user {name} removed; credit that was given stays"
 
-    def _check_zone(self, zone: str | None) -> None:
-        """Raise UserError for a default zone in which nothing could be submitted."""
-        served = self.settings.zone
-        if zone not in (None, served):
+    def _check_zone(self, connection: Connection, zone: str | None) -> None:
+        """Raise UserError for a default zone that nobody has heard of."""
+        known = {self.settings.zone}
+        known |= {one.name for one in list_objects(connection, ZONE)}
+        if zone is not None and zone not in known:
             raise UserError(
-                f"spec.default.zone: {zone!r} is not served by this daemon (it serves "
-                f"{served!r}), and everything that the user submits without a zone "
-                f"would be refused; write {served!r}, or leave it out"
+                f"spec.default.zone: there is no zone {zone!r} (known: "
+                f"{', '.join(sorted(known))}), and everything that the user submits "
+                "without a zone would be refused; dora apply the Zone first, or leave "
+                "it out"
             )
 
     def _check_home(self, connection: Connection, user: str, spec: UserSpec) -> None:

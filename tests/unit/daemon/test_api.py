@@ -123,6 +123,7 @@ def concrete(route: Route) -> str:
     ) + ("?seconds=0" if route.path.endswith("/wait") else "")
 
 
+@pytest.mark.mission("M13")
 def test_the_caller_is_who_connected(api: Api) -> None:
     status, reply = api.ask("POST", "/v1/workloads", {"options": OPTIONS})
     assert status == 201, reply
@@ -154,6 +155,7 @@ def test_no_body_names_the_caller_or_holds_unknown_fields(
     assert api.parts.books.board.workloads == {}
 
 
+@pytest.mark.mission("M18")
 @pytest.mark.parametrize("route", ROUTES, ids=label)
 def test_every_route_answers_strangers_in_the_same_form(api: Api, route: Route) -> None:
     api.parts.submit("b", submitter=BOB, workspace="bob")
@@ -204,6 +206,7 @@ def test_openapi_lists_every_route(api: Api) -> None:
     assert (status, orjson.loads(reply)) == (200, document)
 
 
+@pytest.mark.mission("M18")
 @pytest.mark.parametrize(
     ("error", "status"),
     [

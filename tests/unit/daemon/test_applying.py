@@ -89,6 +89,7 @@ def test_a_changed_spec_starts_every_container_anew(parts: Parts) -> None:
     assert versions == [1, 2]
 
 
+@pytest.mark.mission("M62")
 def test_deleted_or_draining(parts: Parts) -> None:
     apply(parts, replicas="2")
     parts.run(parts.container(1))
@@ -145,6 +146,7 @@ def test_a_workload_of_no_replicas_lives_until_it_is_deleted(parts: Parts) -> No
     assert apply(parts).result == "created"
 
 
+@pytest.mark.mission("M41")
 def test_anothers_volume_is_refused(parts: Parts) -> None:
     with pytest.raises(NotAllowed, match="bob"):
         apply(parts, volumes=["bob/home:/home"])

@@ -44,6 +44,7 @@ def test_without_prices_and_limits_nothing_is_posted(parts: Parts) -> None:
     assert parts.books.credits.meters == {}
 
 
+@pytest.mark.mission("M85")
 def test_who_has_no_allocation_is_charged_and_not_limited(site: Site) -> None:
     key = site.run("a", options={"gpus": "2"})
     site.wait(HOUR)
@@ -157,6 +158,7 @@ def test_open_ended_work_is_quoted_one_hour(site: Site) -> None:
     assert books.billing.need(workload, 1, at) == 2_500_000
 
 
+@pytest.mark.mission("M85")
 def test_what_is_not_covered_waits_with_a_sentence(site: Site) -> None:
     site.weekly(10, "hold")
     first = site.parts.submit("a", options={"gpus": "2", "time": "3h"})
@@ -196,6 +198,7 @@ def spend_all(site: Site, mode: str) -> int:
     return site.run("a", options={"gpus": "2"})
 
 
+@pytest.mark.mission("M85", "M86")
 def test_stop_ends_at_the_last_paid_second_and_goes_on_after_the_reset(
     site: Site,
 ) -> None:

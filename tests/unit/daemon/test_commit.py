@@ -160,6 +160,7 @@ def test_a_port_goes_to_one_container_of_a_node(parts: Parts) -> None:
     assert (again.placed, again.stale) == ((), 1)
 
 
+@pytest.mark.mission("M43")
 def test_each_replica_has_its_own_port(parts: Parts) -> None:
     parts.submit("a", replicas=2, options={"ports": ["25000:80/tcp"], "cpus": "1"})
     done = commit(parts, snapshot_of(parts), [(1, 0), (2, 0)])

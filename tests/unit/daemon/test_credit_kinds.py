@@ -61,6 +61,7 @@ def test_a_price_of_the_past_is_refused(site: Site) -> None:
         site.apply(text)
 
 
+@pytest.mark.mission("M79")
 def test_prices_have_a_history_and_a_unit(site: Site) -> None:
     unit = "  annotations:\n    priceUnit: EUR\n"
     assert site.apply(PRICE.format(name=V100, hour=2.5) + unit).result == "created"
@@ -89,6 +90,7 @@ def test_another_zone_is_refused(site: Site) -> None:
         site.apply(PRICE.format(name=V100, hour=1).replace(ZONE, "dc-two"))
 
 
+@pytest.mark.mission("M83")
 def test_weekly_and_total_are_those_of_the_ledger(site: Site) -> None:
     site.price(2.5)
     site.weekly(5000)
@@ -105,6 +107,7 @@ def test_weekly_and_total_are_those_of_the_ledger(site: Site) -> None:
     assert record["resets_at"] == "2026-01-19T00:00:00+00:00"
 
 
+@pytest.mark.mission("M83")
 def test_an_account_appears_at_its_first_use(site: Site) -> None:
     site.price(2.5)
     with pytest.raises(NotFound, match="no account 'alice' has credit or was ever"):
@@ -116,6 +119,7 @@ def test_an_account_appears_at_its_first_use(site: Site) -> None:
     assert (record["available"], record["used"]) == (None, 2_500_000 // 60 / CREDIT)
 
 
+@pytest.mark.mission("M64")
 def test_others_accounts_are_an_admins(site: Site) -> None:
     site.weekly(500)
     site.weekly(300, name="bob")
@@ -165,6 +169,7 @@ def test_a_workspace_made_in_the_same_moment_stays_whose_it_is(
     assert rights.owner_of("paper") == BOB.user
 
 
+@pytest.mark.mission("M59")
 def test_a_users_default_workspace_is_meant(site: Site) -> None:
     text = (
         "apiVersion: v1\nkind: User\nmetadata:\n  name: alice\nspec:\n  default:\n"
@@ -202,6 +207,7 @@ def test_a_raise_holds_at_once_and_less_from_the_next_week(site: Site) -> None:
     assert site.standing().available == 50 * CREDIT
 
 
+@pytest.mark.mission("M86")
 def test_weeks_begin_once_whatever_the_downtime(site: Site) -> None:
     site.weekly(500)
     site.wait(3 * WEEK)
@@ -248,6 +254,7 @@ def test_what_ran_before_the_reset_is_paid_by_the_old_week(site: Site) -> None:
     assert expired > 0
 
 
+@pytest.mark.mission("M86")
 def test_weeks_follow_the_local_clock_over_its_changes(site: Site) -> None:
     site.parts.books.credits.rule = ResetRule(zone=ZoneInfo("Europe/Rome"), hour=2)
     site.weekly(500)

@@ -265,6 +265,7 @@ def test_a_forecast_has_a_range(site: Site) -> None:
     assert "30 a day" in forecast_text(found)
 
 
+@pytest.mark.mission("M84")
 def test_a_balance_is_of_a_known_account_or_of_who_asks(site: Site) -> None:
     do(site, "grant", "bob", 7)
     answers = site.parts.views.credit

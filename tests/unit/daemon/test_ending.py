@@ -50,6 +50,7 @@ def verdict(
     )
 
 
+@pytest.mark.mission("M52")
 @pytest.mark.parametrize("restarts", [False, True])
 @pytest.mark.parametrize(
     ("facts", "around", "words"),
@@ -73,6 +74,7 @@ def test_an_interruption_goes_back_to_the_queue_or_fails(
     assert (found.after, found.outcome) == (AfterStop.FINISH, Outcome.NODE_LOST)
 
 
+@pytest.mark.mission("M38")
 @pytest.mark.parametrize(
     ("facts", "around", "outcome", "reason"),
     [
@@ -116,6 +118,7 @@ def test_restarts_back_off_while_runs_are_short(
     assert (found.fast_failures, found.wait_seconds) == (fast_after, wait)
 
 
+@pytest.mark.mission("M38")
 def test_restarts_go_on_after_success() -> None:
     found = verdict(ended(0), QUIET, restarts=True)
     assert (found.after, found.outcome) == (AfterStop.RESTART, Outcome.DONE)

@@ -62,6 +62,7 @@ def test_a_fault_is_news_once_and_ends_with_an_answer(
     assert state(fleet) is NodeState.READY
 
 
+@pytest.mark.mission("M52")
 def test_silence_counts_for_ready_nodes_only(fleet: Fleet) -> None:
     patience = timedelta(seconds=12)
     assert fleet.silent(later(99), patience) == []

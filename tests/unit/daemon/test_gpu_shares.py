@@ -139,6 +139,7 @@ def test_the_container_sees_the_device_and_its_share(parts):
     assert job_env(wish)["NVIDIA_VISIBLE_DEVICES"] == "GPU-0"
 
 
+@pytest.mark.mission("M80")
 def test_the_list_of_nodes_counts_thousandths(parts):
     share(parts, "a", "0.25")
     share(parts, "b", "0.25")

@@ -85,6 +85,7 @@ def test_ended_ones_are_listed_when_asked_for(parts: Parts) -> None:
     assert names(parts, {"state": "CA"}) == ["a"]
 
 
+@pytest.mark.mission("M63")
 def test_the_table(full: Parts) -> None:
     lines = table(full, {})
     heads = "ID WORKSPACE NAME USER ST REPL GPUS TIME NODE(REASON)"

@@ -64,6 +64,7 @@ def row(effects: Effects, key: str = "k") -> Any:
         return connection.execute(select(MAILS).where(MAILS.c.key == key)).one()
 
 
+@pytest.mark.mission("M44")
 def test_a_mail_is_sent_once_and_noted(parts: Parts, sink: MailSink) -> None:
     effects, sender = parts.effects, sender_for(parts)
     assert put(effects)
@@ -230,6 +231,7 @@ def told(parts: Parts, sink: MailSink) -> Callable[[], list[str]]:
     return read
 
 
+@pytest.mark.mission("M44")
 def test_start_and_end_are_told_when_asked_for(
     parts: Parts, told: Callable[[], list[str]], sink: MailSink
 ) -> None:

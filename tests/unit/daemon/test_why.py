@@ -1,5 +1,7 @@
 """`dstat --why`: one sentence, what would start it, nodes one by one, the choice."""
 
+import pytest
+
 from dorabatch.daemon.cycle.assembly import cycle_of
 from dorabatch.daemon.cycle.plan_words import choice_sentence, choice_table
 from dorabatch.daemon.state.node_view import NodeState
@@ -146,6 +148,7 @@ def test_several_amounts_are_one_list(parts):
     )
 
 
+@pytest.mark.mission("M43")
 def test_a_taken_port_is_named_with_who_has_it(parts):
     """A port that is taken passes: the workload is not told that it can never run."""
     fleet(parts, "n1", "n2")

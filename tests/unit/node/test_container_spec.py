@@ -54,6 +54,7 @@ def at(body: Any, path: str) -> Any:
     return body
 
 
+@pytest.mark.mission("M19", "M39")
 @pytest.mark.parametrize("case", load("container_spec_accepted.yaml"))
 def test_accepted(case: dict[str, Any]) -> None:
     body = create_body(wish_of(case["wish"]))
@@ -273,6 +274,7 @@ WISHES = st.builds(
 )
 
 
+@pytest.mark.mission("M19")
 @settings(max_examples=150, deadline=None)
 @given(WISHES)
 def test_no_wish_gets_a_privilege(wish: ContainerRequest) -> None:

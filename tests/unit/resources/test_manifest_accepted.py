@@ -28,6 +28,7 @@ def edited(case):
     return text
 
 
+@pytest.mark.mission("M36")
 @pytest.mark.parametrize("case", ACCEPTED, ids=lambda case: case["name"])
 def test_accepted(case):
     spec = parse_manifest(edited(case)).documents[0].spec
@@ -42,12 +43,14 @@ def concept_text(name):
     return (CONCEPT / f"{name}.yaml").read_text()
 
 
+@pytest.mark.mission("M1")
 def test_the_page_has_eleven_documents():
     files = {path.stem for path in CONCEPT.glob("*.yaml")}
     assert files == GOLDEN.keys()
     assert len(files) == 11
 
 
+@pytest.mark.mission("M1", "M3")
 @pytest.mark.parametrize("name", GOLDEN)
 def test_concept_document(name):
     (document,) = parse_manifest(concept_text(name)).documents
@@ -56,11 +59,13 @@ def test_concept_document(name):
     assert parse_json_document(GOLDEN[name]) == document
 
 
+@pytest.mark.mission("M1")
 @pytest.mark.parametrize("name", ["workload-minimal", "workload-complete", "node"])
 def test_the_pages_tabs_are_still_there(name):
     assert "\t" in concept_text(name)
 
 
+@pytest.mark.mission("M15")
 def test_examples_are_the_pages_workloads():
     for kind in ("minimal", "complete"):
         example = (EXAMPLES / f"concept-{kind}.yaml").read_text()
@@ -80,6 +85,7 @@ def test_tabs_inside_quotes_stay():
     assert manifest.warnings == ()
 
 
+@pytest.mark.mission("M2")
 def test_documents_apply_in_dependency_order():
     texts = [concept_text(name) for name in sorted(GOLDEN)]
     manifest = parse_manifest("\n---\n".join(texts))

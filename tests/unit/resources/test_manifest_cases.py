@@ -32,6 +32,7 @@ def test_case_names_are_unique():
     assert len(set(names)) == len(names)
 
 
+@pytest.mark.mission("M46", "M55")
 @pytest.mark.parametrize("case", REFUSED, ids=lambda case: case["name"])
 def test_refused(case):
     with pytest.raises(ManifestError) as caught:

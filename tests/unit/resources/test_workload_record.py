@@ -97,6 +97,7 @@ def test_workspace_and_zone():
     assert (workspace.zone, workspace.workspace) == (None, None)
 
 
+@pytest.mark.mission("M47", "M48")
 def test_volume_path():
     storage = StorageSpec.model_validate(
         {"endpoint": "h", "mountpath": "/srv/", "kind": "NFS"}
@@ -125,6 +126,7 @@ def test_role_permits(permission, kind, verb, expected):
     assert role.permits(kind, verb) is expected
 
 
+@pytest.mark.mission("M57")
 @pytest.mark.parametrize(
     "place",
     [{}, {"workspace": "ana", "account": "lab1"}],
