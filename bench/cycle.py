@@ -42,9 +42,8 @@ from dorabatch.db import Tx, Writer
 from dorabatch.errors import Refused
 from dorabatch.node.facts import GpuFacts, NodeFacts
 from dorabatch.queue import store
-from dorabatch.queue.records import Submitter
+from dorabatch.queue.records import NewWorkload, Submitter
 from dorabatch.queue.states import Outcome, State
-from dorabatch.queue.store import NewWorkload
 from dorabatch.resources.submission import workload_from_options
 from dorabatch.resources.workload import canonical_json, spec_digest
 

@@ -36,9 +36,12 @@ _T = TypeVar("_T")
 _IN_TRANSACTION: ContextVar[bool] = ContextVar("in_transaction", default=False)
 _BATCH_MAX = 512
 
-_JSON: dict[str, Any] = {
+_WRITES = "dorabatch_writes"
+_EVERYWHERE: dict[str, Any] = {
     "json_serializer": lambda value: orjson.dumps(value).decode(),
     "json_deserializer": orjson.loads,
+    # Errors go into the log, and what people submit may hold their secrets.
+    "hide_parameters": True,
 }
 
 WriteAction = Callable[["Tx"], Any]
@@ -115,12 +118,12 @@ def open_engine(url: str) -> Engine:
     if parsed.get_backend_name() == "sqlite":
         if parsed.database:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(url, connect_args={"timeout": 30}, **_JSON)
+        engine = create_engine(url, connect_args={"timeout": 30}, **_EVERYWHERE)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     if parsed.get_backend_name() == "postgresql":
-        return create_engine(url, pool_pre_ping=True, **_JSON)
+        return create_engine(url, pool_pre_ping=True, **_EVERYWHERE)
     raise ConfigError(
         f"database: {parsed.get_backend_name()!r} is not supported "
         "(allowed: sqlite, postgresql+psycopg)"
@@ -138,7 +141,14 @@ def _prepare_sqlite(connection: Any, _entry: ConnectionPoolEntry) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN")
+    # One that reads and only then writes would not wait for another's lock: it fails.
+    is_writer = connection.get_execution_options().get(_WRITES, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writer else "BEGIN")
+
+
+def for_writing(engine: Engine) -> Engine:
+    """The engine whose transactions wait for their turn to write as they begin."""
+    return engine.execution_options(**{_WRITES: True})
 
 
 def is_in_transaction() -> bool:
@@ -158,7 +168,7 @@ def one_state(engine: Engine) -> Iterator[Connection]:
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Tx]:
     """One transaction of its own, for start-up and tools."""
-    with engine.begin() as connection:
+    with for_writing(engine).begin() as connection:
         token = _IN_TRANSACTION.set(True)
         try:
             yield Tx(connection)
@@ -188,14 +198,14 @@ class Writer:
         self._waiting: queue.SimpleQueue[tuple[WriteAction, Future[Any]] | None] = (
             queue.SimpleQueue()
         )
-        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+        self.thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self.failed: BaseException | None = None
         self._gate = threading.Lock()
         self._is_stopped = False
 
     def start(self) -> None:
         """Begin to write."""
-        self._thread.start()
+        self.thread.start()
 
     def stop(self) -> None:
         """Write what waits, then end."""
@@ -203,8 +213,8 @@ class Writer:
         with self._gate:
             self._is_stopped = True
             self._waiting.put(None)
-        if self._thread.is_alive():
-            self._thread.join()
+        if self.thread.is_alive():
+            self.thread.join()
 
     def post(self, action: Callable[[Tx], _T]) -> "Future[_T]":
         """Queue an action; the Future is done once it is on disk."""
@@ -221,7 +231,7 @@ class Writer:
     def do(self, action: Callable[[Tx], _T]) -> _T:
         """Do an action and wait until it is on disk."""
         invariant(
-            threading.current_thread() is not self._thread,
+            threading.current_thread() is not self.thread,
             "the writer thread may not wait for itself",
         )
         return self.post(action).result()
@@ -233,7 +243,12 @@ class Writer:
             while len(batch) < _BATCH_MAX and not self._waiting.empty():
                 batch.append(self._waiting.get())
             going_on = None not in batch
-            work = [item for item in batch if item is not None]
+            # Whose asker has gone away meanwhile is left out; later nobody can.
+            work = [
+                item
+                for item in batch
+                if item is not None and item[1].set_running_or_notify_cancel()
+            ]
             if work:
                 self._write(work)
 

@@ -5,11 +5,19 @@ means the law holds. Reads no database and no node.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from itertools import pairwise
 
+from dorabatch.fairshare.turn.use_limits import UseLimits
 from dorabatch.node.facts import NodeFacts
-from dorabatch.queue.records import WHOLE_GPU_MILLI, Container, Hold, Run
+from dorabatch.queue.records import (
+    WHOLE_GPU_MILLI,
+    Container,
+    ContainerId,
+    Hold,
+    Run,
+)
 from dorabatch.queue.states import HOLDING, LEGAL_MOVES, Outcome, State
 
 
@@ -126,7 +134,8 @@ def wrong_charges(
         seconds = (run.ended_at - run.started_at).total_seconds()
         hour = sum(2.5 if "V100" in one else 1.1 for one in run.hold.gpu_models)
         most = 0 if name in stopped else hour * seconds / 3600 * 1e6
-        if not 0 <= ucr <= most:
+        # Amounts are whole micro-credits; the product of floats is not.
+        if not 0 <= ucr <= round(most, 3):
             broken.append(f"run {name}: charged {ucr}, at most {most:.0f} are due")
     return broken
 
@@ -239,6 +248,22 @@ def made_up_results(
     return broken
 
 
+def wrongly_blamed(
+    results: Iterable[tuple[int, int, int, Run]],
+    lost: AbstractSet[tuple[int, int, int]],
+) -> list[str]:
+    """Lost to its node is only what dockerd or the machine ended, or somebody took.
+
+    So what ended well is not done again; results: see `made_up_results`.
+    """
+    return [
+        f"attempt {attempt} of {workload}.{replica} is recorded lost ({run.reason}) "
+        "and nobody but the job ended it"
+        for workload, replica, attempt, run in results
+        if run.outcome is Outcome.NODE_LOST and (workload, replica, attempt) not in lost
+    ]
+
+
 def liens_without_run(
     liens: Mapping[str, int], containers: Iterable[Container]
 ) -> list[str]:
@@ -255,6 +280,41 @@ def liens_without_run(
         f"run {run} holds {ucr} ucr and {'is below 0' if run in live else 'is over'}"
         for run, ucr in liens.items()
         if ucr < 0 or (ucr and run not in live)
+    ]
+
+
+def over_limits(
+    containers: Iterable[Container],
+    users: Mapping[int, str],
+    limits: UseLimits,
+    accounts_of: Callable[[str], Iterable[str]],
+) -> list[str]:
+    """No user and no account holds more at once than a limit that is always in force.
+
+    users[workload] is whose it is; what starts and what stops is held too.
+    """
+    milli: Counter[str] = Counter()
+    count: Counter[str] = Counter()
+    for one in containers:
+        if one.hold is not None:
+            user = users[one.workload_id]
+            count[user] += 1
+            for name in (user, *(f"account {a}" for a in accounts_of(user))):
+                milli[name] += len(one.hold.gpus) * one.hold.gpu_milli
+    per_user = limits.gpus_per_user
+    most = {f"account {name}": n for name, n in limits.gpus_of_accounts.items()}
+    if per_user is not None:
+        most |= dict.fromkeys(count, per_user)
+    broken = [
+        f"{name} holds {milli[name] / 1000:g} GPUs of {n} that are allowed"
+        for name, n in most.items()
+        if milli[name] > 1000 * n
+    ]
+    running = limits.running_per_user
+    return broken + [
+        f"{user} holds {n} places of {running} that are allowed"
+        for user, n in count.items()
+        if running is not None and n > running
     ]
 
 

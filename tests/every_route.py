@@ -8,6 +8,7 @@ from typing import Any
 
 from dorabatch.daemon.api import (
     credit_routes,
+    hold_routes,
     kind_routes,
     log_routes,
     node_routes,
@@ -24,6 +25,7 @@ from dorabatch.daemon.api.http import Route
 
 _FILES: tuple[Any, ...] = (
     submit_routes.SubmitRoutes,
+    hold_routes.HoldRoutes,
     log_routes.LogRoutes,
     workload_routes.WorkloadRoutes,
     kind_routes.KindRoutes,

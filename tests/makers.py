@@ -21,12 +21,12 @@ from dorabatch.queue.records import (
     Container,
     ContainerId,
     Hold,
+    NewWorkload,
     Submitter,
     Workload,
     WorkloadId,
 )
 from dorabatch.queue.states import State
-from dorabatch.queue.store import NewWorkload
 from dorabatch.resources.submission import workload_from_options
 from dorabatch.resources.workload import WorkloadDocument, canonical_json, spec_digest
 

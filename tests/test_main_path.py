@@ -16,7 +16,7 @@ from dorabatch.resources import workload
 from scripts.main_path import is_function, path_of
 
 ROOT = Path(__file__).resolve().parent.parent
-MODULES_MAX = 110
+MODULES_MAX = 116
 MUST_BE_THERE = {
     one.removeprefix("dorabatch.")
     for one in (

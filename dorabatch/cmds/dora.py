@@ -21,6 +21,7 @@ from dorabatch.errors import DorabatchError, UserError
 
 DOCUMENT_BYTES_MAX = 8 << 20
 EXIT_REFUSED = 2
+EXIT_UNWELL = 1
 KINDS = "/v1/kinds"
 
 Result = TypeVar("Result")
@@ -226,20 +227,21 @@ def kinds(as_json: bool) -> None:
 @dora.command(
     help="Print the state of the daemon.",
     examples=(("Version, queue and nodes", "dora status"),),
+    notes="The exit status is 1 when the daemon is not well; the line health says why.",
 )
 @json_option
-def status(as_json: bool) -> None:
+def status(as_json: bool) -> int:
     """Print the daemon's status, one value a line."""
-    answer = send("GET", "/v1/status")
+    record = read_record(send("GET", "/v1/status"))
+    exit_status = 0 if record.get("health", "ok") == "ok" else EXIT_UNWELL
     if as_json:
-        stream_out(answer.body())
-        write_out(b"\n")
-        return
-    record = read_record(answer)
+        say(json.dumps(record, ensure_ascii=False))
+        return exit_status
     width = max((len(key) for key in record), default=0) + 2
     for key, value in record.items():
         shown = "-" if value is None else value
         say(f"{key.replace('_', ' ') + ':':<{width}}{shown}")
+    return exit_status
 
 
 @dora.command(

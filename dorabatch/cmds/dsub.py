@@ -51,6 +51,8 @@ def run(values: Values) -> int:
         raise UserError("--json goes with --quote; give --parsable for the id alone")
     submission.body["submission_key"] = os.urandom(16).hex()
     after = submission.after
+    if "hold" in after:
+        submission.body["hold"] = True
     workload_id, warnings = _submit(encode_json(submission.body))
     warn("dsub", warnings)
     say(workload_id if "parsable" in after else f"Submitted workload {workload_id}")

@@ -31,6 +31,16 @@ def dcancel() -> int:
     return quick("dcancel", sys.argv[1:])
 
 
+def dhold() -> int:
+    """Hold workloads."""
+    return quick("dhold", sys.argv[1:])
+
+
+def drelease() -> int:
+    """Release held workloads."""
+    return quick("drelease", sys.argv[1:])
+
+
 def dlog() -> int:
     """Print a log."""
     return quick("dlog", sys.argv[1:])

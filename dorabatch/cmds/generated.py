@@ -1,4 +1,4 @@
-"""Click commands made from the option table: dsub, dstat, dcancel and dlog.
+"""Click commands made from the option table: dsub, dstat, dcancel and others.
 
 Gives them help, completion and messages. Never defines an option of its own.
 """

@@ -25,6 +25,8 @@ NAMES = (
     "dsub",
     "dstat",
     "dcancel",
+    "dhold",
+    "drelease",
     "dlog",
     "dnode",
     "dshare",

@@ -1,4 +1,4 @@
-"""The options of dsub, dstat, dcancel and dlog, as one table of plain data.
+"""The options of dsub, dstat, dcancel, dhold, drelease and dlog, as plain data.
 
 The quick parser (`argv`), the click commands, the manual and the `#DSUB` lines are
 all made from it. What describes a job comes from `job_options`. Imports nothing else
@@ -47,6 +47,12 @@ DSUB = Command(
     (
         *JOB_OPTIONS,
         Option(
+            "--hold",
+            FLAG,
+            "Let it wait until it is released; see drelease.",
+            in_script=True,
+        ),
+        Option(
             "--wait",
             FLAG,
             "Wait for the end; exit with the exit code of the workload.",
@@ -77,6 +83,10 @@ DSUB = Command(
         ),
         ("Submit what another command prints", "./make-job | dsub -"),
         ("Keep the id for later", "id=$(dsub --parsable job.yaml)"),
+        (
+            "Start it once another has ended with success",
+            'dsub --dependency "afterok:$id" eval.sh',
+        ),
         (
             "Ask first what it would cost, and when it would start",
             "dsub --quote job.yaml",
@@ -213,4 +223,39 @@ DLOG = Command(
     ),
 )
 
-COMMANDS = {command.name: command for command in (DSUB, DSTAT, DCANCEL, DLOG)}
+_OF_WORKSPACE = Option("-w --workspace WORKSPACE", TEXT, "Names are in this workspace.")
+
+DHOLD = Command(
+    "dhold",
+    "Hold workloads: nothing of them starts until they are released.",
+    ("REF", -1),
+    (
+        Option("--reason TEXT", TEXT, "Why; shown to whoever asks why it waits."),
+        _OF_WORKSPACE,
+    ),
+    examples=(
+        ("One, saying why", "dhold 12 --reason 'the data set is being mended'"),
+        ("Several, and let them go again", "dhold 12 13 && drelease 12 13"),
+    ),
+    notes=(
+        "What runs goes on; what would start or start anew waits with the reason Held."
+        " Of several, those that can be held are, the others are named, and the exit"
+        " status is 1."
+    ),
+)
+
+DRELEASE = Command(
+    "drelease",
+    "Release held workloads: they may start again.",
+    ("REF", -1),
+    (_OF_WORKSPACE,),
+    examples=(
+        ("By id and by name", "drelease 12 blue.red"),
+        ("One that was submitted with dsub --hold", "drelease train"),
+    ),
+    notes="Only who holds a workload, or an administrator, releases it.",
+)
+
+COMMANDS = {
+    command.name: command for command in (DSUB, DSTAT, DCANCEL, DHOLD, DRELEASE, DLOG)
+}

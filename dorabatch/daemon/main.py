@@ -19,6 +19,13 @@ from dorabatch.daemon.api.assembly import app_of
 from dorabatch.daemon.assembly import compose, parts_of
 from dorabatch.daemon.schema import migrate
 from dorabatch.daemon.service import Daemon
+from dorabatch.daemon.state.private_files import (
+    keep_private,
+    make_folder,
+    narrow,
+    state_dir_mode,
+    too_wide,
+)
 from dorabatch.errors import ConfigError, DorabatchError
 
 CONFIG_DEFAULT = Path("/etc/dorabatch.yaml")
@@ -59,12 +66,15 @@ def migrate_command(settings: Settings, to: str) -> None:
 @cli.command("check")
 @click.pass_obj
 def check_command(settings: Settings) -> None:
-    """Print the settings in force and whether they can be read."""
+    """Print the settings in force; warn of files that others may read."""
     click.echo(settings.model_dump_json(indent=2))
+    for one in too_wide(settings):
+        click.echo(f"dorad: {one.sentence}; a start of dorad narrows it", err=True)
 
 
 def main() -> None:
     """The entry point: errors are one sentence and an exit status."""
+    keep_private()
     try:
         cli(standalone_mode=False)
     except DorabatchError as error:
@@ -80,10 +90,12 @@ def main() -> None:
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT."""
     log.configure(level=settings.log_level, as_json=settings.log_format == "json")
-    stop = threading.Event()
+    stop, hung_up = threading.Event(), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    with lock_state_dir(settings.state_dir):
+    signal.signal(signal.SIGHUP, lambda *_: hung_up.set())
+    with lock_state_dir(settings):
+        narrow(settings)
         parts = parts_of(*compose(settings))
         app = app_of(
             parts.books, parts.effects, parts.views, parts.intake, parts.keepers
@@ -91,16 +103,17 @@ def serve(settings: Settings) -> None:
         daemon = Daemon(parts, app)
         daemon.start()
         try:
-            daemon.run_until(stop)
+            daemon.run_until(stop, hung_up)
         finally:
             log.event("stopping")
             daemon.stop()
 
 
-def lock_state_dir(state_dir: Path) -> TextIO:
+def lock_state_dir(settings: Settings) -> TextIO:
     """Hold the state directory; ConfigError when another dorad does."""
+    state_dir = settings.state_dir
     try:
-        state_dir.mkdir(parents=True, exist_ok=True)
+        make_folder(state_dir, state_dir_mode(settings))
         handle = (state_dir / "dorad.lock").open("w")
     except OSError as error:
         raise ConfigError(f"state_dir = {state_dir}: {error.strerror}") from error

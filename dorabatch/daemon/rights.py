@@ -139,6 +139,26 @@ def may_list(caller: Caller, kind: str, place: Place) -> bool:
     return is_own and may(caller, Verb.GET_ONE, kind, place)
 
 
+def may_everywhere(caller: Caller, verb: Verb, kind: str, zone: str) -> bool:
+    """Whether the caller may do this in every workspace of a zone."""
+    if caller.is_admin:
+        return True
+    return any(
+        role.workspace == ALL
+        and _speaks_of(role, kind, zone)
+        and _permits(role, kind, verb)
+        for role in caller.held
+    )
+
+
+def may_act_as(caller: Caller, owner: str) -> bool:
+    """Whether the caller may change what runs under somebody's login.
+
+    A right to a workspace is none to the login of those who work in it.
+    """
+    return caller.is_admin or caller.user == owner
+
+
 def may_somewhere(caller: Caller, verb: Verb, kind: str, zone: str) -> bool:
     """Whether there is any place of a zone in which the caller may do this."""
     if caller.is_admin:

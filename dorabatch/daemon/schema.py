@@ -12,7 +12,7 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Engine, inspect
 
-from dorabatch.db import open_engine
+from dorabatch.db import for_writing, open_engine
 from dorabatch.errors import ConfigError
 
 _SCRIPTS = Path(__file__).parent / "migrations"
@@ -24,7 +24,7 @@ def migrate(url: str, to: str = "head") -> str:
     config = _config(url)
     head = ScriptDirectory.from_config(config)
     try:
-        with engine.begin() as connection:
+        with for_writing(engine).begin() as connection:
             config.attributes["connection"] = connection
             known = [r.revision for r in head.walk_revisions()]
             present = MigrationContext.configure(connection).get_current_revision()

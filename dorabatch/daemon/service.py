@@ -1,7 +1,7 @@
 """The daemon's life: start the parts in order, beat, stop them in reverse.
 
-The one place where an unexpected error is caught: it is logged with its trace, and
-the beat goes on or, for a broken invariant, the daemon ends. Holds no rule.
+Ends itself when a thread without which nothing works is dead; what threads outlive
+says `state/threads`. Holds no rule.
 """
 
 import threading
@@ -11,9 +11,10 @@ from starlette.types import ASGIApp
 from dorabatch import log
 from dorabatch.daemon.api.server import ApiServer
 from dorabatch.daemon.assembly import DaemonParts
-from dorabatch.errors import DorabatchError, InvariantError
+from dorabatch.errors import InvariantError
 
 _LIMITS_SECONDS = 1.0
+_SIGHUP = "settings are read at start only; nothing changed"
 
 
 class Daemon:
@@ -24,7 +25,7 @@ class Daemon:
         self._app = app
         self._server: ApiServer | None = None
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="cycle", daemon=True)
+        self._thread: threading.Thread | None = None
         self._limits_at = 0.0
 
     def load(self) -> None:
@@ -34,14 +35,17 @@ class Daemon:
     def start(self) -> None:
         """Begin to serve."""
         parts, settings = self.parts, self.parts.books.settings
+        threads, stopping = parts.effects.threads, self._stopping
+        threads.watch(parts.effects.writer.thread, stopping, is_vital=True)
         if self._app is not None:
             self._server = ApiServer(self._app, settings)
+            threads.watch(self._server.thread, stopping, is_vital=True)
         self.load()
-        self._thread.start()
-        parts.timers.forecaster.start()
+        self._thread = threads.start("cycle", self._beat, stopping, is_vital=True)
+        parts.timers.forecaster.start(threads)
         if self._server is not None:
             self._server.start()
-        parts.timers.mail_sender.start()
+        parts.timers.mail_sender.start(threads)
         log.event(
             "ready",
             socket=settings.socket,
@@ -50,14 +54,21 @@ class Daemon:
             nodes=len(parts.books.fleet.views()),
         )
 
-    def run_until(self, stop: threading.Event) -> None:
-        """Serve until the event is set or the daemon cannot go on."""
-        writer = self.parts.effects.writer
+    def run_until(self, stop: threading.Event, hung_up: threading.Event) -> None:
+        """Serve until `stop` is set or the daemon cannot go on.
+
+        `hung_up` is answered in the log: there is nothing to read again.
+        """
+        effects = self.parts.effects
         while not stop.wait(0.5):
-            if writer.failed is not None:
-                raise InvariantError(str(writer.failed))
-            if not self._thread.is_alive():
-                raise InvariantError("the scheduling thread has ended")
+            if hung_up.is_set():
+                hung_up.clear()
+                log.event("sighup", meaning=_SIGHUP)
+            if effects.writer.failed is not None:
+                raise InvariantError(str(effects.writer.failed))
+            dead = effects.threads.dead_vital()
+            if dead:
+                raise InvariantError(f"the daemon's thread {dead[0]} has ended")
 
     def stop(self) -> None:
         """Answer what was asked, let go of the nodes; containers go on."""
@@ -66,7 +77,7 @@ class Daemon:
         parts.effects.cycle_wanted.set()
         if self._server is not None:
             self._server.stop()
-        if self._thread.is_alive():
+        if self._thread is not None:
             self._thread.join(10.0)
         parts.timers.forecaster.stop()
         parts.keepers.stop()
@@ -96,18 +107,10 @@ class Daemon:
         cycle, wanted = self.parts.books.settings.cycle, self.parts.effects.cycle_wanted
         # When nothing happens: back-offs and limits end.
         patience = min(cycle.interval_seconds_max, _LIMITS_SECONDS)
-        while not self._stopping.is_set():
-            wanted.clear()
-            try:
-                self.turn()
-            except InvariantError:
-                raise
-            except DorabatchError as error:
-                log.failure("cycle-failed", error)
-            except Exception as error:
-                log.failure("cycle-bug", error)
-            self._stopping.wait(cycle.interval_seconds_min)
-            wanted.wait(patience)
+        wanted.clear()
+        self.turn()
+        self._stopping.wait(cycle.interval_seconds_min)
+        wanted.wait(patience)
 
     def _tend_credit(self) -> None:
         timers, now = self.parts.timers, self.parts.effects.clock.now()

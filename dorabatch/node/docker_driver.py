@@ -31,6 +31,7 @@ from dorabatch.node.container_spec import (
     create_body,
     spec_digest,
 )
+from dorabatch.node.docker_circumstances import read_circumstances
 from dorabatch.node.docker_link import (
     DockerSession,
     DriverLimits,
@@ -54,6 +55,7 @@ from dorabatch.node.driver import (
     SavedLog,
 )
 from dorabatch.node.facts import (
+    Circumstances,
     ContainerFacts,
     ContainerState,
     ImageFacts,
@@ -241,6 +243,21 @@ class DockerDriver:
         """Everything about one container; None when there is none."""
         with self._link.call("inspect", name) as session:
             return self._look(session, name)
+
+    def boot_id(self) -> str:
+        """Which boot of the machine the kept connection reaches."""
+        with self._link.call("boot_id") as session:
+            return session.boot_id()
+
+    def circumstances(self, ended: ContainerFacts | None) -> Circumstances:
+        """What to judge an end by; NodeUnreachable while dockerd is going down."""
+        with self._link.call("circumstances") as session:
+            try:
+                return read_circumstances(session, self._link.limits, ended)
+            except NodeUnreachable:
+                raise
+            except NodeError as error:
+                raise NodeError(f"node {self.name}: {error.message}") from error
 
     def list_ours(self, cluster_id: str) -> tuple[ContainerFacts, ...]:
         """Summaries of all containers with the cluster's label."""

@@ -52,6 +52,7 @@ class DockerSession:
     def __init__(self, connection: NodeConnection, limits: DriverLimits) -> None:
         self.connection = connection
         self._seconds = limits.answer_seconds
+        self._boot_id = ""
         pool = ChannelPool(connection.open_docker_channel, limits.channels)
         self.api_version = self._negotiated()
         self.api = docker.APIClient(
@@ -63,6 +64,14 @@ class DockerSession:
         self.api.trust_env = False
         self.api.headers["Accept-Encoding"] = "identity"
         self.api.mount("http://docker", ChannelAdapter(pool))
+
+    def boot_id(self) -> str:
+        """Which boot this connection reaches: no connection outlives one."""
+        if not self._boot_id:
+            command = "cat /proc/sys/kernel/random/boot_id"
+            result = self.connection.run(command, self._seconds)
+            self._boot_id = result.stdout.decode("utf-8", "replace").strip()
+        return self._boot_id
 
     def open_stream(
         self,

@@ -11,6 +11,7 @@ from typing import Protocol, Self
 
 from dorabatch.node.container_spec import ContainerRequest, MountRequest
 from dorabatch.node.facts import (
+    Circumstances,
     ContainerEvent,
     ContainerFacts,
     ImageFacts,
@@ -128,6 +129,12 @@ class NodeDriver(Protocol):
 
     def inspect(self, name: str) -> ContainerFacts | None:
         """Everything about one container; None when there is none."""
+
+    def boot_id(self) -> str:
+        """Which boot of the machine the kept connection reaches."""
+
+    def circumstances(self, ended: ContainerFacts | None) -> Circumstances:
+        """What to judge an end by; NodeUnreachable while dockerd is going down."""
 
     def list_ours(self, cluster_id: str) -> tuple[ContainerFacts, ...]:
         """Summaries of all containers with the cluster's label."""

@@ -30,6 +30,8 @@ class ContainerState(StrEnum):
 
 
 ENDED_STATES = frozenset({ContainerState.EXITED, ContainerState.DEAD})
+CODES_OF_A_STOP = frozenset({None, 137, 143, 255})
+"""Exit codes of a container that Docker, or the machine, may have ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +85,23 @@ class ContainerFacts:
     def has_ended(self) -> bool:
         """True when the container ran and stopped."""
         return self.state in ENDED_STATES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Circumstances:
+    """What a node tells around the end of a container, by the node's own clock.
+
+    `docker_began_at` is the beginning of the dockerd that answers now; None: unknown.
+    `keeps_containers`: they outlive a dockerd (live restore). `was_signalled`: this
+    dockerd sent the container a signal shortly before its end, for whatever reason.
+    """
+
+    boot_id: str
+    now: datetime
+    booted_at: datetime | None = None
+    docker_began_at: datetime | None = None
+    keeps_containers: bool = False
+    was_signalled: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

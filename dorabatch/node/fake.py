@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from dorabatch.errors import (
@@ -25,7 +25,6 @@ from dorabatch.node.container_spec import (
     MountRequest,
     check_mount,
     create_body,
-    spec_digest,
 )
 from dorabatch.node.docker_streams import write_tail
 from dorabatch.node.driver import (
@@ -35,14 +34,16 @@ from dorabatch.node.driver import (
     SavedLog,
 )
 from dorabatch.node.facts import (
+    Circumstances,
     ContainerEvent,
     ContainerFacts,
     ContainerState,
     ImageFacts,
     NodeFacts,
 )
+from dorabatch.node.fake_container import FakeContainer, is_adoptable, summary_of
 from dorabatch.node.fake_streams import FakeEventStream, FakeLogStream
-from dorabatch.node.identity import CLUSTER_LABEL, DIGEST_LABEL, parse_identity
+from dorabatch.node.identity import CLUSTER_LABEL
 
 ANY_IMAGE = "*"
 LOST_EXIT_CODE = 255
@@ -54,16 +55,6 @@ _EMPTY_NODE = NodeFacts(
     memory_mib=16384,
     docker_version="fake",
 )
-
-
-class FakeContainer:
-    """One container of the fake node; it changes as it lives."""
-
-    def __init__(self, wish: ContainerRequest, facts: ContainerFacts) -> None:
-        self.wish = wish
-        self.facts = facts
-        self.cores = wish.cores
-        self.output = bytearray()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +83,8 @@ class FakeNode:
         self._is_closed = False
         self._streams: list[FakeEventStream] = []
         self._boots = 1
+        self._booted_at = self._docker_began_at = now()
+        self._is_going_down = False
         self._made = 0
         self.facts = facts or replace(_EMPTY_NODE, hostname=name)
         self.images = set(images)
@@ -188,7 +181,7 @@ class FakeNode:
                     f"node {self.name}: create {name}: No such image: {wish.image}"
                 )
             holder = self.containers.get(name)
-            if holder is not None and self._is_adoptable(wish, holder.facts):
+            if holder is not None and is_adoptable(self.name, wish, holder.facts):
                 return holder.facts.container_id
             self._made += 1
             facts = ContainerFacts(
@@ -226,11 +219,30 @@ class FakeNode:
             container = self.containers.get(name)
             return None if container is None else container.facts
 
+    def boot_id(self) -> str:
+        """Which boot this is."""
+        with self._call("boot_id"):
+            return self.facts.boot_id
+
+    def circumstances(self, ended: ContainerFacts | None) -> Circumstances:
+        """What to judge an end by; NodeUnreachable while dockerd is going down."""
+        with self._call("circumstances"):
+            if self._is_going_down:
+                raise NodeUnreachable(f"node {self.name}: dockerd is going down")
+            one = self.containers.get(ended.name) if ended else None
+            return Circumstances(
+                boot_id=self.facts.boot_id,
+                now=self._now(),
+                booted_at=self._booted_at,
+                docker_began_at=self._docker_began_at,
+                was_signalled=one is not None and one.was_signalled,
+            )
+
     def list_ours(self, cluster_id: str) -> tuple[ContainerFacts, ...]:
         """Summaries of all containers with the cluster's label."""
         with self._call("list_ours"):
             return tuple(
-                _summary(container.facts)
+                summary_of(container.facts)
                 for container in self.containers.values()
                 if container.facts.labels.get(CLUSTER_LABEL) == cluster_id
             )
@@ -239,13 +251,14 @@ class FakeNode:
         """End it; the fake job always obeys its stop signal."""
         del grace_seconds
         with self._call("stop", name):
-            self._end(name, 143)
+            self._end(name, 143, signalled=True)
 
     def kill(self, name: str, signal: str = "SIGKILL") -> None:
         """End it, except by signals that jobs only listen to."""
         with self._call("kill", name):
             if signal in ("SIGKILL", "SIGTERM", "SIGINT"):
-                self._end(name, 137 if signal == "SIGKILL" else 143)
+                code = 137 if signal == "SIGKILL" else 143
+                self._end(name, code, signalled=True)
 
     def remove(self, name: str) -> None:
         """End and delete it."""
@@ -336,6 +349,27 @@ class FakeNode:
             self.facts = replace(self.facts, boot_id=f"boot-{self._boots}")
             for name in list(self.containers):
                 self._end(name, LOST_EXIT_CODE)
+            self.start_docker()
+            self._booted_at = self._docker_began_at
+
+    def stop_docker(self) -> None:
+        """Tell dockerd to end: it stops what runs, and answers old channels yet."""
+        with self._changed:
+            self._is_going_down = True
+            self._backdate()
+            for name in list(self.containers):
+                self._end(name, 143, signalled=True)
+
+    def start_docker(self) -> None:
+        """Another dockerd comes up, stops what still runs, and knows no signals."""
+        with self._changed:
+            self._is_going_down = False
+            for name in list(self.containers):
+                self._end(name, 137)
+            self._backdate()
+            self._docker_began_at = self._now()
+            for one in self.containers.values():
+                one.was_signalled = False
 
     def exit(self, name: str, code: int, *, oom: bool = False) -> None:
         """Let the job end by itself."""
@@ -389,19 +423,6 @@ class FakeNode:
         is_there = self.containers.get(name) is container
         return not is_there or container.facts.has_ended
 
-    def _is_adoptable(self, wish: ContainerRequest, holder: ContainerFacts) -> bool:
-        found = parse_identity(holder.labels)
-        name = wish.identity.name
-        if found is None or not found.is_same_run(wish.identity):
-            raise StartFailed(f"node {self.name}: create {name}: not this run's")
-        if found.epoch > wish.identity.epoch:
-            raise StartFailed(f"node {self.name}: create {name}: a newer daemon's")
-        if holder.labels.get(DIGEST_LABEL) == spec_digest(wish):
-            return True
-        if holder.state is ContainerState.CREATED:
-            return False
-        raise StartFailed(f"node {self.name}: create {name}: started with others")
-
     def _check_gpus(self, starting: FakeContainer) -> None:
         """Giving a GPU away more than once is what must never happen."""
         known = {gpu.uuid for gpu in self.facts.gpus}
@@ -423,10 +444,13 @@ class FakeNode:
                     for user in users
                 ]
 
-    def _end(self, name: str, code: int, *, oom: bool = False) -> None:
+    def _end(
+        self, name: str, code: int, *, oom: bool = False, signalled: bool = False
+    ) -> None:
         container = self.containers.get(name)
         if container is None or container.facts.state is not ContainerState.RUNNING:
             return
+        container.was_signalled = signalled
         if oom:
             self._tell("oom", container.facts)
         self._change(
@@ -438,6 +462,13 @@ class FakeNode:
             oom_killed=oom,
             pid=None,
         )
+
+    def _backdate(self) -> None:
+        """They began before the next dockerd, also on a clock that stands still."""
+        before = self._now() - timedelta(microseconds=1)
+        for one in self.containers.values():
+            if one.facts.started_at is not None and one.facts.started_at > before:
+                one.facts = replace(one.facts, started_at=before)
 
     def _change(self, container: FakeContainer, action: str, **fields: object) -> None:
         container.facts = replace(container.facts, **fields)  # type: ignore[arg-type]
@@ -454,19 +485,6 @@ class FakeNode:
         )
         self._streams = [stream for stream in self._streams if stream.offer(event)]
         self._changed.notify_all()
-
-
-def _summary(facts: ContainerFacts) -> ContainerFacts:
-    """What a listing shows of a container."""
-    return replace(
-        facts,
-        started_at=None,
-        finished_at=None,
-        oom_killed=False,
-        error="",
-        pid=None,
-        is_summary=True,
-    )
 
 
 def check_no_violation(node: FakeNode) -> None:

@@ -119,6 +119,7 @@ class Board:
             claim=self.claim_of(workload),
             submitted_at=workload.submitted_at,
             start_hold=workload.start_hold,
+            depends=bool(workload.dependency),
         )
 
     def _forget(self, workload_id: WorkloadId) -> None:
@@ -130,4 +131,8 @@ class Board:
 
 def _asks_otherwise(before: Workload, after: Workload) -> bool:
     """Whether what waits for a workload has to be put into the queue anew."""
-    return (before.spec_json, before.start_hold) != (after.spec_json, after.start_hold)
+    return _asked(before) != _asked(after)
+
+
+def _asked(workload: Workload) -> tuple[object, ...]:
+    return workload.spec_json, workload.start_hold, workload.dependency

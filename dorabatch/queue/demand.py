@@ -4,11 +4,14 @@ Pure: values only; decides nothing and reads no clock.
 """
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from dorabatch.queue.records import StartHold
+
+_T = TypeVar("_T")
 
 IntArray = npt.NDArray[np.int64]
 
@@ -69,8 +72,9 @@ class PendingArrays:
     `selector[row]` indexes `selectors`, `restriction[row]` indexes `restrictions`,
     `claim[row]` indexes `claims`. Times are microseconds since 1970. `tried` is 1 once
     a trial was outlived, `trial_stops` counts the trials that were stopped.
-    `start_hold[row]` indexes `start_holds`, of which the first is None. `rev` is the
-    record's: what has another one by now was changed since.
+    `start_hold[row]` indexes `start_holds`, of which the first is None. `depends` is 1
+    where its workload waits for others. `rev` is the record's: what has another one by
+    now was changed since.
     """
 
     key: IntArray
@@ -89,6 +93,7 @@ class PendingArrays:
     tried: IntArray
     trial_stops: IntArray
     start_hold: IntArray
+    depends: IntArray
     rev: IntArray
     selectors: tuple[tuple[str, ...] | None, ...]
     restrictions: tuple[Restriction, ...]
@@ -128,3 +133,8 @@ class HeldArrays:
 
     def __len__(self) -> int:
         return len(self.key)
+
+
+def number_of(numbers: dict[_T, int], value: _T) -> int:
+    """The number that stands for a value in a column; a new value gets the next."""
+    return numbers.setdefault(value, len(numbers))

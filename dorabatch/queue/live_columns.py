@@ -8,7 +8,6 @@ under a lock, copied by everybody. Decides nothing and keeps no order.
 import threading
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TypeVar
 
 import numpy as np
 
@@ -19,13 +18,13 @@ from dorabatch.queue.demand import (
     IntArray,
     PendingArrays,
     Restriction,
+    number_of,
 )
 from dorabatch.queue.records import WHOLE_GPU_MILLI, Container, ContainerId, StartHold
 from dorabatch.queue.states import State
 from dorabatch.units import microseconds_of
 
 _FIRST_CAPACITY = 1024
-_T = TypeVar("_T")
 
 
 class Columns:
@@ -67,11 +66,6 @@ class Columns:
         return dict(zip(self._names, copied, strict=True))
 
 
-def number_of(numbers: dict[_T, int], value: _T) -> int:
-    """The number that stands for a value in a column; a new value gets the next."""
-    return numbers.setdefault(value, len(numbers))
-
-
 _COLUMNS = (
     "key",
     "group",
@@ -89,6 +83,7 @@ _COLUMNS = (
     "tried",
     "trial_stops",
     "start_hold",
+    "depends",
     "rev",
 )
 
@@ -116,6 +111,7 @@ class PendingQueue:
         claim: Claim,
         submitted_at: datetime,
         start_hold: StartHold | None = None,
+        depends: bool = False,
     ) -> None:
         """Add a container, or change the one that waits already."""
         key, ready_at = container.container_id, container.ready_at
@@ -138,6 +134,7 @@ class PendingQueue:
                     container.tried,
                     container.trial_stops,
                     number_of(self._start_holds, start_hold),
+                    depends,
                     container.rev,
                 )
             )

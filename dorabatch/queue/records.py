@@ -41,8 +41,28 @@ class StartHold:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NewWorkload:
+    """An admitted submission, not yet stored."""
+
+    zone: str
+    workspace: str
+    name: str
+    submitter: Submitter
+    spec_json: str
+    spec_digest: str
+    replicas: int
+    submission_key: str | None
+    submitted_at: datetime
+    start_hold: StartHold | None = None
+    dependency: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """What a user wants; `start_hold` is set while nothing of it may start."""
+    """What a user wants; `start_hold` is set while nothing of it may start.
+
+    `dependency` is what it waits for, with ids in place of names; empty: nothing.
+    """
 
     workload_id: WorkloadId
     zone: str
@@ -57,12 +77,14 @@ class Workload:
     submitted_at: datetime
     ended_at: datetime | None = None
     start_hold: StartHold | None = None
+    dependency: str = ""
 
     @property
     def submission(self) -> str:
         """What its history begins with."""
         hold = f", {self.start_hold.words}" if self.start_hold else ""
-        return f"submitted by {self.submitter.user}{hold}"
+        waits = f", starts {self.dependency}" if self.dependency else ""
+        return f"submitted by {self.submitter.user}{hold}{waits}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +92,8 @@ class Hold:
     """What one attempt holds on a node. Memory in MiB, CPU in thousandths.
 
     `cores` are pinned exclusively; empty means a quota on the cores nobody pins.
-    `boot_id` tells whether the node was restarted since. `gpu_milli` below 1000 is a
-    share of the one GPU in `gpus`, which others may hold shares of too.
+    `boot_id` is the boot of its node: of the start, once it has started. `gpu_milli`
+    below 1000 is a share of the one GPU in `gpus`, which others may hold shares of too.
     """
 
     node: str

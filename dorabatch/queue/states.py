@@ -3,6 +3,7 @@
 Pure: decides what may follow what; performs no move itself.
 """
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 
@@ -50,6 +51,34 @@ LIVE = frozenset({State.PLACED, State.STARTING, State.RUNNING})
 
 HOLDING = frozenset({State.PLACED, State.STARTING, State.RUNNING, State.STOPPING})
 """States in which GPUs, cores and memory of a node are held."""
+
+_FURTHEST = (
+    State.RUNNING,
+    State.STARTING,
+    State.PLACED,
+    State.STOPPING,
+    State.QUEUED,
+)
+_WORST = (
+    Outcome.FAILED,
+    Outcome.TIMEOUT,
+    Outcome.NODE_LOST,
+    Outcome.CANCELLED,
+    Outcome.DONE,
+)
+
+
+def joint_state(states: Iterable[State]) -> State:
+    """The state of a workload whose containers have these: the furthest live one."""
+    live = (state for state in states if state is not State.FINISHED)
+    return min(live, key=_FURTHEST.index, default=State.FINISHED)
+
+
+def joint_outcome(outcomes: Iterable[Outcome | None]) -> Outcome:
+    """How a workload ended whose containers ended so: the worst; none: cancelled."""
+    known = (outcome for outcome in outcomes if outcome is not None)
+    return min(known, key=_WORST.index, default=Outcome.CANCELLED)
+
 
 _OUTCOME_CODES = {
     Outcome.DONE: "CD",

@@ -6,7 +6,7 @@ is in `past` and `spans`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
@@ -30,6 +30,7 @@ from dorabatch.queue.records import (
     ContainerId,
     Happening,
     Hold,
+    NewWorkload,
     Run,
     StartHold,
     Submitter,
@@ -38,23 +39,6 @@ from dorabatch.queue.records import (
 )
 from dorabatch.queue.states import AfterStop, Outcome, State
 from dorabatch.queue.tables import CONTAINERS, EVENTS, IDS, RUNS, VERSIONS, WORKLOADS
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewWorkload:
-    """An admitted submission, not yet stored."""
-
-    zone: str
-    workspace: str
-    name: str
-    submitter: Submitter
-    spec_json: str
-    spec_digest: str
-    replicas: int
-    submission_key: str | None
-    submitted_at: datetime
-    start_hold: StartHold | None = None
-
 
 _INSERT_CONTAINER, _INSERT_RUN = insert(CONTAINERS), insert(RUNS)
 _INSERT_EVENT = insert(EVENTS).inline()
@@ -430,6 +414,7 @@ def _workload(row: Row[Any]) -> Workload:
         submission_key=row.submission_key,
         submitted_at=row.submitted_at,
         ended_at=row.ended_at,
+        dependency=row.dependency,
         start_hold=None if by is None else StartHold(by=by, reason=why),
     )
 

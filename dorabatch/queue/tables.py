@@ -108,6 +108,7 @@ WORKLOADS = Table(
     Column("ended_at", Moment),
     Column("held_by", String(64)),
     Column("held_reason", Text),
+    Column("dependency", Text, nullable=False, server_default=text("''")),
     Index("ix_workloads_zone_ended_at", "zone", "ended_at"),
     Index("ix_workloads_user", "user"),
 )

@@ -152,6 +152,13 @@ JOB_OPTIONS = (
         conversion=CHOICES,
         request_key="nodes",
     ),
+    JobOption(
+        "-d --dependency LIST",
+        TEXT,
+        "Start after others: after, afterok, afternotok or afterany, such as "
+        "afterok:12:13,afterany:train.",
+        "spec.dependency",
+    ),
     JobOption("-z --zone ZONE", TEXT, "Zone, if not your default.", "metadata.zone"),
     JobOption(
         "-w --workspace WORKSPACE",

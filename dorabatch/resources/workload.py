@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import orjson
 from pydantic import Field, PlainSerializer, PlainValidator, model_validator
 
+from dorabatch.resources.dependency import read_dependency
 from dorabatch.resources.document import (
     Document,
     Part,
@@ -239,6 +240,7 @@ class WorkloadSpec(Part):
     network: Network = Network()
     notify: Notify = Notify()
     priority: Priority = Priority()
+    dependency: Annotated[str | None, PlainValidator(read_dependency)] = None
 
     @model_validator(mode="after")
     def _parts_agree(self) -> "WorkloadSpec":
@@ -391,5 +393,5 @@ def spec_digest(spec: WorkloadSpec) -> str:
     Fields at their default are left out, so that a field added by a later version
     changes no digest.
     """
-    beside = {"replica", "priority"}
+    beside = {"replica", "priority", "dependency"}
     return sha256(_dump(spec, exclude_defaults=True, exclude=beside)).hexdigest()

@@ -195,7 +195,9 @@ async def nodes(request: Request) -> Response:
 
 async def status(request: Request) -> Response:
     await remember(request)
-    return JSONResponse({"version": "0.1.0", "queued": 2, "zone": None})
+    unwell = HOME / "unwell"
+    health = {"health": unwell.read_text()} if unwell.exists() else {}
+    return JSONResponse({"version": "0.1.0", "queued": 2, "zone": None, **health})
 
 
 async def empty(request: Request) -> Response:

@@ -78,6 +78,11 @@ def test_status_and_openapi(peer):
     said = "version: 0.1.0\nqueued:  2\nzone:    -\n"
     assert peer.run("dora", "status") == (0, said, "")
     assert json.loads(peer.run("dora", "status", "--json")[1])["queued"] == 2
+    (peer.home / "unwell").write_text("thread mail has ended")
+    said += "health:  thread mail has ended\n"
+    assert peer.run("dora", "status") == (1, said, "")
+    status, out, _ = peer.run("dora", "status", "--json")
+    assert (status, json.loads(out)["health"]) == (1, "thread mail has ended")
     assert json.loads(peer.run("dora", "openapi")[1]) == {"openapi": "3.1.0"}
 
 

@@ -1,11 +1,12 @@
 """The schema goes up, down and up again with data in it, and equals the tables."""
 
+import json
 from dataclasses import replace
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, insert, inspect, select, text
+from sqlalchemy import Connection, Engine, insert, inspect, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from dorabatch.config import MailSettings
@@ -26,7 +27,7 @@ from dorabatch.queue.records import StartHold, WorkloadId
 from dorabatch.queue.tables import METADATA, WORKLOADS
 from tests.makers import START, ZONE, hold, new_workload
 
-HEAD = "0006"
+HEAD = "0008"
 TABLES = [METADATA, share_tables.METADATA]
 
 
@@ -164,6 +165,30 @@ def test_what_was_stored_before_there_were_holds_is_not_held(url: str) -> None:
     engine.dispose()
 
 
+def test_what_was_stored_before_there_were_dependencies_waits_for_none(
+    url: str,
+) -> None:
+    migrate(url)
+    fill(url)
+    assert migrate(url, "0006") == "0006"
+    engine = open_engine(url)
+    names = {column["name"] for column in inspect(engine).get_columns("workloads")}
+    assert "held_by" in names and "dependency" not in names
+    migrate(url)
+    with transaction(engine) as tx:
+        found = store.get_workload(tx, WorkloadId(2))
+        assert found is not None and found.dependency == ""
+        waits = replace(found, dependency="afterok:1")
+        store.save_workload(tx, waits)
+        assert store.get_workload(tx, WorkloadId(2)) == waits
+    # Down again, what waits for others may start; nothing else is lost.
+    migrate(url, "0006")
+    migrate(url)
+    with transaction(engine) as tx:
+        assert store.get_workload(tx, WorkloadId(2)) == found
+    engine.dispose()
+
+
 def test_the_newest_revision_equals_the_tables(url: str) -> None:
     migrate(url)
     engine = open_engine(url)
@@ -222,3 +247,37 @@ def test_what_was_posted_cannot_be_changed_or_deleted(url: str, table: str) -> N
         with refusal, engine.begin() as connection:
             connection.execute(text(statement))
     engine.dispose()
+
+
+def test_who_was_declared_before_roles_were_served_keeps_the_default(url: str) -> None:
+    migrate(url, "0007")
+    engine = open_engine(url)
+    moments = {"created_at": START, "changed_at": START}
+    where = {"kind": "User", "zone": "", "workspace": "", "owner": "root"}
+    objects = METADATA.tables["objects"]
+    with transaction(engine) as tx:
+        for name, spec in (("ana", '{"resources":[],"mail":"a@b"}'), ("bob", "{}")):
+            row = {**where, **moments, "name": name, "spec": spec}
+            tx.connection.execute(insert(objects).values(row))
+    migrate(url)
+    assert specs(engine) == {"ana": {"mail": "a@b"}, "bob": {}}
+    grant = {"kind": "All", "zone": "All", "account": "lab1", "role": "head"}
+    with transaction(engine) as tx:
+        told = json.dumps({"resources": [grant]})
+        changed = update(objects).where(objects.c.name == "bob").values(spec=told)
+        tx.connection.execute(changed)
+    migrate(url, "0007")
+    assert specs(engine) == {
+        "ana": {"mail": "a@b", "resources": []},
+        "bob": {"resources": []},
+    }
+    migrate(url)
+    assert specs(engine) == {"ana": {"mail": "a@b"}, "bob": {}}
+    engine.dispose()
+
+
+def specs(engine: Engine) -> dict[str, object]:
+    """What is stored of each user."""
+    with engine.connect() as connection:
+        stored = object_store.list_objects(connection, "User")
+    return {one.name: json.loads(one.spec) for one in stored}

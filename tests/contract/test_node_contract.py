@@ -14,7 +14,7 @@ from dorabatch.errors import ImagePullFailed, NodeError, NodeUnreachable, StartF
 from dorabatch.node.container_spec import ContainerRequest, MountRequest
 from dorabatch.node.docker_driver import open_node
 from dorabatch.node.driver import NodeDriver
-from dorabatch.node.facts import ContainerState
+from dorabatch.node.facts import CODES_OF_A_STOP, ContainerState
 from dorabatch.node.fake import FakeNode
 from dorabatch.node.identity import RunIdentity, parse_identity
 from dorabatch.node.ssh import NodeAddress
@@ -25,6 +25,7 @@ JOBS: dict[str, tuple[str, bytes, int | None]] = {
     "runs on": ("echo started; exec sleep 600", b"started\n", None),
     "fails": ("echo hello; echo oops >&2; exit 3", b"hello\noops\n", 3),
     "succeeds": ("true", b"", 0),
+    "ends as if stopped": ("exit 143", b"", 143),
     "talks": ("seq 1 2000", b"".join(b"%d\n" % n for n in range(1, 2001)), 0),
 }
 numbers = itertools.count(1)
@@ -123,6 +124,24 @@ def test_ping_version_and_probe(bench: Bench) -> None:
     facts = bench.driver.probe()
     assert facts.cores and facts.boot_id and facts.memory_mib > 0
     assert bench.driver.is_alive()
+
+
+def test_what_a_node_tells_around_an_end(bench: Bench) -> None:
+    driver = bench.driver
+    own = driver.inspect(bench.run_to_end("ends as if stopped"))
+    told = bench.run("runs on")
+    driver.stop(told, 1)
+    stopped = driver.inspect(told)
+    assert own is not None and own.started_at is not None and own.exit_code == 143
+    assert stopped is not None and stopped.exit_code in CODES_OF_A_STOP
+
+    around = driver.circumstances(own)
+    assert around.boot_id == driver.boot_id() == driver.probe().boot_id
+    assert around.booted_at is not None and around.docker_began_at is not None
+    assert around.booted_at <= around.docker_began_at <= own.started_at <= around.now
+    assert not around.was_signalled and not around.keeps_containers
+    assert driver.circumstances(stopped).was_signalled
+    assert driver.circumstances(None).boot_id == around.boot_id
 
 
 def test_the_life_of_a_container(bench: Bench) -> None:

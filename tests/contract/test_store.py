@@ -15,9 +15,8 @@ from dorabatch.fairshare.store.share_store import load_changes
 from dorabatch.fairshare.turn.changes import Change, document_key
 from dorabatch.queue import store
 from dorabatch.queue import transitions as to
-from dorabatch.queue.records import Container, Happening, Workload
+from dorabatch.queue.records import Container, Happening, NewWorkload, Workload
 from dorabatch.queue.states import AfterStop, Outcome, State
-from dorabatch.queue.store import NewWorkload
 from dorabatch.queue.tables import CONTAINERS, EVENTS
 from dorabatch.units import microseconds_of
 from tests.makers import BOB, START, ZONE, hold, later, new_workload

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dorabatch.cmds import dcancel, dlog, dstat, dsub
+from dorabatch.cmds import dcancel, dhold, dlog, drelease, dstat, dsub
 from dorabatch.cmds.argv import Unparsed, Values, parse
 from dorabatch.cmds.generated import TAIL, TableCommand
 from dorabatch.cmds.jsontext import encode_json
@@ -21,6 +21,8 @@ BUILDERS = {
     "dstat": dstat.build,
     "dcancel": dcancel.build,
     "dlog": dlog.build,
+    "dhold": dhold.build,
+    "drelease": drelease.build,
 }
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=6)
 ODD_WORDS = st.sampled_from(

@@ -13,9 +13,12 @@ from dorabatch.errors import (
     NodeUnreachable,
     StartFailed,
 )
+from dorabatch.node.facts import CODES_OF_A_STOP
+from dorabatch.node.fake import FakeNode
 from dorabatch.resources.workload import WorkloadDocument
 from tests.makers import RTX, V100, document
-from tests.simulation.world import ROOT, World
+from tests.simulation.work import SteppedKeeper
+from tests.simulation.world import ROOT, World, attempt_of
 
 Deed = Callable[[World], None]
 
@@ -98,7 +101,7 @@ def hold_or_release(world: World) -> None:
     if chosen.start_hold is None:
         holds.hold(who.user, chosen, "thinks it over")
     else:
-        holds.release(who.user, chosen, is_admin=who.is_admin)
+        holds.release(who.user, chosen, of_all=who.is_admin)
 
 
 def job_ends(world: World) -> None:
@@ -110,7 +113,7 @@ def job_ends(world: World) -> None:
     node, name = draw.choice(running)
     labels = node.containers[name].facts.labels
     oom = draw.random() < 0.1
-    code = 137 if oom else draw.choice((0, 0, 0, 1, 3))
+    code = 137 if oom else draw.choice((0, 0, 0, 0, 0, 1, 3, 137, 143))
     world.end_job(node, name, code, oom=oom)
     if draw.random() < 0.6:
         for keeper in world.keepers():
@@ -180,17 +183,50 @@ def node_returns(world: World) -> None:
 def node_reboots(world: World) -> None:
     """A node starts anew: nothing runs there any more, and its link is lost."""
     node = world.random.choice(list(world.nodes.values()))
+    world.lose(node, {1, 3, *CODES_OF_A_STOP})
     node.reboot()
-    for keeper in world.keepers():
-        if keeper.driver is node:
-            keeper.link_lost()
+    _keeper_of(world, node).link_lost()
+
+
+def dockerd_restarts(world: World) -> None:
+    """An orderly restart of dockerd: what runs is told to stop, and obeys."""
+    draw = world.random
+    node = draw.choice(list(world.nodes.values()))
+    running = [one for there, one in world.running() if there is node]
+    world.lose(node, CODES_OF_A_STOP)
+    node.stop_docker()
+    try:
+        for name in running:
+            if draw.random() < 0.6:
+                _keeper_of(world, node).saw_end(node.containers[name].facts.labels)
+        # It answers for a while yet, and somebody may look meanwhile.
+        if draw.random() < 0.5:
+            _keeper_of(world, node).look()
+        for _ in range(draw.randrange(4)):
+            work(world)
+    finally:
+        # What was started on the way down is ended by the next one.
+        world.lose(node, CODES_OF_A_STOP)
+        node.start_docker()
+        _keeper_of(world, node).link_lost()
+
+
+def dockerd_restarts_at_once(world: World) -> None:
+    """The same, while nobody looks."""
+    node = world.random.choice(list(world.nodes.values()))
+    world.lose(node, CODES_OF_A_STOP)
+    node.stop_docker()
+    node.start_docker()
+    _keeper_of(world, node).link_lost()
 
 
 def container_taken(world: World) -> None:
     """Somebody removes a container behind the daemon's back."""
     node = world.random.choice(list(world.nodes.values()))
     if node.containers:
-        node.containers.pop(world.random.choice(sorted(node.containers)))
+        name = world.random.choice(sorted(node.containers))
+        world.lost.add(attempt_of(node, name))
+        node.containers.pop(name)
 
 
 def cordon(world: World) -> None:
@@ -228,6 +264,7 @@ DEEDS: tuple[tuple[Deed, int], ...] = (
     (node_vanishes, 1),
     (node_returns, 3),
     (node_reboots, 1),
+    (dockerd_restarts, 2),
     (container_taken, 1),
     (cordon, 2),
     (doom, 2),
@@ -245,6 +282,7 @@ BUSY: tuple[tuple[Deed, int], ...] = (
     (call_fails, 3),
     (node_returns, 3),
     (node_reboots, 1),
+    (dockerd_restarts, 2),
     (container_taken, 1),
     (cordon, 1),
     (doom, 3),
@@ -259,6 +297,7 @@ MEANWHILE: tuple[Deed, ...] = (
     submit,
     apply,
     node_vanishes,
+    dockerd_restarts_at_once,
     time_passes,
 )
 """What others may do between two steps of one duty."""
@@ -277,6 +316,10 @@ def step(world: World, usual: tuple[tuple[Deed, int], ...] = DEEDS) -> None:
     deed = world.random.choices(deeds, weights)[0]
     world.trail.append(deed.__name__)
     world.attempt(lambda: _do(world, deed))
+
+
+def _keeper_of(world: World, node: FakeNode) -> SteppedKeeper:
+    return next(keeper for keeper in world.keepers() if keeper.driver is node)
 
 
 def _do(world: World, deed: Deed) -> None:

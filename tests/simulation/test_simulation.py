@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, text
 
+from dorabatch.daemon.state.site_policy import Edit
+from dorabatch.fairshare.turn.account_tree import Account
 from dorabatch.queue.tables import EVENTS
 from tests.simulation.deeds import BUSY, DEEDS, Deed, interfere, step
 from tests.simulation.world import PRICES, World
@@ -17,6 +19,10 @@ SEEDS = 12
 STEPS = 250
 LANE = {"lane": {"fraction": 0.2, "trial": "20s", "stops_max": 2}}
 """Two of ten GPUs are for trials."""
+LIMITS = {
+    "limits": {"gpus_per_user": 3, "running_per_user": 4, "gpus": {"lab": 5, "uni": 4}}
+}
+"""Of ten GPUs; both users are below the lab, and that below the uni."""
 
 pytestmark = pytest.mark.simulation
 
@@ -39,6 +45,20 @@ def test_laws_hold_where_much_is_tried(
     seed: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     _live(World(seed, tmp_path, LANE, credits=PRICES), BUSY, seed, caplog)
+
+
+def test_laws_hold_where_use_is_limited(
+    seed: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = World(seed, tmp_path, LANE | LIMITS, credits=PRICES)
+    policy, edit = world.books.policy, Edit(actor="root", now=world.clock.now)
+    for row in (
+        Account(name="uni"),
+        Account(name="lab", parent="uni"),
+        *(Account(name=u.user, parent="lab", is_user=True) for u in world.users()),
+    ):
+        policy.add(world.effects.writer, edit, row, [])
+    _live(world, BUSY, seed, caplog)
 
 
 def test_every_fate_of_a_trial_is_met(tmp_path: Path) -> None:

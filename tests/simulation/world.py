@@ -7,6 +7,7 @@ write or step and put together again from its database.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,8 @@ from dorabatch.clock import FakeClock
 from dorabatch.config import Settings
 from dorabatch.daemon.assembly import DaemonParts, compose, parts_of
 from dorabatch.daemon.cycle.gates.credit_gate import OUT_OF_CREDIT
+from dorabatch.daemon.cycle.gates.dependency_gate import DEPENDENCY_NEVER
+from dorabatch.daemon.cycle.gates.limit_gate import LIMIT
 from dorabatch.daemon.rights import Caller
 from dorabatch.daemon.runs.assembly import keepers_of
 from dorabatch.daemon.service import Daemon
@@ -139,6 +142,7 @@ class World:
         }
         self.trail: list[str] = []
         self.exits: dict[tuple[int, int, int], int] = {}
+        self.lost: set[tuple[int, int, int]] = set()
         self.kills = 0
         self.is_quiet = True
         self.interfere: Callable[[], None] = _nothing
@@ -275,8 +279,18 @@ class World:
             *checkers.replicas_running_twice(attempts),
             *checkers.differences_in_memory(self.books.board.containers, containers),
             *(text for node in self.nodes.values() for text in node.violations),
+            *self._broken_limits(containers),
             *self._broken_books(containers),
         ]
+
+    def _broken_limits(self, containers: list[Container]) -> list[str]:
+        """Limits of this zone; set, they stay from the beginning of a run on."""
+        policy, board = self.books.policy, self.books.board
+        users = {key: one.submitter.user for key, one in board.workloads.items()}
+        here = [one for one in containers if one.workload_id in users]
+        return checkers.over_limits(
+            here, users, policy.settings.limits, policy.accounts_of
+        )
 
     def _broken_books(self, containers: list[Container]) -> list[str]:
         """Laws of the ledger; the whole chain is added up now and then only."""
@@ -302,20 +316,21 @@ class World:
         """What runs on each node: (workload, replica, attempt)."""
         found: dict[str, list[tuple[int, int, int]]] = {}
         for node, name in self.running():
-            identity = parse_identity(node.containers[name].facts.labels)
-            assert identity is not None
-            found.setdefault(node.name, []).append(
-                (identity.workload_id, identity.replica, identity.attempt)
-            )
+            found.setdefault(node.name, []).append(attempt_of(node, name))
         return found
 
     def end_job(self, node: FakeNode, name: str, code: int, *, oom: bool) -> None:
         """A job ends by itself; remembered, to compare with what is recorded."""
-        identity = parse_identity(node.containers[name].facts.labels)
-        assert identity is not None
-        key = (identity.workload_id, identity.replica, identity.attempt)
-        self.exits[key] = code
+        self.exits[attempt_of(node, name)] = code
         node.exit(name, code, oom=oom)
+
+    def lose(self, node: FakeNode, codes: AbstractSet[int | None]) -> None:
+        """The node ends what runs, and may have ended what ended with such a code."""
+        for name, one in node.containers.items():
+            has = one.facts
+            is_vague = has.has_ended and has.exit_code in codes and not has.oom_killed
+            if is_vague or has.state is ContainerState.RUNNING:
+                self.lost.add(attempt_of(node, name))
 
     def broken_chain(self) -> list[str]:
         """What is wrong with the ledger from its first entry on."""
@@ -335,7 +350,7 @@ class World:
             )
         for one in self.live():
             if one.start_hold is not None:
-                self.parts.intake.holds.release("root", one, is_admin=True)
+                self.parts.intake.holds.release("root", one, of_all=True)
         for _ in range(DRAIN_ROUNDS_MAX):
             self._round()
             self._end_what_never_ends()
@@ -362,16 +377,24 @@ class World:
             for one in self.live()
             if not one.replicas
             or '"Always"' in one.spec_json
-            or self._waits_for_credit(one)
+            or self._is_kept_for_ever(one)
             or one.workload_id in never
         ]
         self.parts.intake.cancelling.cancel(self.caller(ROOT), endless)
 
-    def _waits_for_credit(self, workload: Workload) -> bool:
+    def _is_kept_for_ever(self, workload: Workload) -> bool:
+        """Whether it waits for credit or in vain, or asks for more than it may hold."""
         waits = self.books.latest.last.waits
         containers = self.books.board.containers_of(workload.workload_id)
         reasons = [waits.get(one.container_id) for one in containers]
-        return any(why is not None and why.code == OUT_OF_CREDIT for why in reasons)
+        return any(
+            why is not None
+            and (
+                why.code in (OUT_OF_CREDIT, DEPENDENCY_NEVER)
+                or (why.code == LIMIT and why.sentence.startswith("asks for"))
+            )
+            for why in reasons
+        )
 
     def _round(self) -> None:
         self.clock.advance(DRAIN_SECONDS)
@@ -401,7 +424,15 @@ class World:
             *checkers.unfinished(containers),
             *self.broken_chain(),
             *checkers.made_up_results(results, self.exits),
+            *checkers.wrongly_blamed(results, self.lost),
         ]
+
+
+def attempt_of(node: FakeNode, name: str) -> tuple[int, int, int]:
+    """(workload, replica, attempt) of a container on a node."""
+    identity = parse_identity(node.containers[name].facts.labels)
+    assert identity is not None
+    return identity.workload_id, identity.replica, identity.attempt
 
 
 def open_liens(connection: Connection) -> dict[str, int]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from dorabatch.fairshare.turn.use_limits import UseLimits
 from dorabatch.queue import transitions as to
 from dorabatch.queue.records import Container
 from dorabatch.queue.states import Outcome, State
@@ -149,6 +150,26 @@ def test_what_is_on_trial_without_holding_anything_is_rejected() -> None:
     assert checkers.misplaced_trials(good) == []
     bad = [container(4, trial_seconds=30)]
     assert checkers.misplaced_trials(bad) == ["container 4: queued but on trial"]
+
+
+def test_more_than_a_limit_is_rejected() -> None:
+    pair = [held(1), held(2, gpus=("GPU-1",), gpu_milli=500), container(3)]
+    users, none = {1: "ana"}, UseLimits()
+
+    def broken(limits: UseLimits) -> list[str]:
+        return checkers.over_limits(pair, users, limits, lambda _: ("lab", "uni"))
+
+    assert broken(none) == broken(UseLimits(gpus_per_user=2)) == []
+    assert broken(UseLimits(running_per_user=2)) == []
+    assert broken(UseLimits(gpus_per_user=1)) == [
+        "ana holds 1.5 GPUs of 1 that are allowed"
+    ]
+    assert broken(UseLimits(running_per_user=1)) == [
+        "ana holds 2 places of 1 that are allowed"
+    ]
+    assert broken(UseLimits(gpus_of_accounts={"lab": 2, "uni": 1})) == [
+        "account uni holds 1.5 GPUs of 1 that are allowed"
+    ]
 
 
 def test_debts_are_rejected() -> None:

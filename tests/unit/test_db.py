@@ -1,11 +1,12 @@
 """The writer: many actions a commit, each on its own; nobody waits for ever."""
 
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, column, insert, table, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from dorabatch.db import Tx, Writer, is_in_transaction, open_engine, transaction
@@ -196,6 +197,62 @@ def test_nobody_waits_on_a_writer_that_has_stopped(
     writer.stop()
     assert writer.post(put(1)).exception(SECONDS) is not None
     assert stored(engine) == set()
+
+
+def test_a_writer_outlives_an_asker_that_has_gone_away(
+    writer: Writer, engine: Engine
+) -> None:
+    busy = Busy(writer)
+    gone, last = writer.post(put(1)), writer.post(put(2))
+    assert gone.cancel()
+    busy.end()
+    assert last.result(SECONDS) == 2
+    assert writer.do(put(3)) == 3
+    assert stored(engine) == {2, 3}
+
+
+def test_a_writer_waits_for_the_lock_of_another_process(
+    engine: Engine, tmp_path: Path
+) -> None:
+    def reads(tx: Tx) -> None:
+        tx.connection.execute(text("SELECT count(*) FROM t")).scalar()
+
+    other = sqlite3.connect(
+        tmp_path / "new" / "test.db", isolation_level=None, check_same_thread=False
+    )
+    other.execute("BEGIN IMMEDIATE")
+    other.execute("INSERT INTO t VALUES (7)")
+    writer = Writer(engine, on_commit=lambda changes: None, guard=reads)
+    writer.start()
+    asked = writer.post(put(8))
+    letting_go = threading.Timer(1.0, lambda: other.execute("COMMIT"))
+    letting_go.start()
+    assert asked.result(SECONDS) == 8
+    letting_go.join()
+    other.close()
+    writer.stop()
+    assert stored(engine) == {7, 8}
+
+
+def test_reads_need_no_turn_to_write(engine: Engine) -> None:
+    with transaction(engine), engine.connect() as reader:
+        assert reader.execute(text("SELECT count(*) FROM t")).scalar() == 0
+
+
+def test_errors_do_not_show_what_was_to_be_written(writer: Writer) -> None:
+    secret = text("INSERT INTO missing VALUES (:spec)")
+    rows = insert(table("missing", column("spec")))
+
+    def one(tx: Tx) -> None:
+        tx.connection.execute(secret, {"spec": "TOKEN=hunter2"})
+
+    def many(tx: Tx) -> None:
+        tx.write_rows(rows, [{"spec": "TOKEN=hunter2"}])
+
+    for action in (one, many):
+        with pytest.raises(OperationalError, match="missing") as found:
+            writer.do(action)
+        assert "hunter2" not in str(found.value)
 
 
 def test_the_writer_may_not_wait_for_itself(writer: Writer) -> None:

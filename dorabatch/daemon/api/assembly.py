@@ -9,12 +9,15 @@ from starlette.applications import Starlette
 
 from dorabatch.daemon.api.app import make_app
 from dorabatch.daemon.api.credit_routes import CreditRoutes
+from dorabatch.daemon.api.health import Health
+from dorabatch.daemon.api.hold_routes import HoldRoutes
 from dorabatch.daemon.api.http import Border, Route
 from dorabatch.daemon.api.kind_routes import KindRoutes
 from dorabatch.daemon.api.log_routes import LogRoutes
 from dorabatch.daemon.api.node_routes import NodeRoutes
 from dorabatch.daemon.api.policy_routes import PolicyRoutes
 from dorabatch.daemon.api.report_routes import ReportRoutes
+from dorabatch.daemon.api.server import UnixAccounts
 from dorabatch.daemon.api.share_routes import ShareRoutes
 from dorabatch.daemon.api.status_routes import StatusRoutes
 from dorabatch.daemon.api.submit_routes import SubmitRoutes
@@ -34,6 +37,7 @@ def app_of(
 ) -> Starlette:
     """The application of one daemon."""
     border = Border(
+        accounts=UnixAccounts(effects.clock),
         rights=books.rights,
         kind_of=lambda word: intake.kinds.meant(word).name,
         home_of=books.users.default_workspace,
@@ -62,6 +66,7 @@ def routes_of(
             fleet=books.fleet,
             latest=books.latest,
             identity=effects.identity,
+            health=Health(threads=effects.threads, writer=effects.writer),
         ).routes(),
     )
 
@@ -90,8 +95,14 @@ def _workload_routes(
         files=effects.log_files,
         clock=effects.clock,
     )
+    holding = HoldRoutes(holds=intake.holds, finder=views.finder)
     # A path that ends in /log or /why is theirs before it is a workload's name.
-    return (*submitting.routes(), *logs.routes(), *showing.routes())
+    return (
+        *submitting.routes(),
+        *holding.routes(),
+        *logs.routes(),
+        *showing.routes(),
+    )
 
 
 def _policy_routes(

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from dorabatch import log
-from dorabatch.daemon.api.server import submitter_of
+from dorabatch.daemon.api.server import UnixAccounts
 from dorabatch.daemon.rights import Caller, Place, may_somewhere, refusal, require
 from dorabatch.daemon.state.rights_book import RightsBook
 from dorabatch.errors import (
@@ -158,6 +158,7 @@ class Route:
 class Border:
     """What stands between the socket and the handlers."""
 
+    accounts: UnixAccounts
     rights: RightsBook
     kind_of: Callable[[str], str]
     home_of: Callable[[str], str]
@@ -184,7 +185,7 @@ class Border:
     def _admitted(self, route: Route, request: Request) -> Call:
         """The request of a caller who may do this somewhere; raises NotAllowed."""
         state = request.state
-        caller = self.rights.caller(submitter_of(state.uid, state.gid))
+        caller = self.rights.caller(self.accounts.submitter_of(state.uid, state.gid))
         kind = route.kind
         if kind == IN_PATH:
             kind = self.kind_of(request.path_params["kind"])

@@ -10,7 +10,6 @@ import pwd
 import socket
 import struct
 import threading
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,16 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from dorabatch.clock import Clock
 from dorabatch.config import Settings
+from dorabatch.daemon.state.private_files import OPEN_FOLDER, make_folder
 from dorabatch.errors import ConfigError
 from dorabatch.queue.records import Submitter
 
 _PEER = struct.Struct("3i")
 _SOCKET_BACKLOG = 1024
+ACCOUNT_SECONDS = 60.0
+_ACCOUNTS_MAX = 4096
 
 
 class PeerProtocol(HttpToolsProtocol):
@@ -38,13 +41,37 @@ class PeerProtocol(HttpToolsProtocol):
         self.app_state = {**self.app_state, "uid": uid, "gid": gid}
 
 
-@lru_cache(maxsize=4096)
-def submitter_of(uid: int, gid: int) -> Submitter:
-    """The account behind a uid; one without a name is called by its number."""
+class UnixAccounts:
+    """Who is behind a uid, as the machine says; looked up again after a minute.
+
+    One that has no name is looked up each time: the name service may have been away.
+    Written and read by the API's thread alone.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._known: dict[tuple[int, int], tuple[float, Submitter]] = {}
+
+    def submitter_of(self, uid: int, gid: int) -> Submitter:
+        """The account behind a uid; one without a name is called by its number."""
+        now = self._clock.monotonic()
+        at, known = self._known.get((uid, gid), (now, None))
+        if known is not None and now - at < ACCOUNT_SECONDS:
+            return known
+        found = _named(uid, gid)
+        if found is None:
+            return Submitter(user=f"uid-{uid}", uid=uid, gid=gid)
+        if len(self._known) >= _ACCOUNTS_MAX:
+            self._known.clear()
+        self._known[uid, gid] = (now, found)
+        return found
+
+
+def _named(uid: int, gid: int) -> Submitter | None:
     try:
         account = pwd.getpwuid(uid)
     except KeyError:
-        return Submitter(user=f"uid-{uid}", uid=uid, gid=gid)
+        return None
     groups = tuple(
         group.gr_gid for group in grp.getgrall() if account.pw_name in group.gr_mem
     )
@@ -67,16 +94,16 @@ class ApiServer:
             timeout_graceful_shutdown=2,
         )
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._run, name="api", daemon=True)
+        self.thread = threading.Thread(target=self._run, name="api", daemon=True)
 
     def start(self) -> None:
         """Begin to answer."""
-        self._thread.start()
+        self.thread.start()
 
     def stop(self) -> None:
         """Answer what has been asked, then end."""
         self._server.should_exit = True
-        self._thread.join(5.0)
+        self.thread.join(5.0)
         self._path.unlink(missing_ok=True)
 
     def _run(self) -> None:
@@ -88,7 +115,7 @@ class ApiServer:
 
 
 def _listen(path: Path, mode: int) -> socket.socket:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent, OPEN_FOLDER)
     if path.exists():
         _refuse_if_answered(path)
         path.unlink()

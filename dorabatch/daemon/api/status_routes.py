@@ -1,6 +1,6 @@
-"""Routes on the daemon itself: its numbers.
+"""Routes on the daemon itself: its numbers, and whether it is well.
 
-Reads memory only; changes nothing.
+The numbers are read from memory; changes nothing.
 """
 
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from importlib.metadata import version
 
 from starlette.responses import Response
 
+from dorabatch.daemon.api.health import Health
 from dorabatch.daemon.api.http import Call, Route, json_answer
 from dorabatch.daemon.state.daemon_identity import DaemonIdentity
 from dorabatch.daemon.state.fleet import Fleet
@@ -26,6 +27,7 @@ class StatusRoutes:
     fleet: Fleet
     latest: LatestPlan
     identity: DaemonIdentity
+    health: Health
 
     def routes(self) -> tuple[Route, ...]:
         """The routes of this file."""
@@ -34,12 +36,18 @@ class StatusRoutes:
                 method="GET", path="/v1/status", kind="Zone", verb=Verb.GET,
                 handler=self.status, summary="The daemon in numbers",
             ),
+            Route(
+                method="GET", path="/v1/health", kind="Zone", verb=Verb.GET,
+                handler=self.tell_health,
+                summary="Whether the daemon is well; 503 where it is not",
+            ),
         )  # fmt: skip
 
     async def status(self, call: Call) -> Response:
         """GET /v1/status: the daemon in numbers."""
         views, last = self.fleet.views(), self.latest.last
         workloads = list(self.board.workloads.values())
+        health = await self.health.check()
         held = [one for view in views for one in self.board.on_node(view.name)]
         return json_answer(
             {
@@ -48,6 +56,7 @@ class StatusRoutes:
                 "cluster_id": self.identity.cluster_id,
                 "epoch": self.identity.epoch,
                 "user": call.caller.user,
+                "health": health.sentence,
                 "live_workloads": sum(one.ended_at is None for one in workloads),
                 "queued": len(self.board.pending),
                 "running": sum(one.state is State.RUNNING for one in held),
@@ -57,3 +66,13 @@ class StatusRoutes:
                 "cycle_ms": round(last.seconds * 1000, 1),
             }
         )
+
+    async def tell_health(self, _call: Call) -> Response:
+        """GET /v1/health: 200 where all is well, else 503; the same fields in both."""
+        health = await self.health.check()
+        found = {
+            "ok": health.is_ok,
+            "threads_dead": health.threads_dead,
+            "database": health.database,
+        }
+        return json_answer(found, 200 if health.is_ok else 503)

@@ -1,10 +1,11 @@
-"""Routes that change workloads: submit, quote, cancel, hold, release.
+"""Routes that change workloads: submit, quote, cancel.
 
 Each handler reads the request, calls one duty and shapes the answer; none decides.
 """
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -24,13 +25,14 @@ from dorabatch.daemon.intake.quote import Quotes, quote_text
 from dorabatch.daemon.intake.submissions import AUTOMATIC_NAME, Submissions
 from dorabatch.daemon.views.summary import WorkloadFinder, summarize_containers
 from dorabatch.errors import UserError
-from dorabatch.queue.records import Workload
+from dorabatch.queue.records import StartHold, Workload
 from dorabatch.resources.manifest import parse_manifest
 from dorabatch.resources.submission import workload_from_options
 from dorabatch.resources.verbs import Verb
 from dorabatch.resources.workload import WorkloadDocument
 
 _SUBMISSION = ("manifest", "path", "options", "submission_key")
+_HELD = (*_SUBMISSION, "hold")
 _SELECTION = ("refs", "all", "states", "user", "me", "workspace", "dry_run")
 _UNNAMED = "unnamed"
 
@@ -50,7 +52,7 @@ class SubmitRoutes:
         return (
             Route(
                 method="POST", path="/v1/workloads", kind="Workload", verb=Verb.APPLY,
-                handler=self.submit, query=("render",), body=_SUBMISSION,
+                handler=self.submit, query=("render",), body=_HELD,
                 summary="Submit a workload; answered once it is on disk",
             ),
             Route(
@@ -67,14 +69,20 @@ class SubmitRoutes:
 
     async def submit(self, call: Call) -> Response:
         """POST /v1/workloads: admit and store; the answer comes after the disk."""
-        body = await call.body(frozenset(_SUBMISSION))
+        body = await call.body(frozenset(_HELD))
         document, warnings, is_named = _document(body)
-        new, more = self.intake.admit(
+        admit = partial(
+            self.intake.admit,
             call.caller,
             document,
             name=None if is_named else AUTOMATIC_NAME,
             submission_key=text_field(body, "submission_key") or None,
         )
+        # What it waits for may have to be looked up in the database.
+        waits = document.spec.dependency is not None
+        new, more = await run_in_threadpool(admit) if waits else admit()
+        if body.get("hold"):
+            new = replace(new, start_hold=StartHold(by=call.caller.user, reason=""))
         done = await asyncio.wrap_future(self.submissions.submit(new))
         warnings += more
         if call.query.get("render") == "id":

@@ -52,7 +52,7 @@ class WhatifRoutes:
             raise UserError(
                 "nice_max cannot be tried: it says what may be submitted, and a replay "
                 "plays what was submitted; try half_life, catch_up, age_full, "
-                "age_step, weights, lane, qos, queues"
+                "age_step, weights, lane, qos, queues, limits"
             )
         shakes, span = _shakes(body), _span(body)
         now = self.clock.now()

@@ -7,7 +7,9 @@ from dorabatch.daemon.cycle.carry_out import CarryOut, Preemption, Starts, Trial
 from dorabatch.daemon.cycle.commit import Committers
 from dorabatch.daemon.cycle.gates.chain import GateChain
 from dorabatch.daemon.cycle.gates.credit_gate import CreditGate
+from dorabatch.daemon.cycle.gates.dependency_gate import DependencyGate
 from dorabatch.daemon.cycle.gates.held_gate import held_gate
+from dorabatch.daemon.cycle.gates.limit_gate import LimitGate
 from dorabatch.daemon.cycle.gates.ready_gate import ReadyGate
 from dorabatch.daemon.cycle.planner import (
     ExpectedEnds,
@@ -31,7 +33,10 @@ def gates_of(books: Books) -> GateChain:
         (
             ReadyGate(board=books.board),
             held_gate,
+            DependencyGate(book=books.dependencies),
             CreditGate(credits=books.credits, billing=books.billing, board=books.board),
+            # What credit keeps may not ask: it must not use up a limit of others.
+            LimitGate(policy=books.policy, latest=books.latest),
         )
     )
 
@@ -84,7 +89,10 @@ def cycle_of(books: Books, effects: Effects, keepers: Keepers) -> Cycle:
     writer, clock = effects.writer, effects.clock
     starts = Starts(
         committers=Committers(
-            board=books.board, fleet=books.fleet, billing=books.billing
+            board=books.board,
+            fleet=books.fleet,
+            billing=books.billing,
+            policy=books.policy,
         ),
         writer=writer,
         clock=clock,

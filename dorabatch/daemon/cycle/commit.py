@@ -14,6 +14,7 @@ from dorabatch.daemon.cycle.plan_words import EVENT_KIND, choice_text
 from dorabatch.daemon.state.charging import Billing, Placing
 from dorabatch.daemon.state.credit_book import run_name
 from dorabatch.daemon.state.fleet import Fleet
+from dorabatch.daemon.state.site_policy import SitePolicy
 from dorabatch.daemon.state.snapshot import Snapshot
 from dorabatch.db import Tx
 from dorabatch.errors import LeaseLost
@@ -78,14 +79,14 @@ class PlanCommitter:
         fleet: Fleet,
         billing: Billing,
         choices: Sequence[NodeChoice] = (),
-        trials: Mapping[int, int] | None = None,
+        places: Places | None = None,
     ) -> None:
         self._board = board
         self._fleet = fleet
         self._billing = billing
         self._names = snapshot.cluster.names
         self._choices = {choice.key: choice for choice in choices}
-        self._places = Places(board, snapshot, trials or {})
+        self._places = places or Places(board, snapshot, {})
 
     def commit(
         self, tx: Tx, placements: Sequence[Placement], now: datetime
@@ -142,6 +143,7 @@ class Committers:
     board: Board
     fleet: Fleet
     billing: Billing
+    policy: SitePolicy
 
     def of(
         self,
@@ -150,8 +152,9 @@ class Committers:
         trials: Mapping[int, int],
     ) -> PlanCommitter:
         """The one for a plan that was made on this snapshot."""
+        places = Places(self.board, snapshot, trials, self.policy)
         return PlanCommitter(
-            self.board, snapshot, self.fleet, self.billing, choices, trials
+            self.board, snapshot, self.fleet, self.billing, choices, places
         )
 
 

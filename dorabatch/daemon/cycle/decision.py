@@ -1,8 +1,8 @@
 """What one cycle decides: placements, new trials, trials that end or go on, who yields.
 
-One function from a scene to a value. The daemon carries a decision out on its nodes and
-in its database, the what-if in memory: neither decides anything beside it. Reads no
-book, no clock and no node.
+Pure: one function from a scene to a value. The daemon carries a decision out on its
+nodes and in its database, the what-if in memory: neither decides anything beside it.
+Reads no book, no clock and no node.
 """
 
 from collections.abc import Mapping
@@ -41,7 +41,7 @@ class Decision:
 
 
 def decide(scene: Scene, policy: PlacementPolicy, memory: NoRoomMemory) -> Decision:
-    """Plan the whole queue once; `memory` only spares work, see placer.memory."""
+    """Plan the whole queue once; `memory` only spares work, see placer.plan.no_room."""
     cluster = scene.snapshot.cluster
     plan = place_reserved(scene.requests, cluster, scene.times, policy, memory=memory)
     picks = pick(scene, plan)

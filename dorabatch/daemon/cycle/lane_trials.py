@@ -2,8 +2,8 @@
 
 Lets the plan use the GPUs beside the lane only; trials take part in that as if they
 waited. Then what found no room and may be started again is tried in the lane. The order
-is `fairshare.turn`'s, the place the placer's. Values in, values out: writes nothing and
-stops nothing.
+is `fairshare.turn`'s, the place the placer's. Pure: values in and out; writes nothing
+and stops nothing.
 """
 
 import math
@@ -34,7 +34,7 @@ from dorabatch.placer.arrays.types import (
 from dorabatch.placer.plan.place import place
 from dorabatch.placer.plan.placement_policy import PlacementPolicy
 from dorabatch.placer.plan.preempt import choose_victims
-from dorabatch.queue.live_columns import number_of
+from dorabatch.queue.demand import number_of
 from dorabatch.queue.records import ContainerId
 
 LANE = "Lane"

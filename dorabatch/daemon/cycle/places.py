@@ -8,9 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from dorabatch.daemon.cycle.ceilings import Headroom, headroom_of
 from dorabatch.daemon.state.node_view import NodeView
+from dorabatch.daemon.state.site_policy import SitePolicy
 from dorabatch.daemon.state.snapshot import Snapshot
 from dorabatch.daemon.state.spec_units import amounts
+from dorabatch.fairshare.turn.use_limits import UNLIMITED
 from dorabatch.placer.arrays.types import Placement
 from dorabatch.queue.board import Board
 from dorabatch.queue.demand import Demand
@@ -75,15 +78,22 @@ MILLI = 1000
 class Places:
     """Turns the placements of one plan into holds.
 
-    trials[container]: seconds, for those that start on trial.
+    trials[container]: seconds, for those that start on trial. `policy` says how much
+    may be held at once; None limits nothing.
     """
 
     def __init__(
-        self, board: Board, snapshot: Snapshot, trials: Mapping[int, int]
+        self,
+        board: Board,
+        snapshot: Snapshot,
+        trials: Mapping[int, int],
+        policy: SitePolicy | None = None,
     ) -> None:
         self._board = board
         self._snapshot = snapshot
         self._trials = trials
+        self._policy = policy
+        self._headroom: Headroom | None = None
         self._devices: dict[str, FreeDevices] = {}
         # The device behind each slot that shares are taken of.
         self._opened = dict(snapshot.shared.device_of)
@@ -93,6 +103,10 @@ class Places:
     ) -> list[tuple[Container, Container]]:
         """(waiting, placed) of each that still may start and whose devices are free."""
         some = list(placements)
+        # A limit may be lower than the plan knew, and the part before is held now.
+        self._headroom = None
+        if self._policy is not None and self._policy.settings.limits != UNLIMITED:
+            self._headroom = headroom_of(self._policy, self._board)
         planned = self._planned_revs([one.key for one in some])
         found = (self._pair(one, planned.get(one.key)) for one in some)
         return [pair for pair in found if pair is not None]
@@ -117,12 +131,15 @@ class Places:
         workload = self._board.workloads[container.workload_id]
         if workload.start_hold is not None:
             return None
-        view = self._snapshot.nodes[placement.node]
-        hold = self._hold(
-            self._board.demand_of(workload, container.replica), placement, view
-        )
+        demand = self._board.demand_of(workload, container.replica)
+        claim, room = self._board.claim_of(workload), self._headroom
+        if room is not None and not room.covers(claim, demand):
+            return None
+        hold = self._hold(demand, placement, self._snapshot.nodes[placement.node])
         if hold is None:
             return None
+        if room is not None:
+            room.take(claim, demand)
         seconds = self._trials.get(container.container_id)
         return container, placed(container, hold, workload.version, seconds)
 

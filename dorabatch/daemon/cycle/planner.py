@@ -1,9 +1,9 @@
 """The steps of a cycle up to its decision: a snapshot, a look at the books, a decision.
 
-Gathers what each step needs: who runs free, the lane, the order, what the gates let
-pass, when what runs is expected to end. The daemon's cycle and the what-if plan with it
-alike. Writes no placement, starts nothing and stops nothing; the one write is that of
-`Returns`, which caps the use of those who came back.
+Gathers what each step needs: who runs free, the lane counted, the order, what the gates
+let pass, when what runs is expected to end. The daemon's cycle and the what-if plan
+with it alike. Starts and stops nothing; all that it writes is the cap on the use of
+those who came back (`Returns`).
 """
 
 from collections.abc import Sequence

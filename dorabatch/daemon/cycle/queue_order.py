@@ -26,8 +26,7 @@ from dorabatch.fairshare.turn.ranking import (
 from dorabatch.fairshare.turn.settings import PolicySettings
 from dorabatch.fairshare.turn.usage import whole_usage
 from dorabatch.queue.board import Board
-from dorabatch.queue.demand import Claim, PendingArrays
-from dorabatch.queue.live_columns import number_of
+from dorabatch.queue.demand import Claim, PendingArrays, number_of
 from dorabatch.queue.records import Container
 from dorabatch.units import microseconds_of
 

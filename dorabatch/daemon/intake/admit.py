@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from dorabatch.clock import Clock
 from dorabatch.config import Settings
 from dorabatch.daemon.intake.admission_checks import check_site_bounds, check_turn
+from dorabatch.daemon.intake.dependencies import DependencyNames
 from dorabatch.daemon.intake.homes import Homes
 from dorabatch.daemon.intake.possible import Possible
 from dorabatch.daemon.rights import Caller, Place, may
 from dorabatch.daemon.state.site_policy import SitePolicy
 from dorabatch.daemon.state.spec_units import demand_of_spec, remember_spec
 from dorabatch.errors import UserError
-from dorabatch.queue.store import NewWorkload
+from dorabatch.queue.records import NewWorkload
 from dorabatch.resources.verbs import Verb
 from dorabatch.resources.workload import WorkloadDocument, canonical_json, spec_digest
 
@@ -32,6 +33,7 @@ class Intake:
     clock: Clock
     homes: Homes
     possible: Possible
+    dependencies: DependencyNames
 
     def admit(
         self,
@@ -50,6 +52,7 @@ class Intake:
         is_first = may(caller, Verb.APPLY, "Policy", Place(zone=zone))
         check_turn(spec.priority, self.policy.settings, is_admin=is_first)
         self.possible.check(demand_of_spec(spec, 1))
+        dependency = self.dependencies.resolved(caller, spec.dependency, workspace)
         text = canonical_json(spec)
         remember_spec(text, spec)
         new = NewWorkload(
@@ -62,6 +65,7 @@ class Intake:
             replicas=spec.replicas,
             submission_key=scoped_key(caller, submission_key),
             submitted_at=self.clock.now(),
+            dependency=dependency,
         )
         return new, warnings
 

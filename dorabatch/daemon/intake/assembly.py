@@ -7,6 +7,7 @@ from dorabatch.daemon.intake.account_kind import AccountKind
 from dorabatch.daemon.intake.admit import Intake
 from dorabatch.daemon.intake.cancel import Cancelling
 from dorabatch.daemon.intake.credit_orders import CreditOrders
+from dorabatch.daemon.intake.dependencies import DependencyNames
 from dorabatch.daemon.intake.grants import Grants
 from dorabatch.daemon.intake.hand_over import HandOver
 from dorabatch.daemon.intake.holds import Holds
@@ -58,7 +59,8 @@ def intake_of(
     books: Books, effects: Effects, views: Views, keepers: Keepers, order: QueueOrder
 ) -> IntakeParts:
     """The intake of one daemon."""
-    admission, nodes = _admission(books, effects), _nodes(books, effects, keepers)
+    admission = _admission(books, effects, views)
+    nodes = _nodes(books, effects, keepers)
     submissions = Submissions(
         limits=books.settings.limits,
         board=books.board,
@@ -177,13 +179,14 @@ def _policy_changes(books: Books, effects: Effects) -> PolicyChanges:
     )
 
 
-def _admission(books: Books, effects: Effects) -> Intake:
+def _admission(books: Books, effects: Effects, views: Views) -> Intake:
     return Intake(
         settings=books.settings,
         policy=books.policy,
         clock=effects.clock,
         homes=Homes(zone=books.settings.zone, users=books.users, rights=books.rights),
         possible=Possible(books.fleet, books.board),
+        dependencies=DependencyNames(finder=views.finder),
     )
 
 

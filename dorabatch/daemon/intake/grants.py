@@ -49,7 +49,7 @@ class Grants:
         known = self.rights.caller(Submitter(user=user, uid=0, gid=0))
         someone = Caller(
             submitter=known.submitter,
-            is_admin=False,
+            is_admin=known.is_admin,
             roles=self.rights.holder(user, spec),
             own=known.own,
         )

@@ -39,16 +39,16 @@ class Holds:
         return self._done(self.writer.do(write))
 
     def release(
-        self, caller_name: str, workload: Workload, *, is_admin: bool = False
+        self, caller_name: str, workload: Workload, *, of_all: bool = False
     ) -> Workload:
-        """Let a held workload start again; only who holds it, or an admin, may."""
+        """Let a held workload start again: whoever holds it, or who may for all."""
 
         def write(tx: Tx) -> Workload:
             found = _live(tx, workload)
             hold = found.start_hold
             if hold is None:
                 raise ConflictError(f"workload {workload_label(found)} is not held")
-            if hold.by != caller_name and not is_admin:
+            if hold.by != caller_name and not of_all:
                 raise NotAllowed(
                     f"workload {workload_label(found)} is {hold.words}; {hold.by} or "
                     "an admin releases it"

@@ -18,7 +18,7 @@ from dorabatch.resources.verbs import VERBS, Verb
 
 
 class Scope(StrEnum):
-    """Belonging objects of a kind live."""
+    """Where objects of a kind live."""
 
     EVERYWHERE = "everywhere"
     ZONE = "zone"
@@ -46,7 +46,7 @@ class Belonging:
 
 
 def nobodys(_object: object, _home: str = "") -> Belonging:
-    """Belonging objects are that belong to the zone or to all."""
+    """Where objects are that belong to the zone or to all."""
     return Belonging()
 
 

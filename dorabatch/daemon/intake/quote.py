@@ -20,6 +20,7 @@ from dorabatch.units import credits_number
 
 _NO_FORECAST = "no forecast (no GPU asked for, no place that fits, or too far back)"
 _NO_CREDIT = "no forecast (it would wait for credit)"
+_DEPENDS = "no forecast (it depends on other workloads)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +44,7 @@ class Quotes:
         standing = self.credits.standing(caller.user, now, dearest)
         covers = standing.covers(dearest)
         can_start = covers or standing.on_exhaust == "demote"
+        depends = bool(new.dependency)
         turn = self.turns.of(spec, caller.user, new.workspace, now)
         available = standing.available
         return {
@@ -63,7 +65,8 @@ class Quotes:
             "credit": self._credit_text(caller.user, standing, dearest),
             "rank": turn.rank,
             "waiting": turn.waiting,
-            "start": turn.start if can_start else None,
+            "start": turn.start if can_start and not depends else None,
+            "depends": depends,
             "waits_for_credit": not can_start,
             "start_record": self.forecasts.last.record,
             "warnings": warnings,
@@ -108,6 +111,7 @@ def quote_text(record: dict[str, Any]) -> str:
     lines.append(f"{record['credit']}\n")
     place = f"turn: {record['rank']} of {record['waiting']}"
     why_none = _NO_CREDIT if record["waits_for_credit"] else _NO_FORECAST
+    why_none = _DEPENDS if record["depends"] else why_none
     start = record["start"] or why_none
     lines.append(f"{place}; start: {start}; {record['start_record']}\n")
     lines.append("nothing was submitted\n")

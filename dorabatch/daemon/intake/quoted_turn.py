@@ -14,8 +14,8 @@ from dorabatch.daemon.cycle.queue_order import QueueOrder
 from dorabatch.daemon.state.spec_units import claim_of_spec, demand_of_spec
 from dorabatch.daemon.views.expected_starts import ExpectedStarts
 from dorabatch.queue.board import Board
-from dorabatch.queue.demand import PendingArrays
-from dorabatch.queue.live_columns import PendingQueue, number_of
+from dorabatch.queue.demand import PendingArrays, number_of
+from dorabatch.queue.live_columns import PendingQueue
 from dorabatch.queue.records import Container, ContainerId, WorkloadId
 from dorabatch.queue.states import State
 from dorabatch.resources.workload import WorkloadSpec

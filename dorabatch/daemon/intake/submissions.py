@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from sqlalchemy.exc import IntegrityError
 
 from dorabatch.config import LimitSettings
+from dorabatch.daemon.intake.dependencies import note_awaited
 from dorabatch.daemon.steps import Step, Steps
 from dorabatch.db import Tx, Writer
 from dorabatch.errors import ConflictError, DorabatchError, Refused
 from dorabatch.queue import store
 from dorabatch.queue.board import Board
-from dorabatch.queue.records import Workload, WorkloadId
-from dorabatch.queue.store import NewWorkload
+from dorabatch.queue.records import NewWorkload, Workload, WorkloadId
 
 AUTOMATIC_NAME = ""
 """A submission of this name is called w<id>."""
@@ -162,7 +162,9 @@ def _insert_named(tx: Tx, new: list[NewWorkload]) -> list[Workload]:
         replace(one, name=f"w{first + index}") if one.name == AUTOMATIC_NAME else one
         for index, one in enumerate(new)
     ]
-    return store.insert_workloads(tx, named, first)
+    made = store.insert_workloads(tx, named, first)
+    note_awaited(tx, made)
+    return made
 
 
 def _submitted(workload: Workload) -> Submitted:

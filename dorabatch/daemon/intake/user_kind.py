@@ -135,16 +135,11 @@ class UserKind:
         if workspace is None or workspace == user:
             return
         owners = {one.name: one.owner for one in list_objects(connection, WORKSPACE)}
-        owner, is_admin = owners.get(workspace), user in self.settings.admins
-        if owner is not None and (
-            is_admin or self.grants.works_in(user, spec, workspace)
-        ):
-            return
-        known = (
-            f"no role lets {user} submit there"
-            if owner
-            else "there is no such workspace"
-        )
+        known = "there is no such workspace"
+        if workspace in owners:
+            if self.grants.works_in(user, spec, workspace):
+                return
+            known = f"no role lets {user} submit there"
         own = [repr(name) for name, of in owners.items() if of == user]
         raise UserError(
             f"spec.default.workspace: {workspace!r}: {known}; allowed are "

@@ -10,10 +10,11 @@ from datetime import datetime
 
 from dorabatch.clock import Clock
 from dorabatch.daemon.intake.admit import Intake
+from dorabatch.daemon.intake.dependencies import check_no_circle, note_awaited
 from dorabatch.daemon.intake.hand_over import HandOver
 from dorabatch.daemon.intake.kind_table import Applied
 from dorabatch.daemon.intake.submissions import Submissions
-from dorabatch.daemon.rights import Caller
+from dorabatch.daemon.rights import Caller, may_act_as
 from dorabatch.daemon.runs.settle import end_containers, end_workload
 from dorabatch.daemon.state.spec_units import spec_of
 from dorabatch.daemon.views.summary import workload_label
@@ -21,9 +22,8 @@ from dorabatch.db import Tx, Writer
 from dorabatch.errors import ConflictError, NotAllowed
 from dorabatch.queue import store
 from dorabatch.queue.board import Board
-from dorabatch.queue.records import Container, Happening, Workload
+from dorabatch.queue.records import Container, Happening, NewWorkload, Workload
 from dorabatch.queue.states import AfterStop, Outcome, State
-from dorabatch.queue.store import NewWorkload
 from dorabatch.queue.transitions import requeued, stopping, untried
 from dorabatch.resources.workload import WorkloadDocument, load_spec
 
@@ -48,7 +48,7 @@ class WorkloadApplier:
             label = f"{submitted.workspace}/{submitted.name}"
             text = f"{label} created (id {submitted.workload_id})"
             return _applied(new, "created", text, warnings)
-        _check_account(caller, workload)
+        _check_login(caller, workload)
         return replace(self._change(workload, new), warnings=tuple(warnings))
 
     def _live(self, new: NewWorkload) -> Workload | None:
@@ -59,8 +59,10 @@ class WorkloadApplier:
     def _change(self, workload: Workload, new: NewWorkload) -> Applied:
         same_spec = workload.spec_digest == new.spec_digest
         same_count = workload.replicas == new.replicas
-        turn = load_spec(new.spec_json).priority
-        same_turn = spec_of(workload).priority == turn
+        asked, before = load_spec(new.spec_json), spec_of(workload)
+        # The same words mean what they meant when they were first said.
+        same_wait = asked.dependency == before.dependency
+        same_turn = same_wait and asked.priority == before.priority
         if same_spec and same_count and same_turn:
             return _applied(new, "not changed", f"{new.workspace}/{new.name}")
         now = self.clock.now()
@@ -70,6 +72,7 @@ class WorkloadApplier:
             spec_digest=new.spec_digest,
             replicas=new.replicas,
             version=workload.version + (0 if same_spec else 1),
+            dependency=workload.dependency if same_wait else new.dependency,
         )
 
         def write(tx: Tx) -> list[Container]:
@@ -79,6 +82,8 @@ class WorkloadApplier:
                     "moment; apply again"
                 )
             store.save_workload(tx, wanted)
+            if wanted.dependency != workload.dependency:
+                _wait_otherwise(tx, wanted, now)
             if not same_spec:
                 store.insert_versions(tx, [replace(wanted, submitted_at=now)])
             is_turn_only = same_spec and same_count
@@ -89,7 +94,8 @@ class WorkloadApplier:
         changed = self.writer.do(write)
         self.hand_over.changed(changed)
         if same_spec and same_count:
-            return _applied(new, "updated", f"{new.name}: its turn in the queue")
+            what = "its turn in the queue" if same_wait else "what it waits for"
+            return _applied(new, "updated", f"{new.name}: {what}")
         if same_spec:
             text = f"{new.name}: {workload.replicas} -> {new.replicas} containers"
             return _applied(new, "scaled", text)
@@ -109,12 +115,12 @@ class WorkloadApplier:
         return "draining" if is_draining else "deleted"
 
 
-def _check_account(caller: Caller, workload: Workload) -> None:
-    """Raise NotAllowed where a change would run under somebody else's account."""
+def _check_login(caller: Caller, workload: Workload) -> None:
+    """Raise NotAllowed where a change would run under somebody else's login."""
     owner = workload.submitter.user
-    if owner != caller.user and not caller.is_admin:
+    if not may_act_as(caller, owner):
         raise NotAllowed(
-            f"workload {workload_label(workload)} runs under the account of {owner}, "
+            f"workload {workload_label(workload)} runs under the login of {owner}, "
             "and what runs there only they may change; delete it and submit your own"
         )
 
@@ -129,6 +135,22 @@ def _applied(
         message=message,
         warnings=tuple(warnings),
     )
+
+
+def _wait_otherwise(tx: Tx, workload: Workload, now: datetime) -> None:
+    """From now on it waits for others than before; what runs goes on."""
+    check_no_circle(tx, workload)
+    note_awaited(tx, [workload])
+    queued = [
+        one
+        for one in store.containers_of(tx, workload.workload_id)
+        if one.state is State.QUEUED
+    ]
+    # A place that was planned before is out of date.
+    again = [(one, replace(one, rev=one.rev + 1)) for one in queued]
+    store.save_containers(tx, again)
+    text = f"starts {workload.dependency or 'without waiting for others'}"
+    store.insert_events(tx, [_event(workload, now, "update", text)])
 
 
 def _rescale(tx: Tx, workload: Workload, now: datetime) -> list[Container]:

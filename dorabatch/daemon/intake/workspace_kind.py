@@ -23,7 +23,7 @@ from dorabatch.daemon.intake.stored_kinds import (
     StoredKinds,
     stored_row,
 )
-from dorabatch.daemon.rights import Caller
+from dorabatch.daemon.rights import Caller, may_everywhere
 from dorabatch.daemon.state.object_store import get_object, list_objects
 from dorabatch.daemon.state.rights_book import WORKSPACE, RightsBook
 from dorabatch.daemon.state.users import DeclaredUsers
@@ -34,6 +34,7 @@ from dorabatch.errors import ConflictError, NotAllowed, NotFound
 from dorabatch.queue.board import Board
 from dorabatch.queue.spans import known_users
 from dorabatch.resources.document import Document
+from dorabatch.resources.verbs import Verb
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +119,7 @@ class WorkspaceKind:
         is_home = self._is_home(name) or name in known_users(connection, self.zone)
         if not is_home or name == caller.user:
             return caller.user
-        if caller.is_admin:
+        if may_everywhere(caller, Verb.APPLY, WORKSPACE, self.zone):
             return name
         raise NotAllowed(
             f"workspace {name!r} is the home of the login {name!r} and belongs to it "

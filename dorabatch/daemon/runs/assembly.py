@@ -50,6 +50,7 @@ def keepers_of(
             expected,
             _work_on(books, effects, expected, driver, (workers or pool)(node)),
             effects.cycle_wanted,
+            effects.threads,
         )
 
     return Keepers(books.fleet, effects.open_driver, make)

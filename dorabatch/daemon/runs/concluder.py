@@ -1,16 +1,19 @@
 """One container's way out: stopped, its log kept, removed, confirmed gone, settled.
 
 Does the steps in the order in which a crash between any two is harmless: each is safe
-to repeat. Decides no outcome (see `EndRecords` in `start_records`).
+to repeat. Gathers the facts by which an end is judged, and does nothing while they are
+not to be had. Decides no outcome (see `EndRecords` in `start_records`).
 """
 
+from dorabatch import log
 from dorabatch.daemon.runs.container_request import ContainerRequests
+from dorabatch.daemon.runs.end_verdict import is_the_jobs
 from dorabatch.daemon.runs.launcher import SharedCores
 from dorabatch.daemon.runs.reconcile import ENDED_STATES
 from dorabatch.daemon.runs.start_records import EndRecords
 from dorabatch.daemon.state.log_files import LogFiles
 from dorabatch.daemon.steps import Step, Steps
-from dorabatch.errors import NodeError
+from dorabatch.errors import NodeError, NodeUnreachable
 from dorabatch.node.driver import NodeDriver
 from dorabatch.node.facts import ContainerFacts, ContainerState
 from dorabatch.queue.records import Container, ContainerId
@@ -36,10 +39,11 @@ class Concluder:
         self._log_files = log_files
         self._steps = steps
 
-    def conclude(self, container_id: ContainerId, *, was_docker_away: bool) -> bool:
+    def conclude(self, container_id: ContainerId) -> bool:
         """RUNNING but ended, or STOPPING -> confirmed gone and settled; whether it is.
 
-        Nothing is done for one that runs on, or that has no place.
+        Nothing is done for one that runs on, or that has no place, or that nobody
+        knows yet who ended: a later look finds it again.
         """
         container = self._records.present(container_id)
         if container.state not in (State.RUNNING, State.STOPPING):
@@ -50,9 +54,10 @@ class Concluder:
             if facts is not None and facts.state not in ENDED_STATES:
                 return False
             self._steps.reach(Step.END_SEEN)
-            container = self._records.ended(
-                container, facts, was_docker_away=was_docker_away
-            )
+            ended = self._ended(container, facts)
+            if ended is None:
+                return False
+            container = ended
         else:
             facts = self._stop(name, container, facts)
             container = self._records.stopped(container, facts)
@@ -65,6 +70,19 @@ class Concluder:
         self._cores.forget(name)
         self._steps.reach(Step.END_CONFIRMED)
         return True
+
+    def _ended(
+        self, container: Container, facts: ContainerFacts | None
+    ) -> Container | None:
+        around = None
+        if not is_the_jobs(facts):
+            try:
+                around = self._driver.circumstances(facts)
+            except NodeUnreachable as error:
+                # An old channel may answer on while dockerd goes down: not yet known.
+                log.detail("end-not-known", node=self._driver.name, error=error)
+                return None
+        return self._records.ended(container, facts, around)
 
     def remove_orphan(self, name: str) -> None:
         """Stop and remove a container whose attempt is over."""

@@ -134,8 +134,13 @@ def _mounts(spec: WorkloadSpec, workspace: str) -> tuple[MountRequest, ...]:
 
 
 def volume_name(workspace: str, name: str) -> str:
-    """The Docker named volume of a volume of a workspace."""
-    return f"dora.volume.{workspace}.{name}"
+    """The Docker named volume of a volume of a workspace; no other has the same.
+
+    Both parts may hold dots: where the workspace does, a word in capitals, which no
+    name has, stands between them.
+    """
+    between = ".VOLUME." if "." in workspace else "."
+    return f"dora.volume.{workspace}{between}{name}"
 
 
 def is_bare_shell(argv: tuple[str, ...] | None) -> bool:

@@ -1,18 +1,23 @@
 """An attempt has ended: what is its outcome, and does another attempt follow?
 
+Whoever ended it, the job, dockerd or the machine, is told by facts of the node alone:
+when the run began and ended, and since when the machine and its dockerd have been up.
+Work that ended well is never done again.
+
 Pure: facts and settings in, a verdict out; writes nothing.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from dorabatch.config import LaunchSettings
-from dorabatch.node.facts import ContainerFacts
+from dorabatch.node.facts import CODES_OF_A_STOP, Circumstances, ContainerFacts
 from dorabatch.queue.records import Container
 from dorabatch.queue.states import AfterStop, Outcome
 
-KILLED_BY_NODE_CODES = frozenset({255, 137, 143})
-"""Exit codes that Docker reports when it, not the program, ended the container."""
+GOING_DOWN_SECONDS = 60.0
+"""So long may dockerd stop containers until it goes; nobody waits for it longer."""
 _BACKOFF_DOUBLINGS_MAX = 6
 
 
@@ -33,16 +38,27 @@ class Verdict:
         return now + timedelta(seconds=self.wait_seconds)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndCircumstances:
-    """What is known of the node around the end.
+def is_the_jobs(facts: ContainerFacts | None) -> bool:
+    """Whether the container alone tells that its job ended it, or ended well."""
+    if facts is None or facts.started_at is None:
+        return False
+    return facts.exit_code == 0 or facts.oom_killed
 
-    `is_rebooted`: another boot id than at the start. `was_docker_away`: dockerd did
-    not answer at some moment since the attempt was last seen running.
+
+def is_open(facts: ContainerFacts | None, around: Circumstances | None) -> bool:
+    """Whether it is not known yet who ended it.
+
+    This dockerd sent it a signal: because somebody wanted that, or because it goes
+    down, which shows within a while.
     """
-
-    is_rebooted: bool
-    was_docker_away: bool
+    if facts is None or around is None or is_the_jobs(facts):
+        return False
+    if not around.was_signalled or facts.finished_at is None:
+        return False
+    if _is_dockers_end(facts, around):
+        return False
+    age = (around.now - facts.finished_at).total_seconds()
+    return facts.exit_code in CODES_OF_A_STOP and age < GOING_DOWN_SECONDS
 
 
 def verdict_on_exit(
@@ -50,18 +66,21 @@ def verdict_on_exit(
     facts: ContainerFacts | None,
     *,
     restarts_always: bool,
-    circumstances: EndCircumstances,
+    around: Circumstances | None,
     launch: LaunchSettings,
 ) -> Verdict:
-    """The verdict on an attempt that ended without being asked to."""
-    interruption = _interruption(facts, circumstances)
+    """The verdict on an attempt that ended without being asked to.
+
+    `around` may be left out where the job has ended it (see `is_the_jobs`).
+    """
+    interruption = _interruption(container, facts, around)
     if interruption:
         return _interrupted(interruption, launch)
     assert facts is not None
     code = facts.exit_code if facts.exit_code is not None else 255
     if restarts_always:
         return _restart(container, facts, code, launch)
-    if facts.oom_killed:
+    if facts.oom_killed and code:
         limit = container.hold.memory_mib if container.hold else 0
         text = f"out of memory: used more than its {limit} MiB (exit code {code})"
         return Verdict(after=AfterStop.FINISH, outcome=Outcome.FAILED, reason=text)
@@ -71,16 +90,43 @@ def verdict_on_exit(
     return Verdict(after=AfterStop.FINISH, outcome=Outcome.DONE, reason="")
 
 
-def _interruption(facts: ContainerFacts | None, around: EndCircumstances) -> str | None:
-    if facts is None:
-        if around.is_rebooted:
-            return "the node was restarted"
-        return "the container was removed by somebody else"
-    if around.is_rebooted:
+def _interruption(
+    container: Container, facts: ContainerFacts | None, around: Circumstances | None
+) -> str | None:
+    if is_the_jobs(facts) or (around is None and facts is not None):
+        return None
+    if around is not None and _is_machines_end(container, facts, around):
         return "the node was restarted"
-    if around.was_docker_away and facts.exit_code in KILLED_BY_NODE_CODES:
+    if facts is None:
+        return "the container was removed by somebody else"
+    if around is not None and _is_dockers_end(facts, around):
         return "the node's Docker daemon was restarted"
     return None
+
+
+def _is_machines_end(
+    container: Container, facts: ContainerFacts | None, around: Circumstances
+) -> bool:
+    """Another boot than at the start, and it began before this one."""
+    then = container.hold.boot_id if container.hold else ""
+    if not then or then == around.boot_id:
+        return False
+    if facts is None or facts.started_at is None or around.booted_at is None:
+        return True
+    return facts.started_at < around.booted_at
+
+
+def _is_dockers_end(facts: ContainerFacts, around: Circumstances) -> bool:
+    """Stopped while an earlier dockerd went down, was away, or the next one came up."""
+    began, started = around.docker_began_at, facts.started_at
+    if facts.exit_code not in CODES_OF_A_STOP or began is None or started is None:
+        return False
+    if started >= began:
+        return False
+    if facts.finished_at is None or facts.finished_at < began:
+        return True
+    # A dockerd that was killed leaves them running; the next one stops them first.
+    return not around.keeps_containers
 
 
 def _interrupted(why: str, launch: LaunchSettings) -> Verdict:
@@ -133,20 +179,32 @@ def verdict_on_start_failure(
     )
 
 
+_USERS_WORDS = (
+    "manifest unknown",
+    "name unknown",
+    "repository does not exist",
+    "pull access denied",
+    "invalid reference format",
+    "minimum memory limit allowed",
+    "needs to be an absolute path",
+)
+"""The registry's own answer on what is not there, and Docker's on a bad option."""
+_USERS_SHAPES = (
+    re.compile(r'failed to resolve reference "[^"]*": \S+: not found'),
+    re.compile(r'exec: "[^"]*": executable file not found in \$path'),
+)
+_NODES_WORDS = ("hook #", "nvidia-", "containerd-shim", "oci runtime error (")
+"""A part of the node's own container runtime is missing or broken."""
+
+
 def is_users_fault(message: str) -> bool:
-    """Whether trying again elsewhere cannot help: the image or command is wrong."""
+    """Whether trying elsewhere surely cannot help: no such image, command or option.
+
+    What may be one node's trouble (a hook, a mount, a right) is tried elsewhere.
+    """
     lowered = message.lower()
-    signs = (
-        "not found",
-        "does not exist",
-        "access denied",
-        "denied",
-        "no such image",
-        "invalid reference",
-        "executable file not found",
-        "no such file or directory",
-        "permission denied",
-        "unauthorized",
-        "manifest unknown",
-    )
-    return any(sign in lowered for sign in signs)
+    if any(word in lowered for word in _USERS_WORDS):
+        return True
+    if any(word in lowered for word in _NODES_WORDS):
+        return False
+    return any(shape.search(lowered) for shape in _USERS_SHAPES)

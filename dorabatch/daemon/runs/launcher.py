@@ -107,12 +107,13 @@ class Launcher:
             self._make_image_ready(container)
             docker_id = self._create(request)
             self._cores.clear_for(container)
+            boot_id = self._driver.boot_id()
             self._driver.start(request.identity.name)
         except (ImagePullFailed, StartFailed, Refused) as refusal:
             self._records.refused(container, refusal)
             return
         self._steps.reach(Step.STARTED)
-        self._records.started(container, docker_id)
+        self._records.started(container, docker_id, boot_id)
 
     def _make_image_ready(self, container: Container) -> None:
         self._images.make_ready(self._requests.workload_of(container))

@@ -18,6 +18,7 @@ from dorabatch.daemon.state.facts_json import facts_to_json
 from dorabatch.daemon.state.fleet import Fleet
 from dorabatch.daemon.state.node_view import DeclaredNode, NodeState
 from dorabatch.daemon.state.object_store import save_facts
+from dorabatch.daemon.state.threads import WatchedThreads
 from dorabatch.db import Writer
 from dorabatch.errors import (
     DorabatchError,
@@ -97,6 +98,7 @@ class NodeKeeper:
         expected: ExpectedRuns,
         work: NodeWork,
         cycle_wanted: threading.Event,
+        threads: WatchedThreads,
     ) -> None:
         self.node = expected.node
         self.driver = driver
@@ -106,15 +108,15 @@ class NodeKeeper:
         self._cycle_wanted = cycle_wanted
         self._stopping = threading.Event()
         self._stream: EventStream | None = None
-        self._threads = [
-            threading.Thread(target=run, name=f"{name}-{self.node}", daemon=True)
-            for name, run in (("keep", self._keep), ("listen", self._listen))
-        ]
+        self._watched = threads
+        self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
         """Begin to look after the node."""
-        for thread in self._threads:
-            thread.start()
+        self._threads = [
+            self._watched.start(f"{name}-{self.node}", one_round, self._stopping)
+            for name, one_round in (("keep", self._keep), ("listen", self._listen))
+        ]
 
     def stop(self) -> None:
         """Let go of the node; its containers go on."""
@@ -147,13 +149,15 @@ class NodeKeeper:
     # -- the look ------------------------------------------------------------
 
     def _keep(self) -> None:
-        while not self._stopping.is_set():
-            self._work.wake.clear()
-            self.look()
-            self._work.wake.wait(self._expected.seconds_to_next_look())
+        self._work.wake.clear()
+        self.look()
+        self._work.wake.wait(self._expected.seconds_to_next_look())
 
     def look(self) -> None:
-        """Look once; a node that cannot be looked at is marked, whatever the reason."""
+        """Look once; a node that cannot be looked at is marked with its reason.
+
+        Raises what is not the node's doing, such as a database error.
+        """
         try:
             self._look()
         except HostKeyChanged as error:
@@ -162,8 +166,6 @@ class NodeKeeper:
             self._fault(NodeState.REFUSED, error)
         except NodeError as error:
             self._fault(NodeState.UNREACHABLE, error)
-        except DorabatchError as error:
-            log.failure("keeper-failed", error, node=self.node)
 
     def _look(self) -> None:
         facts = self._health.probe_when_due()
@@ -174,13 +176,11 @@ class NodeKeeper:
             self._cycle_wanted.set()
         for correction in self._expected.corrections(idle, observed):
             self._work.assign(correction)
-        self._work.trust(self._expected.seen_running(idle, observed))
         self._remove_orphans(observed)
 
     def _fault(self, state: NodeState, error: DorabatchError) -> None:
         if not self._stopping.is_set():
             self._health.failed(state, error)
-            self._work.suspect_all()
 
     def _remove_orphans(self, observed: Mapping[str, ContainerFacts]) -> None:
         for orphan in self._expected.orphans(observed):
@@ -190,18 +190,16 @@ class NodeKeeper:
     # -- the events ----------------------------------------------------------
 
     def _listen(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                self._follow_events()
-            except NodeUnreachable:
-                self.link_lost()
-            except NodeError as error:
-                log.detail("listen-failed", node=self.node, error=error)
-            self._stopping.wait(_LISTEN_AGAIN_SECONDS)
+        try:
+            self._follow_events()
+        except NodeUnreachable:
+            self.link_lost()
+        except NodeError as error:
+            log.detail("listen-failed", node=self.node, error=error)
+        self._stopping.wait(_LISTEN_AGAIN_SECONDS)
 
     def link_lost(self) -> None:
-        """Docker is away or came back: look at once, suspect what runs."""
-        self._work.suspect_all()
+        """Docker is away or came back: look at once."""
         self._work.wake.set()
 
     def _follow_events(self) -> None:

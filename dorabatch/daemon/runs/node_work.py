@@ -1,15 +1,15 @@
 """What one node should run, what is open there, and the work on it.
 
-A bounded pool, never two at once on one container. Remembers whose end may be the
-node's doing. What is worked on is written and read under a lock, by the keeper's
-threads and by the workers. Decides nothing: `reconcile` says what is open, `Launcher`
-and `Concluder` do it.
+A bounded pool, never two at once on one container. What is worked on is written and
+read under a lock, by the keeper's threads and by the workers. Decides nothing:
+`reconcile` says what is open, `Launcher` and `Concluder` do it.
 """
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from datetime import datetime
+from functools import partial
 
 from dorabatch import log
 from dorabatch.clock import Clock
@@ -18,8 +18,9 @@ from dorabatch.daemon.runs.concluder import Concluder
 from dorabatch.daemon.runs.container_request import ContainerRequests
 from dorabatch.daemon.runs.launcher import Launcher
 from dorabatch.daemon.runs.reconcile import Correction, Duty, Orphan, orphans, reconcile
+from dorabatch.daemon.state.threads import outlived
 from dorabatch.errors import ConflictError, NodeError
-from dorabatch.node.facts import ContainerFacts, ContainerState
+from dorabatch.node.facts import ContainerFacts
 from dorabatch.node.identity import parse_identity
 from dorabatch.queue.board import Board
 from dorabatch.queue.records import Container, ContainerId, WorkloadId
@@ -68,18 +69,6 @@ class ExpectedRuns:
         """What is open for some of its containers, by what was seen."""
         names = {c.container_id: self._requests.name_of(c) for c in some}
         return reconcile(some, observed, names, self._clock.now())
-
-    def seen_running(
-        self, some: Sequence[Container], observed: Mapping[str, ContainerFacts]
-    ) -> list[ContainerId]:
-        """Those of its containers that run, as the records say too."""
-        found = []
-        for one in some:
-            facts = observed.get(self._requests.name_of(one))
-            is_up = facts is not None and facts.state is ContainerState.RUNNING
-            if is_up and one.state is State.RUNNING:
-                found.append(one.container_id)
-        return found
 
     def orphans(self, observed: Mapping[str, ContainerFacts]) -> list[Orphan]:
         """What was seen, belongs to nobody any more, and did so for long enough."""
@@ -154,7 +143,6 @@ class NodeWork:
         self._lock = threading.Lock()
         self._busy: set[ContainerId] = set()
         self._ended_while_busy: set[ContainerId] = set()
-        self._suspects = {one.container_id for one in expected.here()}
         self._is_over = False
 
     def assign(self, correction: Correction) -> None:
@@ -167,8 +155,10 @@ class NodeWork:
                 if correction.duty is Duty.CONCLUDE:
                     self._ended_while_busy.add(key)
                 return
-            self._busy.add(key)
+            # In this order: what could not be handed over is not worked on. The lock
+            # keeps its worker from being done before it is known to be busy.
             self.workers.submit(self._work, correction)
+            self._busy.add(key)
 
     def conclude(self, container_id: ContainerId) -> None:
         """Stop or bury a container as soon as a worker is free."""
@@ -184,17 +174,6 @@ class NodeWork:
         """Stop and remove a container whose attempt is over, at once."""
         self._concluder.remove_orphan(name)
 
-    def suspect_all(self) -> None:
-        """Whatever runs here now may be ended by the node, not by itself."""
-        for one in self._expected.here():
-            if one.state in (State.STARTING, State.RUNNING):
-                self._suspects.add(one.container_id)
-
-    def trust(self, running: Iterable[ContainerId]) -> None:
-        """These were seen to run: what ends them from now on is their own doing."""
-        for key in running:
-            self._suspects.discard(key)
-
     def stop(self) -> None:
         """Begin nothing more; what is being done is finished."""
         with self._lock:
@@ -202,6 +181,15 @@ class NodeWork:
         self.workers.shutdown(wait=False, cancel_futures=True)
 
     def _work(self, correction: Correction) -> None:
+        # A pool's thread would swallow an error without a word.
+        outlived(
+            "work-bug",
+            partial(self._work_on, correction),
+            node=self._expected.node,
+            container=correction.container_id,
+        )
+
+    def _work_on(self, correction: Correction) -> None:
         key = correction.container_id
         is_done = False
         try:
@@ -217,9 +205,6 @@ class NodeWork:
                 node = self._expected.node
                 log.warning("work-failed", node=node, container=key, error=error)
             self.wake.set()
-        # A pool's thread would swallow anything else without a word.
-        except Exception as error:
-            log.failure("work-bug", error, node=self._expected.node, container=key)
         finally:
             with self._lock:
                 self._busy.discard(key)
@@ -232,10 +217,7 @@ class NodeWork:
         key = correction.container_id
         if correction.duty is Duty.LAUNCH:
             self._launcher.launch(key)
-            self._suspects.discard(key)
-            return
-        is_suspect = key in self._suspects
-        if self._concluder.conclude(key, was_docker_away=is_suspect):
+        elif self._concluder.conclude(key):
             self._cycle_wanted.set()
 
     def _follow_up(self, key: ContainerId, was_ended: bool) -> None:

@@ -11,6 +11,7 @@ from dorabatch.daemon.state.charging import Billing
 from dorabatch.daemon.state.usage_book import UsageBook
 from dorabatch.db import Tx
 from dorabatch.queue import store
+from dorabatch.queue.awaited import ending_of
 from dorabatch.queue.records import Container, Happening, WorkloadId
 from dorabatch.queue.states import AfterStop, Outcome, State
 from dorabatch.queue.transitions import (
@@ -110,6 +111,7 @@ def end_workload_if_over(
     is_cancelled = any(not one.removed for one in siblings)
     if workload.replicas or is_unwanted or is_cancelled:
         store.save_workload(tx, replace(workload, ended_at=now))
+        tx.note(ending_of(workload_id, siblings))
 
 
 def end_workload(

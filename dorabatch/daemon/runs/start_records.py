@@ -4,13 +4,13 @@ Asks `end_verdict` what follows an end, and writes it in one transaction guarded
 container's `rev`. Acts on no node, and tells nobody what to do next.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from dorabatch.clock import Clock
 from dorabatch.config import LaunchSettings
 from dorabatch.daemon.runs.end_verdict import (
-    EndCircumstances,
+    is_open,
     is_users_fault,
     verdict_on_exit,
     verdict_on_start_failure,
@@ -22,7 +22,7 @@ from dorabatch.daemon.state.spec_units import spec_of
 from dorabatch.daemon.steps import Step, Steps
 from dorabatch.db import Tx, Writer
 from dorabatch.errors import DorabatchError, Refused
-from dorabatch.node.facts import ContainerFacts, NodeFacts
+from dorabatch.node.facts import Circumstances, ContainerFacts, NodeFacts
 from dorabatch.queue import store
 from dorabatch.queue.board import Board
 from dorabatch.queue.records import Container, ContainerId
@@ -58,10 +58,12 @@ class StartRecords:
         self.steps.reach(Step.START_INTENDED)
         return after
 
-    def started(self, container: Container, docker_id: str) -> None:
-        """STARTING -> RUNNING."""
+    def started(self, container: Container, docker_id: str, boot_id: str) -> None:
+        """STARTING -> RUNNING, on this boot of its node."""
         now = self.clock.now()
         after = running(container, docker_id, now)
+        if after.hold is not None:
+            after = replace(after, hold=replace(after.hold, boot_id=boot_id))
         node = after.hold.node if after.hold else ""
         text = f"attempt {after.attempt} started on {node}"
 
@@ -115,20 +117,21 @@ class EndRecords:
         self,
         container: Container,
         facts: ContainerFacts | None,
-        *,
-        was_docker_away: bool,
-    ) -> Container:
-        """RUNNING -> STOPPING: it ended without being asked to."""
+        around: Circumstances | None,
+    ) -> Container | None:
+        """RUNNING -> STOPPING: it ended without being asked to.
+
+        None, and nothing is written, while it is not known who ended it.
+        """
+        if is_open(facts, around):
+            return None
         now = self.clock.now()
         workload = self.board.workloads[container.workload_id]
         verdict = verdict_on_exit(
             container,
             facts,
             restarts_always=spec_of(workload).config.restart_policy == "Always",
-            circumstances=EndCircumstances(
-                is_rebooted=self._is_rebooted(container),
-                was_docker_away=was_docker_away,
-            ),
+            around=around,
             launch=self.launch,
         )
         after = stopping(container, verdict.after, verdict.outcome, verdict.reason)
@@ -176,13 +179,6 @@ class EndRecords:
             started_at=started,
             ended_at=max(ended, started) if started else ended,
         )
-
-    def _is_rebooted(self, container: Container) -> bool:
-        node = self._node_facts(container)
-        if container.hold is None or node is None:
-            return False
-        then = container.hold.boot_id
-        return bool(then) and then != node.boot_id
 
     def _node_facts(self, container: Container) -> NodeFacts | None:
         view = self.fleet.get(container.hold.node) if container.hold else None

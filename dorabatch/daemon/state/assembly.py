@@ -16,6 +16,7 @@ from dorabatch.daemon.state.books import Books
 from dorabatch.daemon.state.charging import Asks, Billing
 from dorabatch.daemon.state.claim_book import ClaimBook, RunHistory
 from dorabatch.daemon.state.credit_book import CreditBook
+from dorabatch.daemon.state.dependency_book import DependencyBook
 from dorabatch.daemon.state.fleet import Fleet
 from dorabatch.daemon.state.rights_book import RightsBook
 from dorabatch.daemon.state.site_policy import SitePolicy
@@ -70,6 +71,7 @@ def empty_books(
         history=history,
         claims=ClaimBook(policy, history),
         held_claims=ClaimBook(policy, history),
+        dependencies=DependencyBook(board),
     )
 
 
@@ -83,6 +85,7 @@ def load_books(books: Books, engine: Engine, now: datetime) -> None:
         board.apply(store.load_ended(connection, zone, ended))
         live = list(store.load_live(connection, zone))
         board.apply(live)
+        books.dependencies.load(connection, live)
         books.usage.load(connection)
         books.history.load(connection, zone)
         books.users.load(connection)
@@ -98,6 +101,7 @@ def in_order(books: Books) -> tuple[CommitListener, ...]:
     return (
         books.policy,
         books.board,
+        books.dependencies,
         books.usage,
         books.history,
         books.users,

@@ -11,6 +11,7 @@ from dorabatch.config import Settings
 from dorabatch.daemon.state.charging import Billing
 from dorabatch.daemon.state.claim_book import ClaimBook, RunHistory
 from dorabatch.daemon.state.credit_book import CreditBook
+from dorabatch.daemon.state.dependency_book import DependencyBook
 from dorabatch.daemon.state.fleet import Fleet
 from dorabatch.daemon.state.last_plan import LatestPlan
 from dorabatch.daemon.state.rights_book import RightsBook
@@ -38,6 +39,7 @@ class Books:
     history: RunHistory
     claims: ClaimBook
     held_claims: ClaimBook
+    dependencies: DependencyBook
     latest: LatestPlan = field(default_factory=LatestPlan)
     node_arrays: NodeArrays = field(default_factory=NodeArrays)
     no_room: NoRoomMemory = field(default_factory=NoRoomMemory)

@@ -16,6 +16,7 @@ from dorabatch.daemon.state.log_files import LogFiles
 from dorabatch.daemon.state.node_view import DeclaredNode
 from dorabatch.daemon.state.outbox import Outbox
 from dorabatch.daemon.state.start_forecasts import StartForecasts
+from dorabatch.daemon.state.threads import WatchedThreads
 from dorabatch.daemon.steps import Steps
 from dorabatch.db import Writer
 from dorabatch.node.driver import NodeDriver
@@ -36,3 +37,4 @@ class Effects:
     cycle_wanted: threading.Event = field(default_factory=threading.Event)
     mail_wanted: threading.Event = field(default_factory=threading.Event)
     forecasts: StartForecasts = field(default_factory=StartForecasts)
+    threads: WatchedThreads = field(default_factory=WatchedThreads)

@@ -31,6 +31,7 @@ from dorabatch.fairshare.turn.account_tree import (
 from dorabatch.fairshare.turn.changes import Change
 from dorabatch.fairshare.turn.settings import (
     PolicySettings,
+    accounts_named,
     flat_texts,
     policy_settings,
     read_half_life,
@@ -160,6 +161,7 @@ class SitePolicy:
         `unset` keys go back to what the file or the default says.
         """
         with self._lock:
+            self._check_accounts(assignments)
             before = self._now.stored
             said = {key: one.value for key, one in before.items() if one.is_set}
             for key in unset:
@@ -246,6 +248,17 @@ class SitePolicy:
         if node is None or not tree.is_user[node]:
             return ()
         return tree.ancestors(user)
+
+    def _check_accounts(self, assignments: Iterable[str]) -> None:
+        """Refuse settings of accounts that are not there: they would do nothing."""
+        known = [row.name for row in self.rows if not row.is_user]
+        for key, account in accounts_named(assignments).items():
+            if account not in known:
+                some = ", ".join(sorted(known)[:8]) or "none"
+                raise UserError(
+                    f"{key}: there is no account {account!r} (known: {some}); add it "
+                    "with dshare account add, or correct the name"
+                )
 
     def _layered(self, said: Mapping[str, str]) -> dict[str, StoredSetting]:
         texts = policy_settings(self._file, said).texts

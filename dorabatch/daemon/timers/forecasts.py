@@ -8,15 +8,12 @@ nothing.
 import threading
 from dataclasses import replace
 
-from sqlalchemy.exc import SQLAlchemyError
-
-from dorabatch import log
 from dorabatch.clock import Clock
 from dorabatch.daemon.cycle.queue_order import QueueOrder
 from dorabatch.daemon.state.start_forecasts import LastForecasts, StartForecasts
+from dorabatch.daemon.state.threads import WatchedThreads
 from dorabatch.daemon.timers.kept_forecasts import KeptForecasts
 from dorabatch.daemon.views.expected_starts import ExpectedStarts
-from dorabatch.errors import DorabatchError
 from dorabatch.queue.board import Board
 
 EVERY_SECONDS = 30.0
@@ -42,17 +39,17 @@ class Forecaster:
         self._forecasts = forecasts
         self._kept = kept
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="forecast", daemon=True)
+        self._thread: threading.Thread | None = None
         forecasts.publish(replace(forecasts.last, widening=kept.learned()))
 
-    def start(self) -> None:
+    def start(self, threads: WatchedThreads) -> None:
         """Begin to make forecasts."""
-        self._thread.start()
+        self._thread = threads.start("forecast", self._round, self._stopping)
 
     def stop(self) -> None:
         """Make no more."""
         self._stopping.set()
-        if self._thread.is_alive():
+        if self._thread is not None:
             self._thread.join(10.0)
 
     def turn(self) -> None:
@@ -71,9 +68,6 @@ class Forecaster:
             LastForecasts(starts=starts, hits=hits, checked=checked, widening=widening)
         )
 
-    def _run(self) -> None:
-        while not self._stopping.wait(EVERY_SECONDS):
-            try:
-                self.turn()
-            except (DorabatchError, SQLAlchemyError) as error:
-                log.failure("forecast-failed", error)
+    def _round(self) -> None:
+        if not self._stopping.wait(EVERY_SECONDS):
+            self.turn()

@@ -14,7 +14,6 @@ from email.message import EmailMessage
 from email.utils import format_datetime
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
 
 from dorabatch import log
 from dorabatch.clock import Clock
@@ -27,8 +26,9 @@ from dorabatch.daemon.state.outbox import (
     mark_refused,
     mark_sent,
 )
+from dorabatch.daemon.state.threads import WatchedThreads
 from dorabatch.db import Tx, Writer, is_in_transaction
-from dorabatch.errors import DorabatchError, invariant
+from dorabatch.errors import invariant
 
 _BATCH_MAX = 50
 _LOOK_SECONDS = 5.0
@@ -53,19 +53,19 @@ class MailSender:
         self._clock = clock
         self._wanted = wanted
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="mail", daemon=True)
+        self._thread: threading.Thread | None = None
         self._tidied_at: float | None = None
 
-    def start(self) -> None:
+    def start(self, threads: WatchedThreads) -> None:
         """Begin to send, where mail is on."""
         if self._settings.host:
-            self._thread.start()
+            self._thread = threads.start("mail", self._round, self._stopping)
 
     def stop(self) -> None:
         """Send no more; what waits is sent after the next start."""
         self._stopping.set()
         self._wanted.set()
-        if self._thread.is_alive():
+        if self._thread is not None:
             self._thread.join(self._settings.answer_seconds_max)
 
     def send_due(self) -> int:
@@ -86,17 +86,12 @@ class MailSender:
         finally:
             relay.close()
 
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            self._wanted.clear()
-            try:
-                sent = self.send_due()
-                self._tidy()
-            except (DorabatchError, SQLAlchemyError) as error:
-                log.failure("mail-failed", error)
-                sent = 0
-            if not sent:
-                self._wanted.wait(_LOOK_SECONDS)
+    def _round(self) -> None:
+        self._wanted.clear()
+        sent = self.send_due()
+        self._tidy()
+        if not sent:
+            self._wanted.wait(_LOOK_SECONDS)
 
     def _send(self, relay: smtplib.SMTP, mail: Mail) -> int:
         if self._stopping.is_set():

@@ -21,6 +21,7 @@ from dorabatch.daemon.views.last_places import LastPlaces
 from dorabatch.daemon.views.listing import WorkloadListing, WorkloadSearch
 from dorabatch.daemon.views.node_answers import NodeAnswers
 from dorabatch.daemon.views.node_rows import NodeRows
+from dorabatch.daemon.views.outlook import Outlook
 from dorabatch.daemon.views.report.gather import ReportReaders, Reports
 from dorabatch.daemon.views.report.report_sources import ReportSources
 from dorabatch.daemon.views.share_tree import ShareTreeView
@@ -123,8 +124,7 @@ def _why(
     return Why(
         finder=finder,
         answers=NodeAnswers(board=books.board, fleet=books.fleet, latest=latest),
-        turns=turns,
-        starts=starts,
+        outlook=Outlook(turns=turns, starts=starts, dependencies=books.dependencies),
         latest=latest,
         engine=effects.engine,
     )

@@ -114,6 +114,8 @@ def describe_workload(record: Row) -> str:
     ]
     if record["restartable"]:
         lines.append("Restart    may be stopped and started anew")
+    if record["dependency"]:
+        lines.append(f"Depends on {record['dependency']}")
     if record["reason"]:
         lines.append(f"Reason     {record['reason']}")
     if record["paid_until"]:

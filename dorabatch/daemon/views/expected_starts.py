@@ -10,7 +10,12 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from dorabatch.daemon.cycle.gates.credit_gate import OUT_OF_CREDIT
+from dorabatch.daemon.cycle.gates.dependency_gate import (
+    DEPENDENCY,
+    DEPENDENCY_NEVER,
+)
 from dorabatch.daemon.cycle.gates.held_gate import HELD
+from dorabatch.daemon.cycle.gates.limit_gate import LIMIT
 from dorabatch.daemon.state.claim_book import RunHistory
 from dorabatch.daemon.state.fleet import Fleet
 from dorabatch.daemon.state.last_plan import LatestPlan
@@ -33,8 +38,14 @@ from dorabatch.queue.records import Container, Workload
 ROWS_MAX = 1500
 """Waiting containers that are looked at, the first ones; who is behind has none."""
 _MINUTE = timedelta(minutes=1)
-_NO_START = {OUT_OF_CREDIT: "waits for credit", HELD: "is held"}
-"""Reasons to wait that no passing of time ends."""
+_NO_START = {
+    OUT_OF_CREDIT: "waits for credit",
+    HELD: "is held",
+    LIMIT: "waits for a limit of use",
+    DEPENDENCY: "waits for other workloads",
+    DEPENDENCY_NEVER: "waits for what will never be",
+}
+"""Reasons to wait whose end nobody can tell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

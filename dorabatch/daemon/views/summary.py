@@ -17,21 +17,13 @@ from dorabatch.errors import NotFound
 from dorabatch.queue import store
 from dorabatch.queue.board import Board
 from dorabatch.queue.records import Container, Workload, WorkloadId
-from dorabatch.queue.states import LIVE, Outcome, State, state_code
-
-_OUTCOME_ORDER = (
-    Outcome.FAILED,
-    Outcome.TIMEOUT,
-    Outcome.NODE_LOST,
-    Outcome.CANCELLED,
-    Outcome.DONE,
-)
-_STATE_ORDER = (
-    State.RUNNING,
-    State.STARTING,
-    State.PLACED,
-    State.STOPPING,
-    State.QUEUED,
+from dorabatch.queue.states import (
+    LIVE,
+    Outcome,
+    State,
+    joint_outcome,
+    joint_state,
+    state_code,
 )
 
 
@@ -62,13 +54,8 @@ def summarize_containers(containers: Iterable[Container]) -> Summary:
     """
     shown = tuple(containers)
     live = [c for c in shown if c.state is not State.FINISHED]
-    if live:
-        state = min((c.state for c in live), key=_STATE_ORDER.index)
-        outcome = None
-    else:
-        state = State.FINISHED
-        outcomes = {c.outcome for c in shown if c.outcome is not None}
-        outcome = min(outcomes, key=_OUTCOME_ORDER.index, default=Outcome.CANCELLED)
+    state = joint_state(c.state for c in live)
+    outcome = None if live else joint_outcome(c.outcome for c in shown)
     starts = [c.started_at for c in shown if c.started_at is not None]
     codes = [c.exit_code for c in shown if c.exit_code is not None]
     nodes = sorted({c.hold.node for c in live or shown if c.hold is not None})

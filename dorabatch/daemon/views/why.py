@@ -17,8 +17,8 @@ from dorabatch.daemon.cycle.plan_words import (
 )
 from dorabatch.daemon.cycle.waiting_reason import waiting_reason
 from dorabatch.daemon.state.last_plan import LastPlan, LatestPlan
-from dorabatch.daemon.views.expected_starts import ExpectedStarts
 from dorabatch.daemon.views.node_answers import NodeAnswers
+from dorabatch.daemon.views.outlook import Outlook, condition_lines
 from dorabatch.daemon.views.summary import (
     WorkloadFinder,
     summarize_containers,
@@ -26,7 +26,6 @@ from dorabatch.daemon.views.summary import (
     workload_label,
 )
 from dorabatch.daemon.views.table_layout import Row, lay_out
-from dorabatch.daemon.views.turns import Turns
 from dorabatch.queue import store
 from dorabatch.queue.records import WHOLE_GPU_MILLI, Container, Workload
 from dorabatch.queue.states import State
@@ -40,8 +39,7 @@ class Why:
 
     finder: WorkloadFinder
     answers: NodeAnswers
-    turns: Turns
-    starts: ExpectedStarts
+    outlook: Outlook
     latest: LatestPlan
     engine: Engine
 
@@ -60,6 +58,7 @@ class Why:
             "reason": "",
             "sentence": "",
             "remedy": "",
+            "dependency": self.outlook.conditions(workload),
             "counts": {},
             "nodes": [],
             "containers": self._containers(workload, containers),
@@ -87,11 +86,13 @@ class Why:
                 f"  {reason}: refuses {count} node{'' if count == 1 else 's'}"
                 for reason, count in record["counts"].items()
             ]
+        if record["waiting"]:
+            lines += condition_lines(record["dependency"])
         text = "\n".join(lines) + "\n"
         if has_placement:
             text += _placed_text(record["containers"]) + _nodes_text(record["nodes"])
         if record["waiting"]:
-            lines = self.turns.lines(workload) + self.starts.lines(workload)
+            lines = self.outlook.lines(workload)
             text += "".join(f"{line}\n" for line in lines)
         return text
 

@@ -43,6 +43,7 @@ def workload_row(
         "cpus": _cpu_text(spec.cpu_milli, spec.cpu_exclusive),
         "image": spec.image.image,
         "restartable": spec.restartable,
+        "dependency": workload.dependency or None,
         "nodes": list(summary.nodes),
         "reason_code": code,
         "reason": reason,

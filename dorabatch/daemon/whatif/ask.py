@@ -27,7 +27,7 @@ from dorabatch.daemon.whatif.site_history import (
 from dorabatch.errors import NotFound
 from dorabatch.fairshare.money.price import Price
 from dorabatch.fairshare.turn.settings import policy_settings
-from dorabatch.queue.live_columns import number_of
+from dorabatch.queue.demand import number_of
 from dorabatch.queue.past import JobRun, ended_runs, job_runs
 from dorabatch.units import microseconds_of
 

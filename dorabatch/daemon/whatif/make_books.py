@@ -1,7 +1,7 @@
 """The daemon's books without a database: what a play decides by.
 
-The same classes that dorad keeps in memory, filled from a question. Writes nothing
-anywhere else.
+The same classes that dorad keeps in memory, filled from a question. What waited for
+other workloads is played as if it waited for none. Writes nothing anywhere else.
 """
 
 from collections.abc import Mapping

@@ -37,7 +37,7 @@ class Moves:
 
 
 class SimulatedReturns:
-    """Notices who came back, as `cycle.returns` does, in memory only."""
+    """Notices who came back, as the daemon's cycle does, in memory only."""
 
     def __init__(self, usage: UsageBook, fleet: Fleet) -> None:
         self._usage = usage

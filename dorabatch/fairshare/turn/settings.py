@@ -14,14 +14,18 @@ from typing import Any
 from dorabatch.errors import UserError
 from dorabatch.fairshare.turn.lane import LaneRule
 from dorabatch.fairshare.turn.ranking import MILLION, Weights
+from dorabatch.fairshare.turn.use_limits import UseLimits
 
 NEVER = "never"
+NONE = "none"
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _TIME = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,3})?)([smhdw])")
 _NUMBER = re.compile(r"[0-9]{0,6}(?:\.[0-9]{1,6})?")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+_ACCOUNT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,99}")
 _SECONDS_MAX = 10 * 365 * 86_400
 _POINTS_MAX = 1000
+_LIMIT_MAX = 1_000_000
 _WEIGHTS = ("fair_share", "credit", "age", "slow_down")
 
 Reader = Callable[[str], Any]
@@ -54,6 +58,7 @@ class PolicySettings:
     qos: Mapping[str, int]
     queues: Mapping[str, int]
     lane: LaneRule
+    limits: UseLimits
     texts: Mapping[str, str]
 
 
@@ -108,6 +113,16 @@ def _whole(minimum: int, maximum: int) -> Reader:
         return value
 
     return read
+
+
+def read_limit(text: str) -> int | None:
+    """A whole number from 0, or `none` for no limit."""
+    if text == NONE:
+        return None
+    try:
+        return int(_whole(0, _LIMIT_MAX)(text))
+    except ValueError as error:
+        raise ValueError(f"{error}; or {NONE}, for no limit") from error
 
 
 def _fraction(most: float) -> Reader:
@@ -169,16 +184,55 @@ SETTINGS: dict[str, Setting] = {
         read=_whole(0, 100),
         about="trials that may be stopped for others, then no more are made",
     ),
+    "limits.gpus_per_user": Setting(
+        default=NONE,
+        read=read_limit,
+        about="GPUs that one user may hold at once; none: no limit",
+    ),
+    "limits.running_per_user": Setting(
+        default=NONE,
+        read=read_limit,
+        about="containers of one user that may run at once; none: no limit",
+    ),
 }
 """Every fixed key."""
 
-FAMILIES: dict[str, str] = {
-    "qos": "what --qos NAME counts, in millions of points",
-    "queues": "what workloads of workspace NAME count, in millions of points",
-}
-"""Keys of the form FAMILY.NAME."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingFamily:
+    """Keys of the form FAMILY.NAME: which names, how they are read, what they are for.
+
+    `wanted` is the name in capitals, as people are told of it.
+    """
+
+    wanted: str
+    name: re.Pattern[str]
+    read: Reader
+    about: str
+
 
 _POINTS = _whole(-_POINTS_MAX, _POINTS_MAX)
+LIMITED_ACCOUNTS = "limits.gpus"
+FAMILIES: dict[str, SettingFamily] = {
+    "qos": SettingFamily(
+        wanted="NAME",
+        name=_NAME,
+        read=_POINTS,
+        about="what --qos NAME counts, in millions of points",
+    ),
+    "queues": SettingFamily(
+        wanted="NAME",
+        name=_NAME,
+        read=_POINTS,
+        about="what workloads of workspace NAME count, in millions of points",
+    ),
+    LIMITED_ACCOUNTS: SettingFamily(
+        wanted="ACCOUNT",
+        name=_ACCOUNT,
+        read=read_limit,
+        about="GPUs that all users below account ACCOUNT may hold at once",
+    ),
+}
 DEFAULT_TEXTS: dict[str, str] = {key: one.default for key, one in SETTINGS.items()}
 
 
@@ -238,6 +292,11 @@ def policy_settings(*layers: Mapping[str, str]) -> PolicySettings:
             trial_seconds=_float(values["lane.trial"]),
             stops_max=_int(values["lane.stops_max"]),
         ),
+        limits=UseLimits(
+            gpus_per_user=_limit(values["limits.gpus_per_user"]),
+            running_per_user=_limit(values["limits.running_per_user"]),
+            gpus_of_accounts=_limits_of_accounts(values),
+        ),
         texts=texts,
     )
 
@@ -278,18 +337,45 @@ def about(key: str) -> str:
     """What a key is for, in a few words."""
     if key in SETTINGS:
         return SETTINGS[key].about
-    family, _, name = key.partition(".")
-    return FAMILIES[family].replace("NAME", name)
+    family, name = _split(key)
+    return FAMILIES[family].about.replace(FAMILIES[family].wanted, name)
+
+
+def accounts_named(keys: Iterable[str]) -> dict[str, str]:
+    """{key: account} of those settings that are about one account."""
+    found = {key: _split(key) for key in keys if key not in SETTINGS}
+    return {
+        key: name for key, (family, name) in found.items() if family == LIMITED_ACCOUNTS
+    }
+
+
+def _split(key: str) -> tuple[str, str]:
+    """(family, name) of a key of the form FAMILY.NAME; empty: it is none."""
+    for family in FAMILIES:
+        if key.startswith(f"{family}."):
+            return family, key.removeprefix(f"{family}.")
+    return "", ""
 
 
 def _reader(key: str) -> Reader:
     if key in SETTINGS:
         return SETTINGS[key].read
-    family, _, name = key.partition(".")
-    if family in FAMILIES and _NAME.fullmatch(name):
-        return _POINTS
-    known = ", ".join([*SETTINGS, *(f"{family}.NAME" for family in FAMILIES)])
+    family, name = _split(key)
+    if family and FAMILIES[family].name.fullmatch(name):
+        return FAMILIES[family].read
+    names = (f"{family}.{one.wanted}" for family, one in FAMILIES.items())
+    known = ", ".join([*SETTINGS, *names])
     raise UserError(f"there is no setting {key!r} (known: {known})")
+
+
+def _limits_of_accounts(values: Mapping[str, object]) -> dict[str, int]:
+    named = accounts_named(values)
+    limits = {account: _limit(values[key]) for key, account in named.items()}
+    return {account: one for account, one in limits.items() if one is not None}
+
+
+def _limit(value: object) -> int | None:
+    return None if value is None else _int(value)
 
 
 def _family(family: str, values: Mapping[str, object]) -> dict[str, int]:

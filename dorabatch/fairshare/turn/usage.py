@@ -146,7 +146,7 @@ def brought_forward(
 
 
 def whole_usage(usage: Usage) -> IntArray:
-    """usage[node] as integers, what `factor.fair_tree` compares exactly."""
+    """usage[node] as integers, what `ranking.fair_tree` compares exactly."""
     return np.rint(usage.own).astype(np.int64)
 
 

@@ -3,30 +3,34 @@
 import http.client
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
 import pytest
 
 from dorabatch import errors
+from dorabatch.clock import FakeClock, SystemClock
 from dorabatch.config import Settings
+from dorabatch.daemon.api import server as api_server
 from dorabatch.daemon.api.app import openapi_document
 from dorabatch.daemon.api.http import BodyTooLarge, Route, error_answer
-from dorabatch.daemon.api.server import ApiServer, submitter_of
+from dorabatch.daemon.api.server import ApiServer, UnixAccounts
 from dorabatch.queue.records import Submitter
 from dorabatch.resources.manifest import parse_json_document
 from tests.every_route import ROUTES
-from tests.makers import BOB, ZONE, node_settings
+from tests.makers import BOB, START, ZONE, node_settings
 from tests.unit.daemon.conftest import SECONDS, Parts, caller
 
 LIMIT = 20_000
 OPTIONS = {"image": "alpine:3", "cmd": ["true"], "gpus": "1"}
 ADMIN = caller(Submitter(user="root", uid=0, gid=0), is_admin=True)
 IDENTITY = ("uid", "user", "gid", "submitter", "caller", "groups", "is_admin")
-OWN_USER = submitter_of(os.getuid(), os.getgid()).user
+OWN_USER = UnixAccounts(SystemClock()).submitter_of(os.getuid(), os.getgid()).user
 
 
 @pytest.fixture
@@ -304,7 +308,7 @@ def test_the_socket_is_gone_after_the_end(parts: Parts) -> None:
     [("Workload", "b"), ("Container", "b.1"), ("Node", "n2")],
 )
 def test_a_list_by_name_holds_the_one(api: Api, kind: str, name: str) -> None:
-    me = submitter_of(os.getuid(), os.getgid())
+    me = UnixAccounts(SystemClock()).submitter_of(os.getuid(), os.getgid())
     for one in ("a", "b"):
         api.parts.submit(one, submitter=me, workspace=OWN_USER)
     for one in ("n1", "n2"):
@@ -321,3 +325,56 @@ def test_a_list_by_name_holds_the_one(api: Api, kind: str, name: str) -> None:
     status, message = api.error("GET", f"{path}?zone=mars")
     assert status == 400
     assert message == f"zone: 'mars' is not served here (served: {ZONE})"
+
+
+def test_health_is_200_or_503(api: Api) -> None:
+    status, reply = api.ask("GET", "/v1/health")
+    well = {"ok": True, "threads_dead": [], "database": "ok"}
+    assert (status, orjson.loads(reply)) == (200, well)
+    assert orjson.loads(api.ask("GET", "/v1/status")[1])["health"] == "ok"
+    ended = threading.Thread(target=lambda: None, name="listen-n1")
+    ended.start()
+    ended.join(SECONDS)
+    api.parts.effects.threads.watch(ended, threading.Event())
+    status, reply = api.ask("GET", "/v1/health")
+    ill = {"ok": False, "threads_dead": ["listen-n1"], "database": "ok"}
+    assert (status, orjson.loads(reply)) == (503, ill)
+    said = orjson.loads(api.ask("GET", "/v1/status")[1])["health"]
+    assert said == "thread listen-n1 has ended"
+    api.parts.effects.writer.stop()
+    found = orjson.loads(api.ask("GET", "/v1/health")[1])
+    assert found["database"] == "the daemon is stopping; try again later"
+
+
+def test_facts_about_people_age(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, names = FakeClock(START), {7: "old"}
+    looked_up: list[int] = []
+
+    def found(uid: int) -> object:
+        looked_up.append(uid)
+        return SimpleNamespace(pw_name=names[uid])
+
+    groups = [SimpleNamespace(gr_gid=70, gr_mem=["new"])]
+    monkeypatch.setattr(api_server.pwd, "getpwuid", found)
+    monkeypatch.setattr(api_server.grp, "getgrall", lambda: groups)
+    accounts = UnixAccounts(clock)
+    assert accounts.submitter_of(7, 1) == Submitter(user="old", uid=7, gid=1)
+    names[7] = "new"
+    clock.advance(api_server.ACCOUNT_SECONDS - 1)
+    assert accounts.submitter_of(7, 1).user == "old"
+    assert looked_up == [7]
+    clock.advance(1)
+    new = Submitter(user="new", uid=7, gid=1, groups=(70,))
+    assert accounts.submitter_of(7, 1) == new
+
+
+def test_a_failed_look_up_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    names: dict[int, str] = {}
+    monkeypatch.setattr(
+        api_server.pwd, "getpwuid", lambda uid: SimpleNamespace(pw_name=names[uid])
+    )
+    monkeypatch.setattr(api_server.grp, "getgrall", list)
+    accounts = UnixAccounts(FakeClock(START))
+    assert accounts.submitter_of(8, 1).user == "uid-8"
+    names[8] = "carol"
+    assert accounts.submitter_of(8, 1).user == "carol"

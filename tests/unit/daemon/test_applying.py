@@ -116,7 +116,7 @@ def test_a_workload_of_another_user_is_left_alone(parts: Parts) -> None:
     with pytest.raises(NotAllowed, match="workspace 'team': alice may not Apply"):
         apply(parts, workspace="team")
     grant(parts, "alice", "team")
-    with pytest.raises(NotAllowed, match="runs under the account of bob"):
+    with pytest.raises(NotAllowed, match="runs under the login of bob"):
         apply(parts, workspace="team", image="other:1")
 
 

@@ -6,19 +6,32 @@ import pytest
 
 from dorabatch.config import LaunchSettings
 from dorabatch.daemon.runs.end_verdict import (
-    EndCircumstances,
     Verdict,
+    is_open,
     is_users_fault,
     verdict_on_exit,
     verdict_on_start_failure,
 )
-from dorabatch.node.facts import ContainerFacts, ContainerState
+from dorabatch.node.facts import Circumstances, ContainerFacts, ContainerState
 from dorabatch.queue.states import AfterStop, Outcome, State
 from tests.makers import container, hold, later
 
-QUIET = EndCircumstances(is_rebooted=False, was_docker_away=False)
-REBOOT = replace(QUIET, is_rebooted=True)
-AWAY = replace(QUIET, was_docker_away=True)
+QUIET = Circumstances(
+    boot_id="boot-1",
+    now=later(1000),
+    booted_at=later(-900),
+    docker_began_at=later(-800),
+)
+"""Dockerd was up all the time."""
+AWAY = replace(QUIET, docker_began_at=later(100))
+"""Another dockerd has come up since."""
+CAME_UP = replace(QUIET, docker_began_at=later(50))
+"""The dockerd before it was killed, and this one ended what still ran at 60 s."""
+OUTLIVED = replace(CAME_UP, keeps_containers=True)
+REBOOT = replace(AWAY, boot_id="boot-2", booted_at=later(90))
+PLACED_BEFORE = replace(QUIET, boot_id="boot-2", booted_at=later(-5))
+"""Another boot than the record's, but it began before the run did."""
+JUST_NOW = replace(QUIET, was_signalled=True, now=later(62))
 LAUNCH = LaunchSettings()
 RUNNING = container(state=State.RUNNING, hold=hold(), attempt=1)
 
@@ -37,7 +50,7 @@ def ended(code: int | None, *, ran: float = 60, oom: bool = False) -> ContainerF
 
 
 def verdict(
-    facts: ContainerFacts | None, around: EndCircumstances, **options: object
+    facts: ContainerFacts | None, around: Circumstances | None, **options: object
 ) -> Verdict:
     """The verdict; fast_failures, restarts and launch may be set."""
     one = replace(RUNNING, fast_failures=options.get("fast", 0))
@@ -45,7 +58,7 @@ def verdict(
         one,
         facts,
         restarts_always=bool(options.get("restarts", False)),
-        circumstances=around,
+        around=around,
         launch=options.get("launch", LAUNCH),  # type: ignore[arg-type]
     )
 
@@ -56,15 +69,21 @@ def verdict(
     ("facts", "around", "words"),
     [
         (None, QUIET, "removed by somebody else"),
+        (None, AWAY, "removed by somebody else"),
         (None, REBOOT, "node was restarted"),
-        (ended(0), REBOOT, "node was restarted"),
+        (ended(1), REBOOT, "node was restarted"),
+        (ended(255), REBOOT, "node was restarted"),
+        (ended(143), replace(REBOOT, booted_at=None), "node was restarted"),
         (ended(255), AWAY, "Docker daemon was restarted"),
         (ended(137), AWAY, "Docker daemon was restarted"),
         (ended(143), AWAY, "Docker daemon was restarted"),
+        (ended(None), AWAY, "Docker daemon was restarted"),
+        (ended(137), CAME_UP, "Docker daemon was restarted"),
+        (ended(137, ran=40), OUTLIVED, "Docker daemon was restarted"),
     ],
 )
 def test_an_interruption_goes_back_to_the_queue_or_fails(
-    facts: ContainerFacts | None, around: EndCircumstances, words: str, restarts: bool
+    facts: ContainerFacts | None, around: Circumstances, words: str, restarts: bool
 ) -> None:
     found = verdict(facts, around, restarts=restarts)
     assert (found.after, found.outcome) == (AfterStop.REQUEUE, Outcome.NODE_LOST)
@@ -75,28 +94,70 @@ def test_an_interruption_goes_back_to_the_queue_or_fails(
 
 
 @pytest.mark.mission("M38")
+@pytest.mark.parametrize("around", [QUIET, AWAY, CAME_UP, REBOOT, PLACED_BEFORE, None])
+def test_what_ended_well_is_done_whatever_happened(
+    around: Circumstances | None,
+) -> None:
+    done = Verdict(after=AfterStop.FINISH, outcome=Outcome.DONE, reason="")
+    assert verdict(ended(0), around) == done
+    again = verdict(ended(0), around, restarts=True)
+    assert (again.after, again.outcome) == (AfterStop.RESTART, Outcome.DONE)
+
+
+@pytest.mark.mission("M38")
 @pytest.mark.parametrize(
     ("facts", "around", "outcome", "reason"),
     [
-        (ended(0), QUIET, Outcome.DONE, ""),
-        (ended(0), AWAY, Outcome.DONE, ""),
         (ended(1), QUIET, Outcome.FAILED, "exit code 1"),
         (ended(1), AWAY, Outcome.FAILED, "exit code 1"),
+        (ended(1), PLACED_BEFORE, Outcome.FAILED, "exit code 1"),
         (ended(137), QUIET, Outcome.FAILED, "exit code 137"),
+        (ended(143), PLACED_BEFORE, Outcome.FAILED, "exit code 143"),
+        (ended(143), OUTLIVED, Outcome.FAILED, "exit code 143"),
         (ended(None), QUIET, Outcome.FAILED, "exit code 255"),
         (
-            ended(137, oom=True),
-            QUIET,
+            ended(143),
+            replace(QUIET, docker_began_at=None),
             Outcome.FAILED,
-            "out of memory: used more than its 1024 MiB (exit code 137)",
+            "exit code 143",
+        ),
+        *(
+            (
+                ended(137, oom=True),
+                around,
+                Outcome.FAILED,
+                "out of memory: used more than its 1024 MiB (exit code 137)",
+            )
+            for around in (QUIET, AWAY, REBOOT, None)
         ),
     ],
 )
 def test_an_end_of_its_own(
-    facts: ContainerFacts, around: EndCircumstances, outcome: Outcome, reason: str
+    facts: ContainerFacts, around: Circumstances, outcome: Outcome, reason: str
 ) -> None:
     found = verdict(facts, around)
     assert found == Verdict(after=AfterStop.FINISH, outcome=outcome, reason=reason)
+
+
+@pytest.mark.parametrize(
+    ("facts", "around", "waits"),
+    [
+        (ended(143), JUST_NOW, True),
+        (ended(137), JUST_NOW, True),
+        (ended(143), replace(JUST_NOW, now=later(121)), False),
+        (ended(143), replace(JUST_NOW, was_signalled=False), False),
+        (ended(143), replace(JUST_NOW, docker_began_at=later(61)), False),
+        (ended(1), JUST_NOW, False),
+        (ended(0), JUST_NOW, False),
+        (ended(137, oom=True), JUST_NOW, False),
+        (ended(143), None, False),
+        (None, JUST_NOW, False),
+    ],
+)
+def test_what_docker_signalled_waits_for_its_going_down(
+    facts: ContainerFacts | None, around: Circumstances | None, waits: bool
+) -> None:
+    assert is_open(facts, around) is waits
 
 
 @pytest.mark.parametrize(
@@ -155,15 +216,66 @@ def test_start_failures(
     assert (found.outcome, found.reason) == (Outcome.FAILED, "no")
 
 
+RUNC = (
+    "failed to create shim task: OCI runtime create failed: runc create failed: "
+    "unable to start container process: "
+)
+HOOK = (
+    "OCI runtime create failed: container_linux.go:380: starting container process "
+    "caused: process_linux.go:545: container init caused: Running hook #0:: error "
+    "running hook: exit status 1, stdout: , stderr: nvidia-container-cli: "
+)
+
+
 @pytest.mark.parametrize(
     ("message", "is_theirs"),
     [
-        ("manifest for x:9 not found: manifest unknown", True),
-        ("pull access denied for x", True),
-        ('exec: "nosuch": executable file not found in $PATH', True),
-        ("Exec: no such file or directory", True),
+        ("manifest for x:9 not found: manifest unknown: manifest unknown", True),
+        (
+            "pull access denied for x, repository does not exist or may require "
+            "'docker login': denied: requested access to the resource is denied",
+            True,
+        ),
+        ("name unknown: repository name not known to registry", True),
+        (
+            'failed to resolve reference "docker.io/library/x:9": '
+            "docker.io/library/x:9: not found",
+            True,
+        ),
+        ("invalid reference format: repository name must be lowercase", True),
+        ("Minimum memory limit allowed is 6MB", True),
+        (f'{RUNC}exec: "nosuch": executable file not found in $PATH: unknown', True),
+        (f'{RUNC}exec: "/x": stat /x: no such file or directory: unknown', False),
+        (f'{RUNC}exec: "/data/x": permission denied: unknown', False),
+        (f"{HOOK}initialization error: driver error: failed to process request", False),
+        (f"{HOOK}ldcache error: open failed: /sbin/ldconfig: no such file", False),
+        (
+            'error running hook #0: fork/exec: exec: "nvidia-ctk": executable file '
+            "not found in $PATH: unknown",
+            False,
+        ),
+        (
+            "failed to create shim: OCI runtime create failed: unable to retrieve OCI "
+            "runtime error (open /run/containerd/x/log.json: no such file or "
+            'directory): exec: "nvidia-container-runtime": executable file not found '
+            "in $PATH: unknown",
+            False,
+        ),
+        (
+            'failed to start shim: start failed: exec: "containerd-shim-runc-v2": '
+            "executable file not found in $PATH: unknown",
+            False,
+        ),
+        (
+            "Head https://ghcr.io/v2/x/manifests/1: denied: too many requests",
+            False,
+        ),
+        ("open /var/lib/docker/overlay2/x: permission denied", False),
+        ("error mounting nfs: mount.nfs: access denied by server", False),
+        ("No such image: x:1", False),
         ("no space left on device", False),
         ("could not select device driver nvidia", False),
+        ("dial tcp: lookup registry: no such host", False),
         ("dial tcp: i/o timeout", False),
     ],
 )

@@ -80,7 +80,12 @@ def test_what_waits_is_forecast_by_limits_where_nothing_is_known(
 
 
 @pytest.mark.parametrize(
-    ("code", "words"), [("OutOfCredit", "waits for credit"), ("Held", "is held")]
+    ("code", "words"),
+    [
+        ("OutOfCredit", "waits for credit"),
+        ("Held", "is held"),
+        ("Limit", "waits for a limit of use"),
+    ],
 )
 def test_what_somebody_has_to_let_start_has_no_start_and_delays_nobody(
     parts_with_node: Parts, code: str, words: str

@@ -84,7 +84,9 @@ def test_the_gates_of_a_daemon_in_the_order_in_which_they_are_asked(
     names = [getattr(gate, "__name__", type(gate).__name__) for gate in gates_of(
         parts.books
     ).gates]  # fmt: skip
-    assert names == ["ReadyGate", "held_gate", "CreditGate"]
+    assert names == [
+        *("ReadyGate", "held_gate", "DependencyGate", "CreditGate", "LimitGate")
+    ]
 
 
 def test_what_no_gate_keeps_asks_in_its_order(parts: Parts) -> None:

@@ -66,7 +66,7 @@ def test_a_hold_is_not_put_over_another_and_not_lifted_twice(parts: Parts) -> No
         parts.daemon.intake.holds.hold("alice", workload_of(parts, key))
     with pytest.raises(NotAllowed, match="is held by root: audit; root or an admin"):
         parts.daemon.intake.holds.release("alice", workload_of(parts, key))
-    parts.daemon.intake.holds.release("ben", workload_of(parts, key), is_admin=True)
+    parts.daemon.intake.holds.release("ben", workload_of(parts, key), of_all=True)
     with pytest.raises(ConflictError, match="is not held"):
         parts.daemon.intake.holds.release("root", workload_of(parts, key))
 

@@ -39,14 +39,14 @@ def test_without_a_word_it_is_the_zone_served_and_the_users_own(parts: Parts) ->
     assert place(parts) == (ZONE, "alice")
 
 
-def test_a_default_zone_that_is_not_served_is_refused_when_declared(
+def test_a_default_zone_that_nobody_knows_is_refused_when_declared(
     parts: Parts,
 ) -> None:
     text = USER.format(default="zone: dc-rov-02")
     (user,) = parse_manifest(text, path="x.yaml").documents
     with pytest.raises(
         UserError,
-        match=rf"^spec.default.zone: 'dc-rov-02' is not served .* serves '{ZONE}'\)",
+        match=rf"^spec.default.zone: there is no zone 'dc-rov-02' \(known: {ZONE}\)",
     ):
         parts.apply(caller(is_admin=True), user)
     assert parts.books.users.names() == []

@@ -146,6 +146,8 @@ def _plain(route: Route, number: str, owner: str) -> Target:
         path += f"?account={owner}"
     if kind == "Usercredit" and route.method == "POST":
         body = {"account": owner, "amount": "1", "reason": "test"}
+    if path in ("/v1/hold", "/v1/release"):
+        body = {"refs": [number]}
     if path == "/v1/cancel":
         body = {"refs": [number], "dry_run": True}
     if path in ("/v1/workloads", "/v1/quote") and route.method == "POST":

@@ -77,6 +77,25 @@ def test_a_reboot_ends_jobs_and_changes_the_boot() -> None:
     assert one.probe().boot_id != before
 
 
+def test_an_orderly_restart_of_dockerd_stops_jobs_before_another_begins() -> None:
+    one = node()
+    name = run(one, wish_of())
+    one.stop_docker()
+    facts = one.inspect(name)
+    assert facts is not None and facts.exit_code == 143
+    with pytest.raises(NodeUnreachable, match="going down"):
+        one.circumstances(facts)
+    one.start_docker()
+    around = one.circumstances(facts)
+    facts = one.inspect(name)
+    assert facts is not None
+    assert facts.started_at is not None and around.docker_began_at is not None
+    assert facts.started_at < around.docker_began_at
+    after = one.inspect(run(one, wish_of(2)))
+    assert after is not None and after.started_at is not None
+    assert after.started_at >= around.docker_began_at
+
+
 def test_one_gpu_for_two_containers_is_a_violation() -> None:
     one = node()
     run(one, wish_of(1, gpus=("GPU-a",)))

@@ -20,7 +20,7 @@ import yaml
 from dorabatch.config import Settings
 from dorabatch.daemon.api.assembly import app_of
 from dorabatch.daemon.api.server import ApiServer
-from dorabatch.node.fake import FakeContainer
+from dorabatch.node.fake_container import FakeContainer
 from dorabatch.node.identity import parse_identity
 from tests.simulation import hands
 from tests.simulation.world import World

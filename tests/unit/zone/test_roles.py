@@ -138,12 +138,18 @@ def test_everybody_has_a_home_that_is_listed_and_theirs_alone(plain: Zone) -> No
     rows = {row["name"]: row["owner"] for row in plain.json("dora", "get", "ws")}
     # Of other workspaces one sees those in which one has a role.
     assert rows == {ME: ME}
+    head = {"apiVersion": "v1", "kind": "Workspace"}
+    said = plain.apply({**head, "metadata": {"name": OTHER}}, status=2)
+    assert f"{ME} may not Apply Workspace there" in said
+    plain.apply({**head, "metadata": {"name": f"{ME}.paper"}})
+    # A login whose name happens to be below one's own.
+    declare(plain, "User", f"{ME}.x", {})
+    said = plain.apply({**head, "metadata": {"name": f"{ME}.x"}}, status=2)
+    assert f"is the home of the login '{ME}.x' and belongs to it alone" in said
     grant(plain, ("user", "All"))
     rows = {row["name"]: row["owner"] for row in plain.json("dora", "get", "ws")}
-    assert rows == {ME: ME, OTHER: OTHER}
-    taken = {"apiVersion": "v1", "kind": "Workspace", "metadata": {"name": OTHER}}
-    said = plain.apply(taken, status=2)
-    assert f"is the home of the login '{OTHER}' and belongs to it alone" in said
+    homes = {ME: ME, OTHER: OTHER, f"{ME}.x": f"{ME}.x"}
+    assert rows == {**homes, f"{ME}.paper": ME}
 
 
 @pytest.mark.mission("M75")
@@ -260,3 +266,24 @@ def test_a_container_that_has_ended_says_where_it_was(zone: Zone) -> None:
     assert row["gpu_uuids"] == list(one.there.wish.gpu_uuids)
     assert "n1" in zone.run("dstat", "-c", "--all")
     assert "train.1" in zone.run("dstat", "-c", "--all", "-n", "n1")
+
+
+def test_what_is_held_waits_until_it_is_released(zone: Zone) -> None:
+    words = ("--name", "a", "-c", "1", "-i", "busybox", "--", "sleep", "60")
+    zone.run("dsub", "--hold", *words)
+    zone.apply(job("b"), job("c"))
+    zone.go()
+    assert [one.name for one in zone.jobs()] == ["b.1", "c.1"]
+    (row,) = zone.json("dstat", "a")
+    assert (row["state"], row["reason_code"]) == ("queued", "Held")
+    assert f"held by {ME}" in zone.run("dstat", "--why", "a")
+    said = zone.run("dhold", "a", "b", "nosuch", "--reason", "mend it", status=1)
+    assert "b (id 2) held by" in said and "mend it" in said
+    assert "a: workload" in said and "already; release it first" in said
+    assert "nosuch: no workload 'nosuch'" in said
+    assert "no workload 'zz'" in zone.run("dhold", "zz", status=2)
+    assert "which workloads?" in zone.run("drelease", status=2)
+    zone.run("drelease", "a", "b")
+    zone.go()
+    assert [one.name for one in zone.jobs("a")] == ["a.1"]
+    assert "is not held" in zone.run("drelease", "a", status=3)

@@ -67,6 +67,7 @@ class GateVerdict:
     """What a gate answers for the rows of its scene.
 
     sentences[why[at]] says why rows[at] waits, PASSES where the gate lets it pass.
+    codes[why[at]] is its code, where not all have the same.
     is_free[at]: it may pass behind all that is paid, and costs nothing.
     """
 
@@ -74,6 +75,13 @@ class GateVerdict:
     sentences: tuple[str, ...]
     why: IntArray
     is_free: BoolArray | None = None
+    codes: tuple[str, ...] = ()
+
+    @property
+    def reasons(self) -> list[WaitReason]:
+        """The sentences with their codes."""
+        codes = self.codes or (self.code,) * len(self.sentences)
+        return [WaitReason(*one) for one in zip(codes, self.sentences, strict=True)]
 
     @property
     def passes(self) -> BoolArray:
@@ -148,7 +156,7 @@ class _Passage:
     def take(self, verdict: GateVerdict) -> None:
         """Go on with the rows that a gate lets pass."""
         scene, passes = self.scene, verdict.passes
-        reasons = [WaitReason(verdict.code, one) for one in verdict.sentences]
+        reasons = verdict.reasons
         keys = scene.pending.key[scene.rows[~passes]].tolist()
         found = [reasons[why] for why in verdict.why[~passes].tolist()]
         is_free = self._is_free

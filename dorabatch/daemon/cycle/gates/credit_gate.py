@@ -14,8 +14,7 @@ from dorabatch.daemon.state.charging import Billing
 from dorabatch.daemon.state.credit_book import CreditBook
 from dorabatch.fairshare.money.standing import SCAVENGER
 from dorabatch.queue.board import Board
-from dorabatch.queue.demand import PendingArrays
-from dorabatch.queue.live_columns import number_of
+from dorabatch.queue.demand import PendingArrays, number_of
 from dorabatch.queue.records import WorkloadId
 
 OUT_OF_CREDIT = "OutOfCredit"

@@ -1,0 +1,72 @@
+"""Whether the daemon is well: its threads live, and the database takes writes.
+
+Asks the database through the writer, which changes nothing by it, and waits for the
+answer only so long. Mends nothing.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from dorabatch import log
+from dorabatch.daemon.state.threads import WatchedThreads
+from dorabatch.db import Tx, Writer
+from dorabatch.errors import DorabatchError
+
+ANSWER_SECONDS_MAX = 5.0
+WELL = "ok"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthReport:
+    """Threads that have died, and the database in a word or a sentence."""
+
+    threads_dead: tuple[str, ...]
+    database: str
+
+    @property
+    def is_ok(self) -> bool:
+        """Nothing is wrong."""
+        return not self.threads_dead and self.database == WELL
+
+    @property
+    def sentence(self) -> str:
+        """Everything that is wrong, or that nothing is."""
+        wrong = [f"thread {name} has ended" for name in self.threads_dead]
+        if self.database != WELL:
+            wrong.append(f"database: {self.database}")
+        return "; ".join(wrong) or WELL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """What is asked after the daemon's health."""
+
+    threads: WatchedThreads
+    writer: Writer
+    seconds_max: float = ANSWER_SECONDS_MAX
+
+    async def check(self) -> HealthReport:
+        """How it is now."""
+        return HealthReport(
+            threads_dead=self.threads.dead(), database=await self._database()
+        )
+
+    async def _database(self) -> str:
+        asked = asyncio.wrap_future(self.writer.post(_write_nothing))
+        try:
+            await asyncio.wait_for(asked, self.seconds_max)
+        except TimeoutError:
+            return f"no answer within {self.seconds_max:g} s"
+        except DorabatchError as error:
+            return error.message
+        except SQLAlchemyError as error:
+            # Its text may tell of what others do.
+            log.failure("database", error, path="/v1/health")
+            return f"failed with {type(error).__name__}; the daemon's log says why"
+        return WELL
+
+
+def _write_nothing(_tx: Tx) -> None:
+    """Get a turn to write, and commit."""
