@@ -148,6 +148,8 @@ def _begin_sqlite(connection: Connection) -> None:
 
 def for_writing(engine: Engine) -> Engine:
     """The engine whose transactions wait for their turn to write as they begin."""
+    if engine.get_execution_options().get(_WRITES, False):
+        return engine
     return engine.execution_options(**{_WRITES: True})
 
 
@@ -191,7 +193,8 @@ class Writer:
         guard: Callable[[Tx], None],
         before_commit: Callable[[Tx], None] | None = None,
     ) -> None:
-        self._engine = engine
+        # Made once: with options of its own it costs more than a small transaction.
+        self._engine = for_writing(engine)
         self._on_commit = on_commit
         self._guard = guard
         self._before_commit = before_commit
