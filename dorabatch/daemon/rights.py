@@ -41,6 +41,7 @@ def role_spec(**verbs: tuple[Verb, ...]) -> RoleSpec:
     return RoleSpec(permission={kind: tuple(many) for kind, many in verbs.items()})
 
 
+_RUNS = frozenset({"Container", "Workload"})
 _SEEN = (Verb.GET, Verb.GET_ONE, Verb.DESCRIBE)
 USER, ADMIN, HEAD = "user", "admin", "head"
 BUILT_IN_ROLES: dict[str, RoleSpec] = {
@@ -208,6 +209,10 @@ def _allows(
     if role.account is not None:
         owner = place.owner
         return owner is not None and role.account in (owner, *caller.accounts_of(owner))
+    if kind in _RUNS and place.owner == caller.user:
+        # Whose a run is may look at it and end it wherever it is; to submit there,
+        # where nobody owns anything yet, takes a right to the workspace.
+        return True
     if kind in PERSONAL:
         return _permits(role, kind, Verb.GET) or _is_own(caller, kind, place.owner)
     if kind not in WORKSPACED or role.workspace == ALL:

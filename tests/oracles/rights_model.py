@@ -13,6 +13,7 @@ WORKSPACES = ("ana", "ana.paper", "bob", "datasets")
 MEMBERS = {"lab1": {"ana", "bob"}, "lab2": {"eva"}}
 IN_WORKSPACES = {"Container", "Volume", "Workload", "Workspace"}
 SOMEBODYS = {"Report", "User", "Usercredit"}
+RUNS = {"Container", "Workload"}
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,8 @@ def reaches(
     if entry.account is not None:
         circle = MEMBERS.get(entry.account, set()) | {entry.account}
         return thing.owner in circle
+    if thing.kind in RUNS and thing.owner == user:
+        return True
     if thing.kind in SOMEBODYS:
         if "Get" in verbs_of(entry, thing.kind, verbs[thing.kind]):
             return True

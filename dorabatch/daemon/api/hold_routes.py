@@ -81,7 +81,7 @@ class HoldRoutes:
             workload = self.finder.find(ref, workspace)
             label = workload_label(workload)
             call.require(
-                f"workload {label}",
+                f"workload {workload.workload_id}",
                 workspace=workload.workspace,
                 owner=workload.submitter.user,
             )

@@ -193,7 +193,7 @@ def _seen(kind: KindEntry, call: Call) -> list[Row]:
     """The objects of a kind that the caller may see."""
     assert kind.rows is not None
     return [
-        row
+        kind.shown(call.caller, row)
         for row in kind.rows()
         if may_list(call.caller, kind.name, _place(call, kind.belongs(row)))
     ]
@@ -208,7 +208,7 @@ def _found(kind: KindEntry, call: Call, named: Named, verb: Verb) -> Row:
         raise refusal(call.caller, verb, kind.name, f"{kind.name} {named.name!r}")
     record = kind.find(named)
     _require(call, verb, kind, named.name, kind.belongs(record))
-    return record
+    return kind.shown(call.caller, record)
 
 
 def _delete(kind: KindEntry, call: Call, named: Named) -> tuple[str, str]:

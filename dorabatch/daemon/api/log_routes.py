@@ -18,7 +18,7 @@ from dorabatch.daemon.api.http import Call, Route
 from dorabatch.daemon.runs.container_request import ContainerRequests
 from dorabatch.daemon.runs.node_keeper import Keepers
 from dorabatch.daemon.state.log_files import LogFiles
-from dorabatch.daemon.views.summary import WorkloadFinder, workload_label
+from dorabatch.daemon.views.summary import WorkloadFinder
 from dorabatch.errors import NodeError, NotFound, UserError
 from dorabatch.queue.records import Container, Workload
 from dorabatch.queue.states import State
@@ -53,7 +53,7 @@ class LogRoutes:
         """GET /v1/workloads/{ref}/log."""
         workload = self.finder.find(call.word("ref"), call.workspace)
         call.require(
-            f"the log of {workload_label(workload)}",
+            f"the log of workload {workload.workload_id}",
             workspace=workload.workspace,
             owner=workload.submitter.user,
         )

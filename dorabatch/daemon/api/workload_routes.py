@@ -17,7 +17,6 @@ from dorabatch.daemon.views.listing import WorkloadListing, parse_question
 from dorabatch.daemon.views.summary import (
     WorkloadFinder,
     summarize_containers,
-    workload_label,
 )
 from dorabatch.daemon.views.why import Why
 from dorabatch.errors import UserError
@@ -121,7 +120,7 @@ class WorkloadRoutes:
         """The workload that the path names, if the caller may do this to it."""
         workload = self.finder.find(call.word("ref"), call.workspace)
         call.require(
-            f"workload {workload_label(workload)}",
+            f"workload {workload.workload_id}",
             workspace=workload.workspace,
             owner=workload.submitter.user,
         )

@@ -101,7 +101,7 @@ def _check(caller: Caller, workload: Workload) -> None:
         workspace=workload.workspace,
         owner=workload.submitter.user,
     )
-    what = f"workload {workload_label(workload)}"
+    what = f"workload {workload.workload_id}"
     require(caller, Verb.DELETE, "Workload", place, what)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from dorabatch.daemon.rights import Caller, Place, require
 from dorabatch.daemon.state.dependency_book import awaited_ids
-from dorabatch.daemon.views.summary import WorkloadFinder, workload_label
+from dorabatch.daemon.views.summary import WorkloadFinder
 from dorabatch.db import Tx
 from dorabatch.errors import NotFound, Refused
 from dorabatch.queue.awaited_rows import awaited_facts, live_dependencies
@@ -46,7 +46,7 @@ class DependencyNames:
             workspace=workload.workspace,
             owner=workload.submitter.user,
         )
-        what = f"workload {workload_label(workload)}"
+        what = f"workload {workload.workload_id}"
         require(caller, Verb.GET, "Workload", place, what)
         return replace(asked, ref=str(workload.workload_id))
 

@@ -44,6 +44,14 @@ class Grants:
             what = f"spec.credits of user {user!r}"
             require(caller, Verb.APPLY, "Usercredit", place, what)
 
+    def check_forgotten(self, caller: Caller, user: str) -> None:
+        """Raise NotAllowed where the default role is above the giver's rights."""
+        before = self.users.spec(user) or UserSpec()
+        held = set(map(str, self.rights.holder(user, before)))
+        for number, role in enumerate(self.rights.holder(user, UserSpec())):
+            if str(role) not in held:
+                _check_grantable(caller, role, number)
+
     def works_in(self, user: str, spec: UserSpec, workspace: str) -> bool:
         """Whether somebody declared like this could submit in a workspace."""
         known = self.rights.caller(Submitter(user=user, uid=0, gid=0))

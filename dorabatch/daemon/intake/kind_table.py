@@ -90,6 +90,7 @@ class KindEntry:
     belongs: Callable[[Row], Belonging]
     text: Callable[[Row], str]
     rows: Rows | None = None
+    shown: Callable[[Caller, Row], Row] = lambda _caller, row: row
     listing: Listing | None = None
     target: Target | None = None
     apply: Apply | None = None

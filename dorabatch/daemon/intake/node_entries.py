@@ -82,6 +82,7 @@ class NodeEntries:
             cells=GPU_CELLS,
             columns=GPU_COLUMNS,
             rows=self.devices.gpus,
+            shown=self.devices.for_caller,
             find=lambda named: _named("GPU", self.devices.gpus, named),
             belongs=nobodys,
             text=describe_object,

@@ -73,7 +73,7 @@ class RoleKind:
     def apply(self, caller: Caller, document: Document, _agreed: str | None) -> Applied:
         """Declare or change a role; NotAllowed for more than the caller holds."""
         assert isinstance(document, Role)
-        self._check_grantable(caller, document)
+        self._check_grantable(caller, document.name, document.spec)
         text = document.spec.model_dump_json()
         wanted = self.stored.wanted(document, text, caller.user)
         result = self.stored.writer.do(
@@ -91,6 +91,13 @@ class RoleKind:
                 f"role {named.name!r} is held by {len(holders)} users (such as "
                 f"{shown}); take it out of their spec.resources first"
             )
+        if named.name == self.rights.default_role and not is_built_in:
+            raise ConflictError(
+                f"role {named.name!r} is what the setting rights.default_role gives to "
+                "whoever has no User object; change the setting first"
+            )
+        if is_built_in:
+            self._check_grantable(caller, named.name, BUILT_IN_ROLES[named.name])
         if not self.stored.forget(ROLE, named.name, caller):
             raise ConflictError(
                 f"role {named.name!r} is built in and was never declared; there is "
@@ -99,19 +106,19 @@ class RoleKind:
         what = "is as built in again" if is_built_in else "removed"
         return "deleted", f"role {named.name} {what}"
 
-    def _check_grantable(self, caller: Caller, document: Role) -> None:
+    def _check_grantable(self, caller: Caller, name: str, spec: RoleSpec) -> None:
         """Whoever holds the role holds more by the change: the caller must too."""
-        before = self.rights.roles().get(document.name, RoleSpec(permission={}))
+        before = self.rights.roles().get(name, RoleSpec(permission={}))
         wanted = HeldRole(
-            role=document.name,
-            permission=added_verbs(before, document.spec),
+            role=name,
+            permission=added_verbs(before, spec),
             workspace=ALL,
         )
         beyond = exceeding(caller, wanted)
         if beyond is not None:
             kind, verb = beyond
             raise NotAllowed(
-                f"role {document.name!r}: spec.permission.{kind}: {verb} is more than "
+                f"role {name!r}: spec.permission.{kind}: {verb} is more than "
                 f"{caller.user} may do everywhere themselves; nobody grants above "
                 "their own rights"
             )

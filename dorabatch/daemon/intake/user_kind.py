@@ -113,6 +113,7 @@ class UserKind:
     def delete(self, caller: Caller, named: Named) -> tuple[str, str]:
         """Forget a user, and the roles with them; credit that was given stays."""
         name = named.name
+        self.grants.check_forgotten(caller, name)
         if not self.stored.forget(KIND, name, caller):
             raise NotFound(f"no user {name!r} is declared")
         return "deleted", f"user {name} removed; credit that was given stays"

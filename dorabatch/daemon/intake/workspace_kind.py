@@ -82,8 +82,7 @@ class WorkspaceKind:
             return stored_row(found)
         if self._is_home(named.name):
             return _home(named.name)
-        names = ", ".join(str(row["name"]) for row in self.rows()) or "none"
-        raise NotFound(f"no workspace {named.name!r} (known: {names})")
+        raise NotFound(f"no workspace {named.name!r}; see dora get workspaces")
 
     def apply(self, caller: Caller, document: Document, _agreed: str | None) -> Applied:
         """Make one; it belongs to whoever makes it, a home to its login."""

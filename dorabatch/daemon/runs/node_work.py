@@ -201,10 +201,11 @@ class NodeWork:
             log.detail("work-overtaken", node=node, container=key, error=error)
             is_done = True
         except NodeError as error:
+            # The next look sees what is left, and not at once: a node that is going
+            # down still answers looks while it refuses work.
             if not self._is_over:
                 node = self._expected.node
                 log.warning("work-failed", node=node, container=key, error=error)
-            self.wake.set()
         finally:
             with self._lock:
                 self._busy.discard(key)

@@ -75,6 +75,11 @@ class RightsBook:
         """Every role by name; a declared one stands before a built-in one."""
         return {**BUILT_IN_ROLES, **self._declared}
 
+    @property
+    def default_role(self) -> str:
+        """The role of whoever has no User object, or none."""
+        return self._rights.default_role
+
     def owner_of(self, workspace: str) -> str | None:
         """The owner of a workspace that exists."""
         return self._owners.get(workspace)
@@ -105,8 +110,7 @@ class RightsBook:
     def _held(self, user: str) -> tuple[HeldRole, ...]:
         spec = self._users.spec(user) or UserSpec()
         held = self.holder(user, spec)
-        is_in = spec.resources is None or bool(held)
-        if self._rights.see_others == "all" and is_in:
+        if self._rights.see_others == "all" and held:
             held = (*held, OTHERS_ROLE)
         return held
 

@@ -54,6 +54,7 @@ def views_of(books: Books, effects: Effects, order: QueueOrder) -> Views:
     """The views of one daemon."""
     board, clock, engine = books.board, effects.clock, effects.engine
     zone, latest = effects.identity.zone, books.latest
+    see_others = books.settings.rights.see_others
     finder = WorkloadFinder(board=board, engine=engine, zone=zone)
     places = LastPlaces(engine)
     share_tree = ShareTreeView(usage=books.usage, board=board)
@@ -62,7 +63,7 @@ def views_of(books: Books, effects: Effects, order: QueueOrder) -> Views:
         board=board,
         tree=share_tree,
         clock=clock,
-        see_others=books.settings.rights.see_others,
+        see_others=see_others,
     )
     starts = ExpectedStarts(
         board=board,
@@ -82,7 +83,7 @@ def views_of(books: Books, effects: Effects, order: QueueOrder) -> Views:
                 users=books.users,
                 places=places,
                 kept=KeptRows(),
-                see_others=books.settings.rights.see_others,
+                see_others=see_others,
             ),
             turn_columns=TurnColumns(
                 turns=turns, credit=columns, forecasts=effects.forecasts
@@ -100,7 +101,7 @@ def views_of(books: Books, effects: Effects, order: QueueOrder) -> Views:
         ),
         why=_why(books, effects, finder, turns, starts),
         nodes=NodeRows(board=board, clock=clock, zone=zone),
-        devices=DeviceRows(board=board, fleet=books.fleet),
+        devices=DeviceRows(board=board, fleet=books.fleet, see_others=see_others),
         share_tree=share_tree,
         turns=turns,
         starts=starts,

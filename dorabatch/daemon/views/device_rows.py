@@ -6,10 +6,12 @@ Reads the board and what nodes told of themselves; reserves nothing and asks no 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from dorabatch.daemon.rights import Caller
 from dorabatch.daemon.state.fleet import Fleet
 from dorabatch.daemon.state.node_view import NodeView
 from dorabatch.daemon.views.cell_texts import share_words, text_cell
 from dorabatch.daemon.views.node_use import GpuUse, node_use
+from dorabatch.daemon.views.sight import Sight, without
 from dorabatch.daemon.views.table_layout import Cell, Row
 from dorabatch.node.facts import GpuFacts
 from dorabatch.queue.board import Board
@@ -25,6 +27,7 @@ class DeviceRows:
 
     board: Board
     fleet: Fleet
+    see_others: str
 
     def gpus(self) -> list[Row]:
         """One row a GPU, by node and index.
@@ -33,6 +36,16 @@ class DeviceRows:
         and comes last.
         """
         return [row for view in self.fleet.views() for row in self._gpus_of(view)]
+
+    def for_caller(self, caller: Caller, row: Row) -> Row:
+        """A GPU's row without what the caller does not see of its holders."""
+        sight = Sight(caller, self.see_others)
+        holders = []
+        for one in row["holders"]:
+            workload = self.board.workloads.get(one["id"])
+            if workload is not None and sight.lists(workload):
+                holders.append(without(one, sight.hidden(workload)))
+        return {**row, "holders": holders}
 
     def cpus(self) -> list[Row]:
         """One row a node that has told what it has, with its CPU model."""
@@ -107,7 +120,8 @@ def _holders(row: Row) -> str:
 
 
 def _holder_words(one: Row) -> str:
-    who = f"{one['workspace']}/{one['name']}.{one['replica']}"
+    named = one["name"] is not None
+    who = f"{one['workspace']}/{one['name']}.{one['replica']}" if named else "-"
     return f"{share_words(one['milli'])}{who} (id {one['id']}, {one['user']})"
 
 

@@ -1,0 +1,116 @@
+"""Doors beside the rule: deleting, refusing and listing give nobody more."""
+
+import pytest
+
+from dorabatch.queue.records import Submitter
+from dorabatch.resources.manifest import parse_json_document
+from tests.makers import V100
+from tests.unit.daemon.test_share_commands import ME
+from tests.unit.zone.conftest import Zone, job
+from tests.unit.zone.test_roles import OTHER, declare, grant, others_job, plain
+
+__all__ = ["plain"]
+DENIED = 2
+GPU = {"gpu": {"product_name": V100, "count": 1}}
+
+
+def show(zone: Zone, others: str, default_role: str = "user") -> None:
+    """Start the zone again with other settings of rights."""
+    old = zone.world.settings
+    wanted = {"see_others": others, "default_role": default_role}
+    rights = old.rights.model_copy(update=wanted)
+    zone.start_again(old.model_copy(update={"rights": rights}))
+
+
+def others_gpu(zone: Zone) -> None:
+    """Somebody else's workload with a GPU."""
+    head = {"apiVersion": "v1", "kind": "Workload"}
+    document = parse_json_document({**job("secret.plan", selectors=GPU), **head})
+    parts = zone.world.parts
+    bob = Submitter(user=OTHER, uid=4002, gid=4002)
+    new, _ = parts.intake.admission.admit(parts.books.rights.caller(bob), document)
+    parts.intake.submissions.submit(new).result(20)
+
+
+def refused(zone: Zone, *words: str) -> str:
+    """What a command says that must fail."""
+    for status in (1, 2, 3, 4, 5, 6, 7, 8):
+        try:
+            return zone.run(*words, status=status)
+        except AssertionError:
+            continue
+    raise AssertionError(f"{words} was not refused")
+
+
+def test_nobody_rises_by_deleting_a_role(plain: Zone) -> None:
+    declare(plain, "Role", "clerk", {"permission": {"User": ["All"], "Role": ["All"]}})
+    declare(plain, "Role", "admin", {"permission": {"Node": ["Get"]}})
+    grant(plain, ("clerk", "All"), ("admin", "All"))
+    said = refused(plain, "dora", "delete", "role", "admin")
+    assert "nobody grants above their own rights" in said
+    assert "may not" in refused(plain, "dnode", "cordon", "n1")
+
+
+def test_nobody_rises_by_deleting_a_user(plain: Zone) -> None:
+    declare(plain, "Role", "clerk", {"permission": {"User": ["All"]}})
+    declare(plain, "User", OTHER, {"resources": []})
+    grant(plain, ("clerk", "All"))
+    for user in (OTHER, ME):
+        said = refused(plain, "dora", "delete", "user", user)
+        assert "nobody grants above their own rights" in said
+    assert "may not" in plain.apply(job("mine"), status=DENIED)
+
+
+def test_the_default_role_stays_while_the_site_gives_it(plain: Zone) -> None:
+    declare(plain, "Role", "student", {"permission": {"Workload": ["All"]}})
+    declare(plain, "Role", "clerk", {"permission": {"Role": ["All"]}})
+    show(plain, "queue", "student")
+    grant(plain, ("clerk", "All"))
+    said = refused(plain, "dora", "delete", "role", "student")
+    assert "rights.default_role" in said
+
+
+@pytest.mark.parametrize("others", ["queue", "nothing"])
+def test_no_door_tells_the_names_of_others(plain: Zone, others: str) -> None:
+    others_gpu(plain)
+    plain.go()
+    show(plain, others)
+    plain.go()
+    words: tuple[tuple[str, ...], ...] = (
+        ("dcancel", "1"),
+        ("dhold", "1"),
+        ("dlog", "1"),
+        ("dstat", "--why", "1"),
+        ("dsub", "-c", "1", "-i", "b", "--dependency", "afterok:1", "--", "x"),
+        ("dora", "describe", "wk", "1"),
+        ("dora", "describe", "ws", "nosuch"),
+    )
+    for each in words:
+        said = refused(plain, *each)
+        assert "secret" not in said, each
+        assert f"known: {OTHER}" not in said, each
+    rows = plain.json("dora", "get", "gpus")
+    seen = [holder for row in rows for holder in row["holders"]]
+    assert [one["name"] for one in seen] == ([None] if others == "queue" else [])
+    assert "secret" not in plain.run("dora", "get", "gpus")
+
+
+def test_whose_a_run_is_may_end_it_where_the_right_was_taken(plain: Zone) -> None:
+    declare(plain, "Workspace", "team", {})
+    grant(plain, ("user", ME), ("user", "team"))
+    plain.apply(job("mine", metadata={"workspace": "team"}))
+    plain.go()
+    grant(plain, ("user", ME))
+    (row,) = plain.json("dstat")
+    assert (row["name"], row["workspace"]) == ("mine", "team")
+    plain.apply(job("late", metadata={"workspace": "team"}), status=DENIED)
+    plain.run("dcancel", str(row["id"]))
+    plain.go()
+    assert plain.json("dstat") == []
+
+
+def test_who_has_no_role_sees_nothing_where_all_is_shown(plain: Zone) -> None:
+    others_job(plain, "open")
+    plain.go()
+    show(plain, "all", "none")
+    assert "may not" in refused(plain, "dora", "describe", "wk", "1")
