@@ -61,7 +61,7 @@ class Grants:
             roles=self.rights.holder(user, spec),
             own=known.own,
         )
-        place = Place(zone=self.zone, workspace=workspace, owner=user)
+        place = Place(zone=self.zone, workspace=workspace)
         return may(someone, Verb.APPLY, "Workload", place)
 
     def _check_known(self, spec: UserSpec) -> None:

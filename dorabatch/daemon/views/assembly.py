@@ -53,8 +53,7 @@ class Views:
 def views_of(books: Books, effects: Effects, order: QueueOrder) -> Views:
     """The views of one daemon."""
     board, clock, engine = books.board, effects.clock, effects.engine
-    zone, latest = effects.identity.zone, books.latest
-    see_others = books.settings.rights.see_others
+    zone, see_others = effects.identity.zone, books.settings.rights.see_others
     finder = WorkloadFinder(board=board, engine=engine, zone=zone)
     places = LastPlaces(engine)
     share_tree = ShareTreeView(usage=books.usage, board=board)
@@ -69,7 +68,7 @@ def views_of(books: Books, effects: Effects, order: QueueOrder) -> Views:
         board=board,
         fleet=books.fleet,
         history=books.history,
-        latest=latest,
+        latest=books.latest,
         forecasts=effects.forecasts,
     )
     columns = CreditColumns(board=board, billing=books.billing, credits=books.credits)
@@ -88,13 +87,13 @@ def views_of(books: Books, effects: Effects, order: QueueOrder) -> Views:
             turn_columns=TurnColumns(
                 turns=turns, credit=columns, forecasts=effects.forecasts
             ),
-            latest=latest,
+            latest=books.latest,
             clock=clock,
         ),
         records=WorkloadRecords(
             finder=finder,
             places=places,
-            latest=latest,
+            latest=books.latest,
             engine=engine,
             clock=clock,
             credit=columns,
@@ -105,7 +104,7 @@ def views_of(books: Books, effects: Effects, order: QueueOrder) -> Views:
         share_tree=share_tree,
         turns=turns,
         starts=starts,
-        defrag=DefragAdvice(board=board, fleet=books.fleet, latest=latest),
+        defrag=DefragAdvice(board=board, fleet=books.fleet, latest=books.latest),
         accounts=accounts,
         credit=CreditViews(
             accounts=accounts, engine=engine, clock=clock, credits=books.credits

@@ -62,7 +62,7 @@ def end(board: Board, key: int) -> None:
 
 
 def test_only_what_live_runs_hold_is_held(board: Board, fleet: Fleet) -> None:
-    rows = DeviceRows(board=board, fleet=fleet)
+    rows = DeviceRows(board=board, fleet=fleet, see_others="queue")
     assert [row["state"] for row in rows.gpus()] == ["free"] * 4
     run(board, 1, hold(gpus=("GPU-1", "GPU-2"), gpu_models=(V100, V100)))
     found = rows.gpus()
@@ -83,7 +83,7 @@ def test_a_shared_gpu_names_everybody_and_what_is_left(
 ) -> None:
     run(board, 1, hold(gpu_milli=250, cores=()))
     run(board, 2, hold(gpu_milli=500, cores=()))
-    first = DeviceRows(board=board, fleet=fleet).gpus()[0]
+    first = DeviceRows(board=board, fleet=fleet, see_others="queue").gpus()[0]
     assert (first["state"], first["held_milli"], first["free_milli"]) == (
         "shared", 750, 250,
     )  # fmt: skip
@@ -92,14 +92,14 @@ def test_a_shared_gpu_names_everybody_and_what_is_left(
         (2, 500),
     ]
     run(board, 3, hold(gpu_milli=250, cores=()))
-    full = DeviceRows(board=board, fleet=fleet).gpus()[0]
+    full = DeviceRows(board=board, fleet=fleet, see_others="queue").gpus()[0]
     assert (full["state"], full["free_milli"]) == ("shared", 0)
 
 
 def test_a_held_gpu_that_is_gone_is_lost(board: Board, fleet: Fleet) -> None:
     run(board, 1, hold(gpus=("GPU-3",)))
     fleet.seen("n1", later(1), facts(gpus=gpus(2)))
-    found = DeviceRows(board=board, fleet=fleet).gpus()
+    found = DeviceRows(board=board, fleet=fleet, see_others="queue").gpus()
     assert [(row["index"], row["state"]) for row in found] == [
         (0, "free"),
         (1, "free"),
@@ -113,7 +113,7 @@ def test_a_held_gpu_that_is_gone_is_lost(board: Board, fleet: Fleet) -> None:
 def test_the_cpu_of_each_node_that_told_of_itself(board: Board, fleet: Fleet) -> None:
     run(board, 1, hold())
     run(board, 2, hold(gpus=(), gpu_models=(), cores=(), cpu_milli=500))
-    (row,) = DeviceRows(board=board, fleet=fleet).cpus()
+    (row,) = DeviceRows(board=board, fleet=fleet, see_others="queue").cpus()
     assert (row["node"], row["model"], row["cores"]) == ("n1", "EPYC", 8)
     assert (row["cores_pinned"], row["held_milli"], row["free_milli"]) == (
         2, 2500, 5500,
@@ -122,7 +122,7 @@ def test_the_cpu_of_each_node_that_told_of_itself(board: Board, fleet: Fleet) ->
 
 def test_the_tables(board: Board, fleet: Fleet) -> None:
     run(board, 1, hold(gpu_milli=500, cores=()))
-    rows = DeviceRows(board=board, fleet=fleet)
+    rows = DeviceRows(board=board, fleet=fleet, see_others="queue")
     lines = render_table(rows.gpus(), GPU_CELLS, GPU_COLUMNS).splitlines()
     assert lines[0].split()[:3] == ["NODE", "INDEX", "MODEL"]
     assert "shared" in lines[1] and "0.5xalice/w1.1 (id 1, bob)" in lines[1]
