@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from dorabatch.errors import NotAllowed
-from dorabatch.queue.records import Submitter
+from dorabatch.queue.records import Submitter, Workload
 from dorabatch.resources.names import ALL
 from dorabatch.resources.people import RoleSpec
 from dorabatch.resources.verbs import PERSONAL, VERBS, WORKSPACED, Verb
@@ -176,6 +176,28 @@ def require(caller: Caller, verb: Verb, kind: str, place: Place, what: str) -> N
         is_anothers = place.owner not in (None, caller.user)
         whose = f" belongs to {place.owner}" if is_anothers else ""
         raise refusal(caller, verb, kind, what + whose)
+
+
+def place_of(workload: Workload) -> Place:
+    """Where a workload and its containers are, and whose they are."""
+    owner = workload.submitter.user
+    return Place(zone=workload.zone, workspace=workload.workspace, owner=owner)
+
+
+def require_run(
+    caller: Caller,
+    verb: Verb,
+    workload: Workload,
+    *,
+    kind: str = "Workload",
+    what: str = "workload",
+) -> None:
+    """Raise NotAllowed unless the caller may do this to a workload or to its runs.
+
+    Told by its id alone: a refusal gives nobody a name that lists hide.
+    """
+    told = f"{what} {workload.workload_id}"
+    require(caller, verb, kind, place_of(workload), told)
 
 
 def refusal(caller: Caller, verb: Verb, kind: str, what: str) -> NotAllowed:

@@ -80,11 +80,7 @@ class HoldRoutes:
         try:
             workload = self.finder.find(ref, workspace)
             label = workload_label(workload)
-            call.require(
-                f"workload {workload.workload_id}",
-                workspace=workload.workspace,
-                owner=workload.submitter.user,
-            )
+            call.require_run(workload)
             after = do(workload)
         except DorabatchError as error:
             status = error.exit_status

@@ -16,7 +16,14 @@ from starlette.responses import Response
 
 from dorabatch import log
 from dorabatch.daemon.api.server import UnixAccounts
-from dorabatch.daemon.rights import Caller, Place, may_somewhere, refusal, require
+from dorabatch.daemon.rights import (
+    Caller,
+    Place,
+    may_somewhere,
+    refusal,
+    require,
+    require_run,
+)
 from dorabatch.daemon.state.rights_book import RightsBook
 from dorabatch.errors import (
     ConflictError,
@@ -27,6 +34,7 @@ from dorabatch.errors import (
     UserError,
     invariant,
 )
+from dorabatch.queue.records import Workload
 from dorabatch.resources.verbs import VERBS, Verb
 
 IN_PATH = "{kind}"
@@ -83,6 +91,10 @@ class Call:
         """Raise NotAllowed unless the caller may do this to one object."""
         place = Place(zone=self.zone, workspace=workspace, owner=owner)
         require(self.caller, verb or self.verb, self.kind, place, what)
+
+    def require_run(self, workload: Workload, what: str = "workload") -> None:
+        """Raise NotAllowed unless the caller may do this to a workload."""
+        require_run(self.caller, self.verb, workload, kind=self.kind, what=what)
 
     @property
     def workspace(self) -> str:

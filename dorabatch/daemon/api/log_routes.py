@@ -52,11 +52,7 @@ class LogRoutes:
     async def log(self, call: Call) -> Response:
         """GET /v1/workloads/{ref}/log."""
         workload = self.finder.find(call.word("ref"), call.workspace)
-        call.require(
-            f"the log of workload {workload.workload_id}",
-            workspace=workload.workspace,
-            owner=workload.submitter.user,
-        )
+        call.require_run(workload, "the log of workload")
         reading = Reading(self, workload, call.query)
         await run_in_threadpool(reading.begin)
         headers = {"X-Dora-Attempt": str(reading.attempt)} if reading.attempt else {}

@@ -119,11 +119,7 @@ class WorkloadRoutes:
     def _named(self, call: Call) -> Workload:
         """The workload that the path names, if the caller may do this to it."""
         workload = self.finder.find(call.word("ref"), call.workspace)
-        call.require(
-            f"workload {workload.workload_id}",
-            workspace=workload.workspace,
-            owner=workload.submitter.user,
-        )
+        call.require_run(workload)
         return workload
 
 

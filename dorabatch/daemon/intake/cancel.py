@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from dorabatch.clock import Clock
 from dorabatch.daemon.intake.hand_over import HandOver
-from dorabatch.daemon.rights import Caller, Place, require
+from dorabatch.daemon.rights import Caller, require_run
 from dorabatch.daemon.runs.settle import end_workload
 from dorabatch.daemon.state.users import DeclaredUsers
 from dorabatch.daemon.views.summary import WorkloadFinder, summarize, workload_label
@@ -64,7 +64,7 @@ class Cancelling:
                 continue
             if codes and summarize(self.board, workload).code not in codes:
                 continue
-            _check(caller, workload)
+            require_run(caller, Verb.DELETE, workload)
             matched.append(workload)
         return sorted(matched, key=lambda w: w.workload_id)
 
@@ -87,22 +87,11 @@ class Cancelling:
         home = self.users.default_workspace(caller.user)
         workload = self.finder.find(ref, wanted.workspace or home)
         label = f"workload {workload_label(workload)}"
-        _check(caller, workload)
+        require_run(caller, Verb.DELETE, workload)
         if workload.ended_at is not None:
             code = summarize(self.board, workload).code
             raise AlreadyFinished(f"{label} has ended already ({code})")
         return workload
-
-
-def _check(caller: Caller, workload: Workload) -> None:
-    """Raise NotAllowed unless the caller may end this workload."""
-    place = Place(
-        zone=workload.zone,
-        workspace=workload.workspace,
-        owner=workload.submitter.user,
-    )
-    what = f"workload {workload.workload_id}"
-    require(caller, Verb.DELETE, "Workload", place, what)
 
 
 def _codes(states: tuple[str, ...]) -> frozenset[str]:

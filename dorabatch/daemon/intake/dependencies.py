@@ -7,7 +7,7 @@ dependency holds back is decided in the cycle.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from dorabatch.daemon.rights import Caller, Place, require
+from dorabatch.daemon.rights import Caller, require_run
 from dorabatch.daemon.state.dependency_book import awaited_ids
 from dorabatch.daemon.views.summary import WorkloadFinder
 from dorabatch.db import Tx
@@ -41,13 +41,7 @@ class DependencyNames:
             workload = self.finder.find(asked.ref, workspace)
         except NotFound as error:
             raise Refused(f"{FIELD}: {asked.type}: {error.message}") from None
-        place = Place(
-            zone=workload.zone,
-            workspace=workload.workspace,
-            owner=workload.submitter.user,
-        )
-        what = f"workload {workload.workload_id}"
-        require(caller, Verb.GET, "Workload", place, what)
+        require_run(caller, Verb.GET, workload)
         return replace(asked, ref=str(workload.workload_id))
 
 

@@ -35,22 +35,15 @@ class Grants:
         """Raise UserError for an unknown role, NotAllowed for what goes too far."""
         before = self.users.spec(user) or UserSpec()
         self._check_known(spec)
-        held = set(map(str, self.rights.holder(user, before)))
-        for number, role in enumerate(self.rights.holder(user, spec)):
-            if str(role) not in held:
-                _check_grantable(caller, role, number)
+        self._check_added(caller, user, spec, "spec.resources")
         if spec.credits != before.credits:
             place = Place(zone=self.zone, owner=user)
             what = f"spec.credits of user {user!r}"
             require(caller, Verb.APPLY, "Usercredit", place, what)
 
     def check_forgotten(self, caller: Caller, user: str) -> None:
-        """Raise NotAllowed where the default role is above the giver's rights."""
-        before = self.users.spec(user) or UserSpec()
-        held = set(map(str, self.rights.holder(user, before)))
-        for number, role in enumerate(self.rights.holder(user, UserSpec())):
-            if str(role) not in held:
-                _check_grantable(caller, role, number)
+        """Raise NotAllowed where the default role is above the caller's rights."""
+        self._check_added(caller, user, UserSpec(), f"without the User {user!r}")
 
     def works_in(self, user: str, spec: UserSpec, workspace: str) -> bool:
         """Whether somebody declared like this could submit in a workspace."""
@@ -64,6 +57,16 @@ class Grants:
         place = Place(zone=self.zone, workspace=workspace)
         return may(someone, Verb.APPLY, "Workload", place)
 
+    def _check_added(
+        self, caller: Caller, user: str, spec: UserSpec, where: str
+    ) -> None:
+        """Raise NotAllowed for a role that the spec adds and the caller lacks."""
+        before = self.users.spec(user) or UserSpec()
+        held = set(map(str, self.rights.holder(user, before)))
+        for role in self.rights.holder(user, spec):
+            if str(role) not in held:
+                _check_grantable(caller, role, where)
+
     def _check_known(self, spec: UserSpec) -> None:
         known = self.rights.roles()
         for number, grant in enumerate(spec.resources or ()):
@@ -76,12 +79,12 @@ class Grants:
                 )
 
 
-def _check_grantable(caller: Caller, role: HeldRole, number: int) -> None:
+def _check_grantable(caller: Caller, role: HeldRole, where: str) -> None:
     beyond = exceeding(caller, role)
     if beyond is not None:
         kind, verb = beyond
         raise NotAllowed(
-            f"spec.resources[{number}]: role {role} allows {verb} {kind}, which is "
+            f"{where}: role {role} allows {verb} {kind}, which is "
             f"more than {caller.user} may do there themselves; nobody grants above "
             "their own rights"
         )

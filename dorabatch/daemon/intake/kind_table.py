@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from dorabatch.daemon.rights import Caller
 from dorabatch.daemon.views.table_layout import Cell, Row
-from dorabatch.errors import UserError, invariant
+from dorabatch.errors import NotFound, UserError, invariant
 from dorabatch.resources.document import Document
 from dorabatch.resources.nearest import did_you_mean
 from dorabatch.resources.verbs import VERBS, Verb
@@ -59,6 +59,21 @@ class Named:
 
 
 Rows = Callable[[], list[Row]]
+_TOLD_MAX = 10
+
+
+def row_named(kind: str, rows: Rows, named: Named) -> Row:
+    """The row of this name; raises NotFound with those that there are."""
+    found = rows()
+    for row in found:
+        if row["name"] == named.name:
+            return row
+    told = [str(row["name"]) for row in found[:_TOLD_MAX]]
+    told += ["..."] if len(found) > _TOLD_MAX else []
+    known = ", ".join(told) or "none"
+    raise NotFound(f"no {kind} {named.name!r} (known: {known})")
+
+
 Listing = Callable[[Caller, Mapping[str, str]], tuple[str, bytes]]
 Find = Callable[[Named], Row]
 Apply = Callable[[Caller, Document, str | None], Applied]

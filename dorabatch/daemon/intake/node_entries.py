@@ -4,14 +4,15 @@ Says who answers for them. What nodes have is found on them and never applied.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 from dorabatch.daemon.intake.kind_table import (
     Applied,
     KindEntry,
     Named,
-    Rows,
     Scope,
     nobodys,
+    row_named,
 )
 from dorabatch.daemon.intake.node_kind import Nodes
 from dorabatch.daemon.rights import Caller
@@ -67,7 +68,7 @@ class NodeEntries:
             cells=CPU_CELLS,
             columns=CPU_COLUMNS,
             rows=self.devices.cpus,
-            find=lambda named: _named("CPU", self.devices.cpus, named),
+            find=partial(row_named, "CPU", self.devices.cpus),
             belongs=nobodys,
             text=describe_object,
             kept_by="CPUs are found on the nodes; apply a Node",
@@ -83,7 +84,7 @@ class NodeEntries:
             columns=GPU_COLUMNS,
             rows=self.devices.gpus,
             shown=self.devices.for_caller,
-            find=lambda named: _named("GPU", self.devices.gpus, named),
+            find=partial(row_named, "GPU", self.devices.gpus),
             belongs=nobodys,
             text=describe_object,
             kept_by="GPUs are found on the nodes; apply a Node",
@@ -121,12 +122,3 @@ def _unpinned(node: str, key: HostKey) -> dict[str, str]:
         "key_type": key.key_type,
         "fingerprint": key.fingerprint,
     }
-
-
-def _named(kind: str, rows: Rows, named: Named) -> Row:
-    found = rows()
-    for row in found:
-        if row["name"] == named.name:
-            return row
-    some = ", ".join(str(row["name"]) for row in found[:10]) or "none"
-    raise NotFound(f"no {kind} {named.name!r} (such as: {some})")

@@ -5,8 +5,16 @@ is decided in `rights`. Never gives a role to anybody: a User document does.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
-from dorabatch.daemon.intake.kind_table import Applied, KindEntry, Named, Scope, nobodys
+from dorabatch.daemon.intake.kind_table import (
+    Applied,
+    KindEntry,
+    Named,
+    Scope,
+    nobodys,
+    row_named,
+)
 from dorabatch.daemon.intake.stored_kinds import StoredKinds
 from dorabatch.daemon.rights import (
     BUILT_IN_ROLES,
@@ -19,7 +27,7 @@ from dorabatch.daemon.state.rights_book import ROLE, RightsBook
 from dorabatch.daemon.state.users import DeclaredUsers
 from dorabatch.daemon.views.describe import describe_object
 from dorabatch.daemon.views.table_layout import Cell, Row
-from dorabatch.errors import ConflictError, NotAllowed, NotFound
+from dorabatch.errors import ConflictError, NotAllowed
 from dorabatch.resources.document import Document
 from dorabatch.resources.names import ALL
 from dorabatch.resources.people import Role, RoleSpec
@@ -44,7 +52,7 @@ class RoleKind:
             cells=ROLE_CELLS,
             columns=tuple(ROLE_CELLS),
             rows=self.rows,
-            find=self.find,
+            find=partial(row_named, "role", self.rows),
             belongs=nobodys,
             text=describe_object,
             target=nobodys,
@@ -60,15 +68,6 @@ class RoleKind:
             _row(name, spec, stored.get(name), self._holders(name))
             for name, spec in sorted(self.rights.roles().items())
         ]
-
-    def find(self, named: Named) -> Row:
-        """One role; raises NotFound with those that there are."""
-        rows = self.rows()
-        for row in rows:
-            if row["name"] == named.name:
-                return row
-        names = ", ".join(str(row["name"]) for row in rows)
-        raise NotFound(f"no role {named.name!r} (known: {names})")
 
     def apply(self, caller: Caller, document: Document, _agreed: str | None) -> Applied:
         """Declare or change a role; NotAllowed for more than the caller holds."""

@@ -4,6 +4,7 @@ Stores what is declared; serves no other zone than the settings say.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 from dorabatch.daemon.intake.kind_table import (
     Applied,
@@ -11,6 +12,7 @@ from dorabatch.daemon.intake.kind_table import (
     Named,
     Scope,
     nobodys,
+    row_named,
 )
 from dorabatch.daemon.intake.stored_kinds import (
     STORED_CELLS,
@@ -22,7 +24,7 @@ from dorabatch.daemon.rights import Caller
 from dorabatch.daemon.state.object_store import list_objects
 from dorabatch.daemon.views.describe import describe_object
 from dorabatch.daemon.views.table_layout import Row
-from dorabatch.errors import ConflictError, NotFound
+from dorabatch.errors import ConflictError
 from dorabatch.resources.cluster import Zone
 from dorabatch.resources.document import Document
 
@@ -45,7 +47,7 @@ class ZoneKind:
             cells=STORED_CELLS,
             columns=STORED_COLUMNS,
             rows=self.rows,
-            find=self.find,
+            find=partial(row_named, "zone", self.rows),
             belongs=nobodys,
             text=describe_object,
             target=nobodys,
@@ -60,15 +62,6 @@ class ZoneKind:
         if all(row["name"] != self.served for row in rows):
             rows.append(_undeclared(self.served))
         return sorted(rows, key=lambda row: str(row["name"]))
-
-    def find(self, named: Named) -> Row:
-        """One zone."""
-        rows = self.rows()
-        for row in rows:
-            if row["name"] == named.name:
-                return row
-        names = ", ".join(str(row["name"]) for row in rows)
-        raise NotFound(f"no zone {named.name!r} (known: {names})")
 
     def apply(self, caller: Caller, document: Document, _agreed: str | None) -> Applied:
         """Declare a zone."""

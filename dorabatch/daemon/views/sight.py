@@ -4,7 +4,7 @@ Asks `rights` who may see a workload whole, once for many alike; how much is sho
 the others is the site's setting. Never shows what a record alone would tell.
 """
 
-from dorabatch.daemon.rights import Caller, Place, may_list
+from dorabatch.daemon.rights import Caller, may_list, place_of
 from dorabatch.daemon.views.table_layout import Row
 from dorabatch.queue.records import Workload
 
@@ -35,11 +35,9 @@ class Sight:
 
     def sees(self, workload: Workload) -> bool:
         """Whether a list shows it whole."""
-        zone, workspace = workload.zone, workload.workspace
-        key = (zone, workspace, workload.submitter.user)
+        key = (workload.zone, workload.workspace, workload.submitter.user)
         if key not in self._known:
-            place = Place(zone=zone, workspace=workspace, owner=key[2])
-            self._known[key] = may_list(self._caller, self._kind, place)
+            self._known[key] = may_list(self._caller, self._kind, place_of(workload))
         return self._known[key]
 
     def hidden(self, workload: Workload) -> frozenset[str]:

@@ -90,11 +90,24 @@ class Zone:
 
     def run(self, *argv: str, status: int = 0, text: str = "") -> str:
         """What a command prints; on standard error too when it is to fail."""
+        done = self._typed(argv, text)
+        assert done.returncode == status, done.stdout + done.stderr
+        return done.stdout + done.stderr if status else done.stdout
+
+    def refused(self, *argv: str) -> str:
+        """What a command says that must fail, whatever its status."""
+        done = self._typed(argv)
+        assert done.returncode, done.stdout
+        return done.stdout + done.stderr
+
+    def _typed(
+        self, argv: tuple[str, ...], text: str = ""
+    ) -> subprocess.CompletedProcess[str]:
         name, *words = argv
         code = (
             f"import sys; from dorabatch.cmds.front import {name} as c; sys.exit(c())"
         )
-        done = subprocess.run(
+        return subprocess.run(
             [sys.executable, "-c", code, *words],
             env={**os.environ, "DORABATCH_SOCKET": str(self.socket)},
             input=text,
@@ -102,8 +115,6 @@ class Zone:
             text=True,
             check=False,
         )
-        assert done.returncode == status, done.stdout + done.stderr
-        return done.stdout + done.stderr if status else done.stdout
 
     def json(self, *argv: str) -> Any:
         """What a command prints as JSON."""

@@ -2,8 +2,6 @@
 
 import pytest
 
-from dorabatch.queue.records import Submitter
-from dorabatch.resources.manifest import parse_json_document
 from tests.makers import V100
 from tests.unit.daemon.test_share_commands import ME
 from tests.unit.zone.conftest import Zone, job
@@ -22,33 +20,13 @@ def show(zone: Zone, others: str, default_role: str = "user") -> None:
     zone.start_again(old.model_copy(update={"rights": rights}))
 
 
-def others_gpu(zone: Zone) -> None:
-    """Somebody else's workload with a GPU."""
-    head = {"apiVersion": "v1", "kind": "Workload"}
-    document = parse_json_document({**job("secret.plan", selectors=GPU), **head})
-    parts = zone.world.parts
-    bob = Submitter(user=OTHER, uid=4002, gid=4002)
-    new, _ = parts.intake.admission.admit(parts.books.rights.caller(bob), document)
-    parts.intake.submissions.submit(new).result(20)
-
-
-def refused(zone: Zone, *words: str) -> str:
-    """What a command says that must fail."""
-    for status in (1, 2, 3, 4, 5, 6, 7, 8):
-        try:
-            return zone.run(*words, status=status)
-        except AssertionError:
-            continue
-    raise AssertionError(f"{words} was not refused")
-
-
 def test_nobody_rises_by_deleting_a_role(plain: Zone) -> None:
     declare(plain, "Role", "clerk", {"permission": {"User": ["All"], "Role": ["All"]}})
     declare(plain, "Role", "admin", {"permission": {"Node": ["Get"]}})
     grant(plain, ("clerk", "All"), ("admin", "All"))
-    said = refused(plain, "dora", "delete", "role", "admin")
+    said = plain.refused("dora", "delete", "role", "admin")
     assert "nobody grants above their own rights" in said
-    assert "may not" in refused(plain, "dnode", "cordon", "n1")
+    assert "may not" in plain.refused("dnode", "cordon", "n1")
 
 
 def test_nobody_rises_by_deleting_a_user(plain: Zone) -> None:
@@ -56,7 +34,7 @@ def test_nobody_rises_by_deleting_a_user(plain: Zone) -> None:
     declare(plain, "User", OTHER, {"resources": []})
     grant(plain, ("clerk", "All"))
     for user in (OTHER, ME):
-        said = refused(plain, "dora", "delete", "user", user)
+        said = plain.refused("dora", "delete", "user", user)
         assert "nobody grants above their own rights" in said
     assert "may not" in plain.apply(job("mine"), status=DENIED)
 
@@ -66,13 +44,13 @@ def test_the_default_role_stays_while_the_site_gives_it(plain: Zone) -> None:
     declare(plain, "Role", "clerk", {"permission": {"Role": ["All"]}})
     show(plain, "queue", "student")
     grant(plain, ("clerk", "All"))
-    said = refused(plain, "dora", "delete", "role", "student")
+    said = plain.refused("dora", "delete", "role", "student")
     assert "rights.default_role" in said
 
 
 @pytest.mark.parametrize("others", ["queue", "nothing"])
 def test_no_door_tells_the_names_of_others(plain: Zone, others: str) -> None:
-    others_gpu(plain)
+    others_job(plain, "secret.plan", selectors=GPU)
     plain.go()
     show(plain, others)
     plain.go()
@@ -86,7 +64,7 @@ def test_no_door_tells_the_names_of_others(plain: Zone, others: str) -> None:
         ("dora", "describe", "ws", "nosuch"),
     )
     for each in words:
-        said = refused(plain, *each)
+        said = plain.refused(*each)
         assert "secret" not in said, each
         assert f"known: {OTHER}" not in said, each
     rows = plain.json("dora", "get", "gpus")
@@ -113,4 +91,4 @@ def test_who_has_no_role_sees_nothing_where_all_is_shown(plain: Zone) -> None:
     others_job(plain, "open")
     plain.go()
     show(plain, "all", "none")
-    assert "may not" in refused(plain, "dora", "describe", "wk", "1")
+    assert "may not" in plain.refused("dora", "describe", "wk", "1")

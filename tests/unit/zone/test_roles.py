@@ -52,10 +52,10 @@ def grant(zone: Zone, *roles: tuple[str, str], kind: str = "All") -> None:
     declare(zone, "User", ME, {"resources": entries})
 
 
-def others_job(zone: Zone, name: str) -> None:
+def others_job(zone: Zone, name: str, **spec: Any) -> None:
     """Somebody else's workload, in their own workspace."""
     head = {"apiVersion": "v1", "kind": "Workload"}
-    document = parse_json_document({**job(name), **head})
+    document = parse_json_document({**job(name, **spec), **head})
     parts = zone.world.parts
     bob = Submitter(user=OTHER, uid=4002, gid=4002)
     new, _ = parts.intake.admission.admit(parts.books.rights.caller(bob), document)
