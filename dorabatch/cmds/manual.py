@@ -176,7 +176,7 @@ def _roff(text: str) -> str:
 
 def main(paths: list[str]) -> int:
     """Write the page to a file that ends in .md, man pages to a directory."""
-    if len(paths) != 1:
+    if len(paths) != 1 or paths[0].startswith("-"):
         say("usage: python -m dorabatch.cmds.manual FILE.md | DIRECTORY")
         return 2
     path = Path(paths[0])

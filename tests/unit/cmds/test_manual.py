@@ -47,7 +47,7 @@ def test_no_line_of_a_man_page_is_taken_for_a_request(name):
 def test_it_writes_files(tmp_path, capfd):
     assert main([str(tmp_path / "a.md")]) == 0
     assert main([str(tmp_path / "man")]) == 0
-    assert main([]) == 2
+    assert main([]) == main(["--help"]) == 2
     assert (tmp_path / "a.md").read_text() == render_markdown()
     assert {path.stem for path in (tmp_path / "man").iterdir()} == set(NAMES)
     assert capfd.readouterr().out.startswith("usage:")
