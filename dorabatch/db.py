@@ -178,6 +178,10 @@ def transaction(engine: Engine) -> Iterator[Tx]:
             _IN_TRANSACTION.reset(token)
 
 
+_Work = tuple[WriteAction, "Future[Any]"]
+_Answer = tuple["Future[Any]", Any, BaseException | None]
+
+
 class Writer:
     """The one thread that writes.
 
@@ -198,9 +202,7 @@ class Writer:
         self._on_commit = on_commit
         self._guard = guard
         self._before_commit = before_commit
-        self._waiting: queue.SimpleQueue[tuple[WriteAction, Future[Any]] | None] = (
-            queue.SimpleQueue()
-        )
+        self._waiting: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         self.thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self.failed: BaseException | None = None
         self._gate = threading.Lock()
@@ -255,20 +257,15 @@ class Writer:
             if work:
                 self._write(work)
 
-    def _write(self, work: list[tuple[WriteAction, "Future[Any]"]]) -> None:
+    def _write(self, work: list[_Work]) -> None:
         if self.failed is not None:
             for _, future in work:
                 future.set_exception(self.failed)
             return
-        answers: list[tuple[Future[Any], Any, BaseException | None]] = []
         try:
-            with transaction(self._engine) as tx:
-                self._guard(tx)
-                for action, future in work:
-                    answers.append((future, *_attempt(tx, action)))
-                if self._before_commit is not None:
-                    self._before_commit(tx)
-            self._on_commit(tx.changes)
+            answers = self._committed(work)
+        except _Undone as undone:
+            answers = [(work[0][1], None, undone.error)]
         # Whatever goes wrong here, nobody may wait for ever; only a database error
         # leaves memory and disk equal, so after anything else nothing is written.
         except Exception as error:
@@ -282,6 +279,33 @@ class Writer:
                 future.set_result(value)
             else:
                 future.set_exception(problem)
+
+    def _committed(self, work: list[_Work]) -> list[_Answer]:
+        """Do all in one transaction, then tell the books."""
+        attempt = _alone if len(work) == 1 else _attempt
+        with transaction(self._engine) as tx:
+            self._guard(tx)
+            answers = [(future, *attempt(tx, action)) for action, future in work]
+            if self._before_commit is not None:
+                self._before_commit(tx)
+        self._on_commit(tx.changes)
+        return answers
+
+
+class _Undone(Exception):
+    """The only action of a transaction has raised, and nothing of it stays."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def _alone(tx: Tx, action: WriteAction) -> tuple[Any, None]:
+    """Do a transaction's only action: it needs no savepoint of its own."""
+    try:
+        return action(tx), None
+    except Exception as error:
+        raise _Undone(error) from error
 
 
 def _attempt(tx: Tx, action: WriteAction) -> tuple[Any, BaseException | None]:

@@ -40,6 +40,7 @@ from dorabatch.queue.records import (
 from dorabatch.queue.states import AfterStop, Outcome, State
 from dorabatch.queue.tables import CONTAINERS, EVENTS, IDS, RUNS, VERSIONS, WORKLOADS
 
+_INSERT_WORKLOAD, _INSERT_VERSION = insert(WORKLOADS), insert(VERSIONS)
 _INSERT_CONTAINER, _INSERT_RUN = insert(CONTAINERS), insert(RUNS)
 _INSERT_EVENT = insert(EVENTS).inline()
 _TAKE_IDS = (
@@ -95,7 +96,7 @@ def insert_workloads(tx: Tx, new: Sequence[NewWorkload], first: int) -> list[Wor
         )
         for index, one in enumerate(new)
     ]
-    tx.connection.execute(insert(WORKLOADS), [_workload_row(w) for w in workloads])
+    tx.write_rows(_INSERT_WORKLOAD, [_workload_row(w) for w in workloads])
     # Listeners need a workload before its containers.
     for workload in workloads:
         tx.note(workload)
@@ -131,7 +132,7 @@ def insert_versions(tx: Tx, workloads: Sequence[Workload]) -> None:
         }
         for w in workloads
     ]
-    tx.connection.execute(insert(VERSIONS), rows)
+    tx.write_rows(_INSERT_VERSION, rows)
 
 
 def insert_containers(

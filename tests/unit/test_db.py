@@ -139,6 +139,23 @@ def test_a_failing_action_is_rolled_back_alone(
     assert writer.failed is None
 
 
+def test_nothing_stays_of_an_action_that_fails_by_itself(
+    writer: Writer, engine: Engine, commits: Commits
+) -> None:
+    def half(tx: Tx) -> None:
+        put(50)(tx)
+        raise ValueError("half way")
+
+    with pytest.raises(ValueError, match="half way"):
+        writer.do(half)
+    writer.do(put(1))
+    with pytest.raises(IntegrityError):
+        writer.do(put(1))
+    assert stored(engine) == {1}
+    assert commits.seen == [[1]]
+    assert writer.failed is None
+
+
 def test_a_refusing_guard_stops_the_writer(
     writer: Writer, engine: Engine, commits: Commits
 ) -> None:

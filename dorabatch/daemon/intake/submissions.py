@@ -79,10 +79,13 @@ class Submissions:
                 batch = self._open = []
             batch.append(waiting)
         if is_first:
-            stored = self._writer.post(lambda tx: self._store(tx, batch))
-            # Done already, it answers in this thread, beside the writer's next batch.
-            stored.add_done_callback(lambda done: self._answer(batch, done))
+            self._post(batch)
         return waiting.answer
+
+    def _post(self, batch: _Batch) -> None:
+        stored = self._writer.post(lambda tx: self._store(tx, batch))
+        # Done already, it answers in this thread, beside the writer's next batch.
+        stored.add_done_callback(lambda done: self._answer(batch, done))
 
     def _check_room(self) -> None:
         limit = self._limits.pending_max
@@ -111,13 +114,21 @@ class Submissions:
                 answers.append((waiting.answer, _again(tx, known[key])))
             else:
                 fresh.append(waiting)
-        answers += _insert(tx, fresh)
+        if fresh:
+            made = _insert(tx, [waiting.new for waiting in fresh])
+            answers += [
+                (waiting.answer, _submitted(workload))
+                for waiting, workload in zip(fresh, made, strict=True)
+            ]
         return answers
 
     def _answer(self, batch: _Batch, done: "Future[_Answers]") -> None:
         # The transaction may have failed before it came to this batch.
         self._close(batch)
         error = done.exception()
+        if isinstance(error, IntegrityError):
+            self._sort_out(batch)
+            return
         if error is not None:
             for waiting in batch:
                 waiting.answer.set_exception(error)
@@ -125,10 +136,26 @@ class Submissions:
         self._steps.reach(Step.SUBMIT_STORED)
         self._cycle_wanted.set()
         for answer, value in done.result():
-            if isinstance(value, DorabatchError):
-                answer.set_exception(value)
-            else:
-                answer.set_result(value)
+            _set(answer, value)
+
+    def _sort_out(self, batch: _Batch) -> None:
+        """One of a batch has a name in use, and none is stored: each by itself."""
+        if len(batch) > 1:
+            for waiting in batch:
+                self._post([waiting])
+            return
+        (waiting,) = batch
+        refusal = self._writer.post(lambda tx: _name_taken(tx, waiting.new))
+        refusal.add_done_callback(
+            lambda done: _set(waiting.answer, done.exception() or done.result())
+        )
+
+
+def _set(answer: "Future[Submitted]", value: "Submitted | BaseException") -> None:
+    if isinstance(value, BaseException):
+        answer.set_exception(value)
+    else:
+        answer.set_result(value)
 
 
 def _again(tx: Tx, workload_id: WorkloadId) -> Submitted:
@@ -137,25 +164,7 @@ def _again(tx: Tx, workload_id: WorkloadId) -> Submitted:
     return _submitted(workload)
 
 
-def _insert(tx: Tx, fresh: _Batch) -> _Answers:
-    if not fresh:
-        return []
-    noted = len(tx.changes)
-    try:
-        with tx.connection.begin_nested():
-            made = _insert_named(tx, [waiting.new for waiting in fresh])
-    except IntegrityError:
-        del tx.changes[noted:]
-    else:
-        pairs = zip(fresh, made, strict=True)
-        return [(w.answer, _submitted(workload)) for w, workload in pairs]
-    if len(fresh) == 1:
-        return [(fresh[0].answer, _name_taken(tx, fresh[0].new))]
-    # One of them has a name in use: find out which, storing the others.
-    return [found for waiting in fresh for found in _insert(tx, [waiting])]
-
-
-def _insert_named(tx: Tx, new: list[NewWorkload]) -> list[Workload]:
+def _insert(tx: Tx, new: list[NewWorkload]) -> list[Workload]:
     # Ids are consecutive, so the automatic name can be known before the insert.
     first = store.take_ids(tx, "workload", len(new))
     named = [
@@ -180,8 +189,8 @@ def _name_taken(tx: Tx, new: NewWorkload) -> DorabatchError:
     holder = store.live_id(tx, new.zone, new.workspace, new.name)
     if holder is None:
         return ConflictError(
-            f"workload {new.workspace}/{new.name}: its submission key was used in the "
-            "same moment; submit again"
+            f"workload {new.workspace}/{new.name}: its name or submission key was in "
+            "use a moment ago; submit again"
         )
     return ConflictError(
         f"workload {new.workspace}/{new.name} is live already (id {holder}); give "

@@ -2,10 +2,12 @@
 
 Filled at start and kept equal to the database after each commit; decides no question
 of right (`rights.may` does). Written by the writer's thread, read by everybody: each
-table is made anew and published by one assignment.
+table is made anew and published by one assignment. What users hold is kept by whoever
+asks first, for as long as the tables it was read from are those in force.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from sqlalchemy import Connection
@@ -30,6 +32,19 @@ ROLE, WORKSPACE = "Role", "Workspace"
 NO_ROLE = "none"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Held:
+    """What users hold by three tables, kept as they are asked for.
+
+    A right changes with one of its tables, and then none of this is asked again.
+    """
+
+    specs: Mapping[str, UserSpec]
+    declared: Mapping[str, RoleSpec]
+    own: Mapping[str, frozenset[str]]
+    roles: dict[str, tuple[HeldRole, ...]] = field(default_factory=dict)
+
+
 class RightsBook:
     """Who holds what in one zone."""
 
@@ -46,6 +61,7 @@ class RightsBook:
         self._declared: Mapping[str, RoleSpec] = MappingProxyType({})
         self._owners: Mapping[str, str] = MappingProxyType({})
         self._own: Mapping[str, frozenset[str]] = MappingProxyType({})
+        self._kept: _Held | None = None
 
     def load(self, connection: Connection) -> None:
         """Read all roles and workspaces."""
@@ -55,21 +71,26 @@ class RightsBook:
 
     def apply(self, changes: Iterable[object]) -> None:
         """Take over what a commit changed."""
+        ours = [
+            one
+            for one in changes
+            if isinstance(one, StoredObject | RemovedObject)
+            and one.kind in (ROLE, WORKSPACE)
+        ]
+        if not ours:
+            return
         roles, owners = dict(self._declared), dict(self._owners)
-        for change in changes:
-            if isinstance(change, StoredObject) and change.kind == ROLE:
+        for change in ours:
+            if isinstance(change, RemovedObject):
+                (roles if change.kind == ROLE else owners).pop(change.name, None)
+            elif change.kind == ROLE:
                 roles[change.name] = RoleSpec.model_validate_json(change.spec)
-            elif isinstance(change, StoredObject) and change.kind == WORKSPACE:
+            else:
                 owners[change.name] = change.owner
-            elif isinstance(change, RemovedObject) and change.kind == ROLE:
-                roles.pop(change.name, None)
-            elif isinstance(change, RemovedObject) and change.kind == WORKSPACE:
-                owners.pop(change.name, None)
-        if roles != self._declared:
-            self._declared = MappingProxyType(roles)
-        if owners != self._owners:
-            self._own = _by_owner(owners)
-            self._owners = MappingProxyType(owners)
+        self._declared = MappingProxyType(roles)
+        # `_own` comes last: what is held is kept by it, see _Held.
+        self._owners = MappingProxyType(owners)
+        self._own = _by_owner(owners)
 
     def roles(self) -> dict[str, RoleSpec]:
         """Every role by name; a declared one stands before a built-in one."""
@@ -108,6 +129,21 @@ class RightsBook:
         return tuple(one for one in found if one is not None)
 
     def _held(self, user: str) -> tuple[HeldRole, ...]:
+        specs, declared, own = self._users.specs, self._declared, self._own
+        kept = self._kept
+        if (
+            kept is None
+            or kept.specs is not specs
+            or kept.declared is not declared
+            or kept.own is not own
+        ):
+            kept = self._kept = _Held(specs=specs, declared=declared, own=own)
+        held = kept.roles.get(user)
+        if held is None:
+            held = kept.roles[user] = self._looked_up(user)
+        return held
+
+    def _looked_up(self, user: str) -> tuple[HeldRole, ...]:
         spec = self._users.spec(user) or UserSpec()
         held = self.holder(user, spec)
         if self._rights.see_others == "all" and held:

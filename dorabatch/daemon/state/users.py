@@ -62,6 +62,11 @@ class DeclaredUsers:
             for name, spec in self._specs.items()
         }
 
+    @property
+    def specs(self) -> Mapping[str, UserSpec]:
+        """What was declared, by user; another table after each change."""
+        return self._specs
+
     def names(self) -> list[str]:
         """Every declared user."""
         return sorted(self._specs)
