@@ -78,7 +78,7 @@ class HoldRoutes:
         self, call: Call, ref: str, workspace: str, do: Callable[[Workload], Workload]
     ) -> dict[str, object]:
         try:
-            workload = self.finder.find(ref, workspace)
+            workload = self.finder.find(call.caller, ref, workspace)
             label = workload_label(workload)
             call.require_run(workload)
             after = do(workload)

@@ -24,10 +24,19 @@ from dorabatch.daemon.intake.kind_table import (
     KindEntry,
     KindTable,
     Named,
+    nobodys,
 )
-from dorabatch.daemon.rights import Place, may_list, may_somewhere, refusal, require
+from dorabatch.daemon.rights import (
+    Place,
+    may,
+    may_everywhere,
+    may_list,
+    may_somewhere,
+    refusal,
+    require,
+)
 from dorabatch.daemon.views.table_layout import Cell, Row, render_table
-from dorabatch.errors import DorabatchError, UserError
+from dorabatch.errors import DorabatchError, NotFound, UserError
 from dorabatch.resources.document import Document
 from dorabatch.resources.manifest import parse_manifest
 from dorabatch.resources.verbs import Verb
@@ -202,13 +211,30 @@ def _seen(kind: KindEntry, call: Call) -> list[Row]:
 def _found(kind: KindEntry, call: Call, named: Named, verb: Verb) -> Row:
     """One object, if the caller may do this to it.
 
-    Who may do it nowhere does not learn from the answer what there is.
+    Who may do it nowhere, or is shown it in no list, does not learn from the answer
+    what there is. Of a kind with a list of its own `find` says what is not shown.
     """
-    if not may_somewhere(call.caller, verb, kind.name, call.zone):
-        raise refusal(call.caller, verb, kind.name, f"{kind.name} {named.name!r}")
-    record = kind.find(named)
-    _require(call, verb, kind, named.name, kind.belongs(record))
-    return kind.shown(call.caller, record)
+    caller = call.caller
+    if not may_somewhere(caller, verb, kind.name, call.zone):
+        raise refusal(caller, verb, kind.name, f"{kind.name} {named.name!r}")
+    is_open = kind.belongs is nobodys or kind.listing is not None
+    try:
+        record = kind.find(caller, named)
+    except NotFound:
+        if is_open or may_everywhere(caller, verb, kind.name, call.zone):
+            raise
+        raise _none_to(verb, kind, call, named) from None
+    where = _place(call, kind.belongs(record))
+    is_shown = may_list(caller, kind.name, where) or may(caller, verb, kind.name, where)
+    if not is_open and not is_shown:
+        raise _none_to(verb, kind, call, named)
+    require(caller, verb, kind.name, where, f"{kind.name.lower()} {named.name!r}")
+    return kind.shown(caller, record)
+
+
+def _none_to(verb: Verb, kind: KindEntry, call: Call, named: Named) -> NotFound:
+    what = f"{kind.name.lower()} {named.name!r}"
+    return NotFound(f"there is no {what} that {call.caller.user} may {verb}")
 
 
 def _delete(kind: KindEntry, call: Call, named: Named) -> tuple[str, str]:

@@ -51,7 +51,7 @@ class LogRoutes:
 
     async def log(self, call: Call) -> Response:
         """GET /v1/workloads/{ref}/log."""
-        workload = self.finder.find(call.word("ref"), call.workspace)
+        workload = self.finder.find(call.caller, call.word("ref"), call.workspace)
         call.require_run(workload, "the log of workload")
         reading = Reading(self, workload, call.query)
         await run_in_threadpool(reading.begin)

@@ -121,15 +121,17 @@ class PolicyRoutes:
         return [_change_record(change) for change in changes]
 
     def _turn_rows(self, refs: list[str], call: Call) -> list[dict[str, Any]]:
-        return self.turns.rows(self._wanted(refs, call.home), call.caller)
+        return self.turns.rows(self._wanted(refs, call), call.caller)
 
-    def _wanted(self, refs: list[str], home: str) -> Callable[[Workload], bool]:
+    def _wanted(self, refs: list[str], call: Call) -> Callable[[Workload], bool]:
         if not refs:
             return lambda _workload: True
         users = self.finder.users()
         named = {ref for ref in refs if ref in users}
         keys = {
-            self.finder.find(ref, home).workload_id for ref in refs if ref not in named
+            self.finder.find(call.caller, ref, call.home).workload_id
+            for ref in refs
+            if ref not in named
         }
         return lambda workload: (
             workload.submitter.user in named or workload.workload_id in keys

@@ -118,7 +118,7 @@ class WorkloadRoutes:
 
     def _named(self, call: Call) -> Workload:
         """The workload that the path names, if the caller may do this to it."""
-        workload = self.finder.find(call.word("ref"), call.workspace)
+        workload = self.finder.find(call.caller, call.word("ref"), call.workspace)
         call.require_run(workload)
         return workload
 

@@ -6,6 +6,7 @@ Kept by the daemon: nothing here is applied or deleted.
 from dataclasses import dataclass
 
 from dorabatch.daemon.intake.kind_table import Belonging, KindEntry, Named, Scope
+from dorabatch.daemon.rights import Caller
 from dorabatch.daemon.views.account_rows import Accounts
 from dorabatch.daemon.views.cell_texts import number_cell, text_cell
 from dorabatch.daemon.views.describe import describe_object
@@ -47,7 +48,7 @@ class AccountKind:
             "use dcredit grant and dcredit expire",
         )
 
-    def find(self, named: Named) -> Row:
+    def find(self, _caller: Caller, named: Named) -> Row:
         """One account."""
         for row in self.accounts.rows():
             if row["name"] == named.name:

@@ -85,7 +85,7 @@ class Cancelling:
 
     def _by_ref(self, caller: Caller, ref: str, wanted: Selection) -> Workload:
         home = self.users.default_workspace(caller.user)
-        workload = self.finder.find(ref, wanted.workspace or home)
+        workload = self.finder.find(caller, ref, wanted.workspace or home)
         label = f"workload {workload_label(workload)}"
         require_run(caller, Verb.DELETE, workload)
         if workload.ended_at is not None:

@@ -38,7 +38,7 @@ class DependencyNames:
 
     def _found(self, caller: Caller, asked: Condition, workspace: str) -> Condition:
         try:
-            workload = self.finder.find(asked.ref, workspace)
+            workload = self.finder.find(caller, asked.ref, workspace)
         except NotFound as error:
             raise Refused(f"{FIELD}: {asked.type}: {error.message}") from None
         require_run(caller, Verb.GET, workload)

@@ -62,7 +62,7 @@ Rows = Callable[[], list[Row]]
 _TOLD_MAX = 10
 
 
-def row_named(kind: str, rows: Rows, named: Named) -> Row:
+def row_named(kind: str, rows: Rows, _caller: Caller, named: Named) -> Row:
     """The row of this name; raises NotFound with those that there are."""
     found = rows()
     for row in found:
@@ -75,7 +75,7 @@ def row_named(kind: str, rows: Rows, named: Named) -> Row:
 
 
 Listing = Callable[[Caller, Mapping[str, str]], tuple[str, bytes]]
-Find = Callable[[Named], Row]
+Find = Callable[[Caller, Named], Row]
 Apply = Callable[[Caller, Document, str | None], Applied]
 Target = Callable[[Document, str], Belonging]
 Delete = Callable[[Caller, Named], tuple[str, str]]

@@ -90,7 +90,7 @@ class NodeEntries:
             kept_by="GPUs are found on the nodes; apply a Node",
         )
 
-    def _node(self, named: Named) -> Row:
+    def _node(self, _caller: Caller, named: Named) -> Row:
         view = self.fleet.get(named.name)
         if view is None:
             names = ", ".join(one.name for one in self.fleet.views()) or "none"

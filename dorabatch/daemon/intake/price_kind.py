@@ -66,7 +66,7 @@ class PriceKind:
             delete=self.delete,
         )
 
-    def find(self, named: Named) -> Row:
+    def find(self, _caller: Caller, named: Named) -> Row:
         """One declared price."""
         rows = self.accounts.prices()
         for row in rows:

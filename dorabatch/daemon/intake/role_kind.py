@@ -20,10 +20,13 @@ from dorabatch.daemon.rights import (
     BUILT_IN_ROLES,
     Caller,
     HeldRole,
+    Place,
     exceeding,
+    may_list,
 )
 from dorabatch.daemon.state.object_store import StoredObject, list_objects
 from dorabatch.daemon.state.rights_book import ROLE, RightsBook
+from dorabatch.daemon.state.users import KIND as USER
 from dorabatch.daemon.state.users import DeclaredUsers
 from dorabatch.daemon.views.describe import describe_object
 from dorabatch.daemon.views.table_layout import Cell, Row
@@ -53,6 +56,7 @@ class RoleKind:
             columns=tuple(ROLE_CELLS),
             rows=self.rows,
             find=partial(row_named, "role", self.rows),
+            shown=self.shown,
             belongs=nobodys,
             text=describe_object,
             target=nobodys,
@@ -68,6 +72,16 @@ class RoleKind:
             _row(name, spec, stored.get(name), self._holders(name))
             for name, spec in sorted(self.rights.roles().items())
         ]
+
+    def shown(self, caller: Caller, row: Row) -> Row:
+        """The role with those of its holders whom the caller may see."""
+        zone = self.rights.zone
+        seen = [
+            user
+            for user in row["users"]
+            if may_list(caller, USER, Place(zone=zone, owner=user))
+        ]
+        return {**row, "users": seen}
 
     def apply(self, caller: Caller, document: Document, _agreed: str | None) -> Applied:
         """Declare or change a role; NotAllowed for more than the caller holds."""

@@ -83,7 +83,7 @@ class UserKind:
             delete=self.delete,
         )
 
-    def find(self, named: Named) -> Row:
+    def find(self, _caller: Caller, named: Named) -> Row:
         """One declared user."""
         rows = self.accounts.users()
         for row in rows:

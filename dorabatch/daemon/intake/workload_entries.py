@@ -83,17 +83,18 @@ class WorkloadEntries:
         question = parse_question(asked, [name] if name else [], caller.user)
         return self.listing.answer(question, caller)
 
-    def _workload(self, named: Named) -> Row:
-        return self.records.record(self.finder.find(named.name, named.workspace))
+    def _workload(self, caller: Caller, named: Named) -> Row:
+        workload = self.finder.find(caller, named.name, named.workspace)
+        return self.records.record(workload)
 
-    def _container(self, named: Named) -> Row:
+    def _container(self, caller: Caller, named: Named) -> Row:
         ref, _, replica = named.name.rpartition(".")
         is_number = replica.isdecimal() and len(replica) <= _REPLICA_DIGITS_MAX
         if not ref or not is_number:
             raise UserError(
                 f"container {named.name!r}: write WORKLOAD.REPLICA, such as train.1"
             )
-        record = self._workload(Named(name=ref, workspace=named.workspace))
+        record = self._workload(caller, Named(name=ref, workspace=named.workspace))
         for container in record["containers"]:
             if container["replica"] == int(replica):
                 mine = [a for a in record["attempts"] if a["replica"] == int(replica)]
@@ -107,7 +108,7 @@ class WorkloadEntries:
         return self.applier.apply(caller, document)
 
     def _delete(self, caller: Caller, named: Named) -> tuple[str, str]:
-        workload = self.finder.find(named.name, named.workspace)
+        workload = self.finder.find(caller, named.name, named.workspace)
         if workload.ended_at is not None:
             name = named.name
             raise NotFound(f"workload {name!r} has ended already; nothing to delete")

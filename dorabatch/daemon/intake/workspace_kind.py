@@ -74,7 +74,7 @@ class WorkspaceKind:
         rows = [stored_row(one) for one in made] + [_home(name) for name in homes]
         return sorted(rows, key=lambda row: str(row["name"]))
 
-    def find(self, named: Named) -> Row:
+    def find(self, _caller: Caller, named: Named) -> Row:
         """One workspace; a login's home is there before anything is in it."""
         with self.stored.engine.connect() as connection:
             found = get_object(connection, WORKSPACE, "", "", named.name)

@@ -54,6 +54,7 @@ class RightsBook:
         users: DeclaredUsers,
         accounts_of: Callable[[str], tuple[str, ...]],
     ) -> None:
+        self.zone = settings.zone
         self._admins = frozenset(settings.admins)
         self._rights = settings.rights
         self._users = users

@@ -54,15 +54,13 @@ def views_of(books: Books, effects: Effects, order: QueueOrder) -> Views:
     """The views of one daemon."""
     board, clock, engine = books.board, effects.clock, effects.engine
     zone, see_others = effects.identity.zone, books.settings.rights.see_others
-    finder = WorkloadFinder(board=board, engine=engine, zone=zone)
+    finder = WorkloadFinder(
+        board=board, engine=engine, zone=zone, see_others=see_others
+    )
     places = LastPlaces(engine)
     share_tree = ShareTreeView(usage=books.usage, board=board)
     turns = Turns(
-        order=order,
-        board=board,
-        tree=share_tree,
-        clock=clock,
-        see_others=see_others,
+        order=order, board=board, tree=share_tree, clock=clock, see_others=see_others
     )
     starts = ExpectedStarts(
         board=board,
@@ -82,7 +80,6 @@ def views_of(books: Books, effects: Effects, order: QueueOrder) -> Views:
                 users=books.users,
                 places=places,
                 kept=KeptRows(),
-                see_others=see_others,
             ),
             turn_columns=TurnColumns(
                 turns=turns, credit=columns, forecasts=effects.forecasts

@@ -114,14 +114,13 @@ class WorkloadSearch:
     users: DeclaredUsers
     places: LastPlaces
     kept: KeptRows
-    see_others: str
 
     def matching(
         self, question: ListQuestion, caller: Caller, last: LastPlan, now: datetime
     ) -> Iterator[Listed]:
         """The workloads that pass the filters, in order; no more than the limit."""
         kind = "Container" if question.by_container else "Workload"
-        sight = Sight(caller, self.see_others, kind)
+        sight = self.finder.sight(caller, kind)
         found = self._listed(question, sight, last, now)
         # A sorted list is cut when it is sorted.
         return islice(found, None if question.sort else question.limit)
@@ -140,8 +139,8 @@ class WorkloadSearch:
         self, question: ListQuestion, sight: Sight
     ) -> Iterator[tuple[Workload, Sequence[Container]]]:
         """Candidates with their containers, as they are shown."""
-        known = self._candidates(question)
-        wanted = [one for one in known if _passes(question, one) and sight.lists(one)]
+        known = self._candidates(question, sight)
+        wanted = [one for one in known if _passes(question, one, sight)]
         for begin in range(0, len(wanted), _AT_ONCE):
             some = wanted[begin : begin + _AT_ONCE]
             found = [self.finder.containers_of(workload) for workload in some]
@@ -150,25 +149,29 @@ class WorkloadSearch:
             shown = map(self.places.shown, found) if ended else found
             yield from zip(some, shown, strict=True)
 
-    def _candidates(self, question: ListQuestion) -> list[Workload]:
+    def _candidates(self, question: ListQuestion, sight: Sight) -> list[Workload]:
         if question.refs:
             home = self.users.default_workspace(question.caller)
             place = next(iter(sorted(question.workspaces)), home)
-            return [self.finder.find(ref, place) for ref in question.refs]
+            return [self.finder.find(sight.caller, ref, place) for ref in question.refs]
         known = list(self.board.workloads.values())
         if not question.shows_ended:
             known = [workload for workload in known if workload.ended_at is None]
         return sorted(known, key=attrgetter("workload_id"))
 
 
-def _passes(question: ListQuestion, workload: Workload) -> bool:
+def _passes(question: ListQuestion, workload: Workload, sight: Sight) -> bool:
+    if not sight.lists(workload):
+        return False
     if question.users and workload.submitter.user not in question.users:
         return False
     if question.zones and workload.zone not in question.zones:
         return False
     if question.refs or not question.workspaces:
         return True
-    return workload.workspace in question.workspaces
+    # A workspace that the row does not show is not told by a filter either.
+    is_shown = "workspace" not in sight.hidden(workload)
+    return workload.workspace in question.workspaces and is_shown
 
 
 def _is_there(question: ListQuestion, containers: Sequence[Container]) -> bool:

@@ -24,7 +24,7 @@ class Sight:
     """What one caller sees of one kind, for the time of one answer."""
 
     def __init__(self, caller: Caller, see_others: str, kind: str = "Workload") -> None:
-        self._caller = caller
+        self.caller = caller
         self._see_others = see_others
         self._kind = kind
         self._known: dict[tuple[str, str, str], bool] = {}
@@ -37,7 +37,7 @@ class Sight:
         """Whether a list shows it whole."""
         key = (workload.zone, workload.workspace, workload.submitter.user)
         if key not in self._known:
-            self._known[key] = may_list(self._caller, self._kind, place_of(workload))
+            self._known[key] = may_list(self.caller, self._kind, place_of(workload))
         return self._known[key]
 
     def hidden(self, workload: Workload) -> frozenset[str]:

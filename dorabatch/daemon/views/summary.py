@@ -11,8 +11,10 @@ from datetime import datetime, timedelta
 from sqlalchemy import Engine
 
 from dorabatch.daemon.cycle.waiting_reason import waiting_reason
+from dorabatch.daemon.rights import Caller
 from dorabatch.daemon.state.last_plan import LastPlan
 from dorabatch.daemon.state.wait_reason import WaitReason
+from dorabatch.daemon.views.sight import Sight
 from dorabatch.errors import NotFound
 from dorabatch.queue import store
 from dorabatch.queue.board import Board
@@ -114,20 +116,36 @@ class WorkloadFinder:
     board: Board
     engine: Engine
     zone: str
+    see_others: str
 
-    def find(self, ref: str, workspace: str) -> Workload:
+    def find(self, caller: Caller, ref: str, workspace: str) -> Workload:
         """The workload an id, a name or workspace/name means, live ones first.
 
-        Raises NotFound with the next step.
+        Raises NotFound with the next step, also for a name that lists hide from the
+        caller: nobody learns by trying which names others have given.
         """
         if ref.isdecimal() and len(ref) < 19:
-            found = self.board.workloads.get(WorkloadId(int(ref)))
-            return found or self._from_history(None, ref)
+            known = self.board.workloads.get(WorkloadId(int(ref)))
+            found = known or self._from_history(None, ref)
+            if not self.sight(caller).lists(found):
+                raise _no_workload(None, ref)
+            return found
         place, _, name = ref.rpartition("/")
-        key = self.board.live_names.get((place or workspace, name))
+        workspace = place or workspace
+        found = self._called(workspace, name)
+        if "name" in self.sight(caller).hidden(found):
+            raise _no_workload(workspace, name)
+        return found
+
+    def sight(self, caller: Caller, kind: str = "Workload") -> Sight:
+        """What the caller sees of workloads, or of their containers."""
+        return Sight(caller, self.see_others, kind)
+
+    def _called(self, workspace: str, name: str) -> Workload:
+        key = self.board.live_names.get((workspace, name))
         if key is not None:
             return self.board.workloads[key]
-        return self._from_history(place or workspace, name)
+        return self._from_history(workspace, name)
 
     def containers_of(self, workload: Workload) -> list[Container]:
         """A workload's containers that are not removed, by replica number."""
@@ -148,9 +166,13 @@ class WorkloadFinder:
         for record in self._ended(workspace, name):
             if isinstance(record, Workload):
                 return record
-        where = f" in workspace {workspace!r}" if workspace else ""
-        raise NotFound(f"no workload {name!r}{where}; see dstat --all")
+        raise _no_workload(workspace, name)
 
     def _ended(self, workspace: str | None, name: str) -> list[object]:
         with self.engine.connect() as connection:
             return list(store.find_ended(connection, self.zone, workspace, name))
+
+
+def _no_workload(workspace: str | None, name: str) -> NotFound:
+    where = f" in workspace {workspace!r}" if workspace else ""
+    return NotFound(f"no workload {name!r}{where}; see dstat --all")

@@ -146,7 +146,7 @@ class Parts:
     def find(self, kind: str, name: str) -> Row:
         """One object as a record."""
         named = Named(name=name, workspace=ALICE.user)
-        return self.daemon.intake.kinds.of(kind).find(named)
+        return self.daemon.intake.kinds.of(kind).find(ALICE, named)
 
     def submit(self, name: str, **changes: Any) -> Submitted:
         """Store a submission of alice's."""

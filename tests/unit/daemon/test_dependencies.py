@@ -118,11 +118,12 @@ def test_what_does_not_exist_is_refused(site: Parts, ref: str) -> None:
 
 def test_who_may_not_look_at_it_may_not_wait_for_it(site: Parts) -> None:
     theirs = submit(site, "train", BOB, **FAR)
-    for ref in (str(theirs), "bob/train"):
-        with pytest.raises(NotAllowed, match=r"^workload 1 .*may not"):
+    with pytest.raises(NotAllowed, match=r"^workload 1 .*may not"):
+        submit(site, "a", dependency=f"afterok:{theirs}")
+    for ref, workspace in (("bob/train", "bob"), ("train", "alice")):
+        said = f"no workload 'train' in workspace '{workspace}'"
+        with pytest.raises(Refused, match=said):
             submit(site, "a", dependency=f"afterok:{ref}")
-    with pytest.raises(Refused, match="no workload 'train' in workspace 'alice'"):
-        submit(site, "a", dependency="afterok:train")
 
 
 # -- what holds ----------------------------------------------------------------

@@ -92,3 +92,44 @@ def test_who_has_no_role_sees_nothing_where_all_is_shown(plain: Zone) -> None:
     plain.go()
     show(plain, "all", "none")
     assert "may not" in plain.refused("dora", "describe", "wk", "1")
+
+
+@pytest.mark.parametrize("others", ["queue", "nothing"])
+def test_a_name_cannot_be_guessed(plain: Zone, others: str) -> None:
+    others_job(plain, "secret")
+    plain.go()
+    show(plain, others)
+    after = ("dsub", "-c", "1", "-i", "b", "--dependency")
+    words: tuple[tuple[str, ...], ...] = (
+        ("dstat", f"{OTHER}/NAME"),
+        ("dprio", f"{OTHER}/NAME"),
+        ("dcancel", f"{OTHER}/NAME"),
+        ("dhold", f"{OTHER}/NAME"),
+        ("dlog", f"{OTHER}/NAME"),
+        ("dstat", "--why", f"{OTHER}/NAME"),
+        (*after, f"afterok:{OTHER}/NAME", "--", "x"),
+        ("dora", "describe", "wk", "NAME", "--workspace", OTHER),
+        ("dora", "get", "wk", "NAME", "--workspace", OTHER),
+        ("dora", "describe", "c", "NAME.1", "--workspace", OTHER),
+        ("dora", "delete", "wk", "NAME", "--workspace", OTHER),
+    )
+    for each in words:
+        there, absent = (
+            plain.refused(*(word.replace("NAME", name) for word in each))
+            for name in ("secret", "nosuch")
+        )
+        assert there.replace("secret", "nosuch") == absent, each
+    assert plain.json("dstat", "--workspace", OTHER) == []
+    assert len(plain.json("dstat")) == (1 if others == "queue" else 0)
+
+
+def test_who_is_declared_cannot_be_guessed(plain: Zone) -> None:
+    theirs = {"role": "user", "kind": "All", "zone": "All", "workspace": OTHER}
+    declare(plain, "User", OTHER, {"resources": [theirs]})
+    grant(plain, ("user", ME))
+    for verb in ("describe", "get"):
+        there, absent = (
+            plain.refused("dora", verb, "user", name) for name in (OTHER, "nosuch")
+        )
+        assert there.replace(OTHER, "nosuch") == absent
+    assert plain.json("dora", "describe", "role", "user")["users"] == [ME]
