@@ -5,7 +5,7 @@ can answer them. Imports the option tables only and never prints or exits.
 """
 
 from dorabatch.cmds.options import Command
-from dorabatch.resources.job_options import COUNT, FLAG, MANY, MAYBE, SWITCH, Option
+from dorabatch.resources.option import COUNT, FLAG, MANY, MAYBE, SWITCH, Option
 
 Value = str | int | bool | list[str]
 

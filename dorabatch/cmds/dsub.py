@@ -13,14 +13,8 @@ from dorabatch.cmds.jsontext import Json, encode_json
 from dorabatch.cmds.late import load
 from dorabatch.cmds.terminal import say, stream_out, warn
 from dorabatch.errors import UserError
-from dorabatch.resources.job_options import (
-    FLAG,
-    JOB_OPTIONS,
-    MANY,
-    SWITCH,
-    VARIABLES,
-    JobOption,
-)
+from dorabatch.resources.job_options import JOB_OPTIONS, VARIABLES, JobOption
+from dorabatch.resources.option import FLAG, MANY, SWITCH
 
 PREFIX = "DSUB_"
 YES = frozenset({"1", "true", "yes", "on"})

@@ -9,7 +9,7 @@ import sys
 
 from dorabatch.cmds.argv import Unparsed, parse
 from dorabatch.cmds.late import load
-from dorabatch.cmds.options import COMMANDS
+from dorabatch.cmds.options import command_of
 from dorabatch.cmds.terminal import note
 from dorabatch.errors import DorabatchError
 
@@ -82,7 +82,7 @@ def quick(name: str, words: list[str]) -> int:
         if f"_{name.upper()}_COMPLETE" in os.environ:
             return full(name, words)
         try:
-            values = parse(COMMANDS[name], words)
+            values = parse(command_of(name), words)
         except Unparsed:
             return full(name, words)
         return int(load(name).run(values))

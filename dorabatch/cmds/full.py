@@ -14,7 +14,7 @@ from dorabatch.cmds.dprio import dprio
 from dorabatch.cmds.dreport import dreport
 from dorabatch.cmds.dshare import dshare
 from dorabatch.cmds.generated import TableCommand
-from dorabatch.cmds.options import COMMANDS
+from dorabatch.cmds.options import command_of
 from dorabatch.cmds.suggest import near
 from dorabatch.cmds.terminal import EXIT_BROKEN_PIPE, note
 
@@ -32,7 +32,7 @@ def click_command(name: str) -> click.Command:
         "dreport": dreport,
         "dshare": dshare,
     }
-    command = groups.get(name) or TableCommand(COMMANDS[name])
+    command = groups.get(name) or TableCommand(command_of(name))
     if not any(param.name == "version" for param in command.params):
         command.params.append(_version_option(name))
     return command

@@ -11,7 +11,7 @@ from dorabatch.cmds.argv import Value, Values, split_tail
 from dorabatch.cmds.helptext import Documented
 from dorabatch.cmds.late import load
 from dorabatch.cmds.options import Command
-from dorabatch.resources.job_options import COUNT, FLAG, MANY, MAYBE, SWITCH, Option
+from dorabatch.resources.option import COUNT, FLAG, MANY, MAYBE, SWITCH, Option
 
 WATCH_SECONDS = "2"
 COUNT_MAX = 999_999_999

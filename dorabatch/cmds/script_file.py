@@ -7,8 +7,8 @@ and never looks into YAML: the daemon does.
 import os
 
 from dorabatch.cmds.argv import Unparsed, Value, parse_options
+from dorabatch.cmds.dsub_options import DSUB
 from dorabatch.cmds.late import load
-from dorabatch.cmds.options import DSUB
 from dorabatch.errors import UserError
 
 FILE_BYTES_MAX = 1 << 20

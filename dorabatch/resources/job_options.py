@@ -1,18 +1,12 @@
-"""What an option of a command is, and every option that describes a job.
+"""Every option that describes a job.
 
 One entry says all of an option of dsub: how it is written, what help says of it, its
 name in a request and its place in a Workload. The commands, the manual and the daemon
-are made from it. Imports nothing, so that a command starts at once, and never converts
-a value itself.
+are made from it. Imports no more than it must, so that a command starts at once, and
+never converts a value itself.
 """
 
-# What an option takes.
-FLAG = "flag"  # nothing: present or absent
-SWITCH = "switch"  # nothing: --no-NAME means no, --NAME means yes
-TEXT = "text"  # one value, sent as it was typed
-COUNT = "count"  # one whole number, checked here
-MANY = "many"  # one value each time it is given
-MAYBE = "maybe"  # a number or nothing; only the full parser reads these
+from dorabatch.resources.option import FLAG, MANY, SWITCH, TEXT, Option
 
 # How what was typed becomes the value of the field; `conversions` has the functions.
 AS_TYPED = "as typed"
@@ -21,24 +15,6 @@ CHOICES = "choices"  # a list, where All alone stands for every one
 VARIABLES = "variables"  # NAME=value; they add up, and DSUB_* holds one per line
 PORTS = "ports"  # NODEPORT:PORT[/tcp|udp]
 VOLUMES = "volumes"  # [WORKSPACE/]NAME:TARGET[:ro]
-
-
-class Option:
-    """One option: its flags and what help calls its value, what it takes and means."""
-
-    __slots__ = ("flags", "help", "in_script", "key", "kind", "metavar")
-
-    def __init__(
-        self, written: str, kind: str, text: str, *, in_script: bool = False
-    ) -> None:
-        words = written.split()
-        self.metavar = words.pop() if words[-1][0] != "-" else ""
-        self.flags = tuple(words)
-        self.key = self.flags[-1].lstrip("-").replace("-", "_")
-        self.kind = kind
-        self.help = text
-        self.in_script = in_script
-        """Whether a #DSUB line may hold it too."""
 
 
 class JobOption(Option):

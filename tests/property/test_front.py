@@ -11,10 +11,10 @@ from dorabatch.cmds import dcancel, dhold, dlog, drelease, dstat, dsub
 from dorabatch.cmds.argv import Unparsed, Values, parse
 from dorabatch.cmds.generated import TAIL, TableCommand
 from dorabatch.cmds.jsontext import encode_json
-from dorabatch.cmds.options import COMMANDS, Command
+from dorabatch.cmds.options import NAMES, Command, command_of
 from dorabatch.cmds.script_file import split_words
 from dorabatch.errors import UserError
-from dorabatch.resources.job_options import COUNT, FLAG, MAYBE, SWITCH, Option
+from dorabatch.resources.option import COUNT, FLAG, MAYBE, SWITCH, Option
 
 BUILDERS = {
     "dsub": lambda values: dsub.build(values, {}).body,
@@ -90,9 +90,9 @@ def any_lines(command: Command) -> st.SearchStrategy[list[str]]:
     return st.lists(word, max_size=6)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", NAMES)
 def test_right_lines_make_the_same_request(name, tmp_path, monkeypatch):
-    command = COMMANDS[name]
+    command = command_of(name)
     monkeypatch.chdir(tmp_path)
 
     @settings(max_examples=150, deadline=None)
@@ -109,9 +109,9 @@ def test_right_lines_make_the_same_request(name, tmp_path, monkeypatch):
     check()
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", NAMES)
 def test_what_click_refuses_is_never_taken(name):
-    command = COMMANDS[name]
+    command = command_of(name)
 
     @settings(max_examples=400, deadline=None)
     @given(any_lines(command))
@@ -132,9 +132,9 @@ def test_the_comparison_would_notice():
     )
     quick = quick_values(other, ["-f"])
     assert quick is not None
-    assert quick.given != click_values(COMMANDS["dlog"], ["-f"]).given
+    assert quick.given != click_values(command_of("dlog"), ["-f"]).given
     with pytest.raises(click.NoSuchOption):
-        click_values(COMMANDS["dlog"], ["--follows"])
+        click_values(command_of("dlog"), ["--follows"])
 
 
 @given(st.lists(TEXTS.filter(lambda text: "'" not in text)))

@@ -4,7 +4,7 @@ import pytest
 
 from dorabatch.cmds.argv import Unparsed, Values, parse
 from dorabatch.cmds.dsub import build, from_environment, job_options, merge
-from dorabatch.cmds.options import DSUB
+from dorabatch.cmds.dsub_options import DSUB
 from dorabatch.errors import UserError
 
 

@@ -38,8 +38,8 @@ def loaded(name, words):
     ("name", "words", "more"),
     [
         ("dstat", ["-u", "ana", "--limit=5"], set()),
-        ("dsub", ["--image", "a", "--", "ls"], set()),
-        ("dsub", ["{script}"], {"script_file"}),
+        ("dsub", ["--image", "a", "--", "ls"], {"dsub_options"}),
+        ("dsub", ["{script}"], {"dsub_options", "script_file"}),
         ("dcancel", ["12"], set()),
         ("dlog", ["12", "-n", "5"], set()),
     ],
@@ -53,7 +53,9 @@ def test_a_quick_run_loads_our_own_small_modules_only(
     found, out = loaded(name, [word.format(script=script) for word in words])
     assert out.endswith("12\n")
     ours = {f"dorabatch.cmds.{part}" for part in OURS | {name} | more}
-    shared = {"dorabatch.resources", "dorabatch.resources.job_options"}
+    shared = {"dorabatch.resources", "dorabatch.resources.option"}
+    if name == "dsub":
+        shared.add("dorabatch.resources.job_options")
     around = {"dorabatch", "dorabatch.cmds", "dorabatch.errors", *shared}
     extra = found - ours - around
     assert extra <= {"_socket", "types"}

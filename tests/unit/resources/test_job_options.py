@@ -10,14 +10,8 @@ import pytest
 from pydantic import BaseModel
 
 from dorabatch.resources.conversions import CONVERSIONS
-from dorabatch.resources.job_options import (
-    FLAG,
-    JOB_OPTIONS,
-    SWITCH,
-    TEXT,
-    JobOption,
-    Option,
-)
+from dorabatch.resources.job_options import JOB_OPTIONS, JobOption
+from dorabatch.resources.option import FLAG, SWITCH, TEXT, Option
 from dorabatch.resources.workload import WorkloadDocument
 
 # One entry more, for a field that a document has; all else follows from it.
@@ -36,13 +30,15 @@ entry = table.JobOption(
 others = [one for one in table.JOB_OPTIONS if one.place != entry.place]
 table.JOB_OPTIONS = (*others, entry)
 
-from dorabatch.cmds import argv, dsub, generated, manual, options, script_file
+from dorabatch.cmds import (
+    argv, dsub, dsub_options, generated, manual, options, script_file
+)
 from dorabatch.errors import ManifestError
 from dorabatch.resources.submission import workload_from_options
 
 
 def answer(*words, **environ):
-    values = argv.parse(options.DSUB, ["--image", "a", *words])
+    values = argv.parse(dsub_options.DSUB, ["--image", "a", *words])
     return dsub.build(values, environ).body["options"]
 
 
@@ -53,7 +49,7 @@ def refusal():
         return error.field
 
 
-full = generated.TableCommand(options.DSUB)
+full = generated.TableCommand(dsub_options.DSUB)
 context = full.make_context("dsub", ["--image", "a", "-Y", "7"])
 sent = answer("--goodbye=7")
 document = workload_from_options(sent, default_name="a")
