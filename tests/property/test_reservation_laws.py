@@ -6,10 +6,22 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dorabatch.placer.arrays.free_room import Ends, FreeRoom, placement_ends
-from dorabatch.placer.arrays.types import UNKNOWN_US, Placement, Reservation
+from dorabatch.placer.arrays.classes import classes_of
+from dorabatch.placer.arrays.free_room import (
+    Ends,
+    FreeRoom,
+    ask_of_class,
+    placement_ends,
+)
+from dorabatch.placer.arrays.types import SHARE, UNKNOWN_US, Placement, Reservation
 from dorabatch.placer.plan.place import place
 from dorabatch.placer.plan.placement_policy import PlacementPolicy
+from dorabatch.placer.time.promise import (
+    Promise,
+    amounts_of,
+    class_fits,
+    fits_beside,
+)
 from dorabatch.placer.time.reserved import Times, place_reserved
 from tests.oracles.placer_cases import MODELS, make_cluster, make_requests
 from tests.oracles.placer_loop import LoopBooks, violations
@@ -297,3 +309,39 @@ def test_shares_never_add_up_to_more_than_a_gpu(running, waiting, wholes):
     for one in plan.reservations:
         assert one.key in plan.waiting
         assert one.start_us > 0
+
+
+BESIDE = st.lists(st.integers(-2, 5), min_size=3, max_size=3)
+SLICED = st.fixed_dictionaries(
+    {
+        "gpus": st.sampled_from([0, 1, 2, 4]),
+        "cpu": st.sampled_from([SHARE, 0, 500, 2000]),
+        "memory": st.sampled_from([SHARE, 0, 256, 1024]),
+        "accepts": st.sampled_from([MODELS, ("V100",), ("T4", "V100")]),
+    }
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(NODE, min_size=1, max_size=3),
+    st.lists(SLICED, min_size=1, max_size=9),
+    BESIDE,
+    st.sampled_from([-1, 0, 700, 4000]),
+    st.sampled_from([-1, 0, 600, 4096]),
+)
+def test_all_classes_at_once_fit_beside_a_promise_as_each_does(
+    nodes, rows, gpus, cpu, memory
+):
+    cluster = make_cluster(nodes)
+    classes = classes_of(make_requests(rows))
+    beside = np.array([*gpus, cpu, memory])
+    node = len(nodes) - 1
+    kept = Reservation(key=1, group=1, node=node, start_us=0)
+    promise = Promise(row=0, reservation=kept, taken=beside, beside=beside)
+    one_by_one = []
+    for index in range(len(classes)):
+        ask = ask_of_class(classes, index, cluster)
+        taken = amounts_of(ask, node, np.maximum(beside, 0))
+        one_by_one.append(fits_beside(taken, beside))
+    assert class_fits(classes, promise, cluster).tolist() == one_by_one

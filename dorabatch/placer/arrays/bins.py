@@ -158,13 +158,35 @@ def needs_at(
     classes: Classes, ground: BinTable, of: IntArray, bins: IntArray
 ) -> tuple[IntArray, IntArray]:
     """cpu[i], memory[i] that class of[i] takes on bins[i]; as `cpu_needed`."""
+    totals = ground.total[:, 1], ground.total[:, 2]
+    return _needs_of(classes, of, bins, ground.layout.gpu_slice, totals)
+
+
+def needs_on(
+    classes: Classes, cluster: ClusterArrays, node: int
+) -> tuple[IntArray, IntArray]:
+    """cpu[class], memory[class] that each class takes on a node; as `cpu_needed`."""
+    of = np.arange(len(classes))
+    totals = cluster.cpu_total_milli, cluster.memory_total_mib
+    return _needs_of(classes, of, np.full(len(of), node), cluster.gpu_slice, totals)
+
+
+def _needs_of(
+    classes: Classes,
+    of: IntArray,
+    places: IntArray,
+    gpu_slice: tuple[IntArray, IntArray],
+    totals: tuple[IntArray, IntArray],
+) -> tuple[IntArray, IntArray]:
+    """cpu[i], memory[i] of class of[i] on places[i] (bins or nodes) of the others."""
     cpu, memory = classes.cpu_milli[of], classes.memory_mib[of]
     sliced = np.flatnonzero(cpu == SHARE)
-    cpu[sliced] = _slices(classes, of[sliced], ground.layout.gpu_slice[0][bins[sliced]])
+    cpu[sliced] = _slices(classes, of[sliced], gpu_slice[0][places[sliced]])
     sliced = np.flatnonzero(memory == SHARE)
-    bins, total = bins[sliced], ground.total[bins[sliced]]
-    beside_cpus = total[:, 2] * cpu[sliced] // np.maximum(total[:, 1], 1)
-    beside_gpus = _slices(classes, of[sliced], ground.layout.gpu_slice[1][bins])
+    places = places[sliced]
+    cpus, memories = totals[0][places], totals[1][places]
+    beside_cpus = memories * cpu[sliced] // np.maximum(cpus, 1)
+    beside_gpus = _slices(classes, of[sliced], gpu_slice[1][places])
     has_gpus = classes.gpu_count[of[sliced]] > 0
     memory[sliced] = np.where(has_gpus, beside_gpus, beside_cpus)
     return cpu, memory

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from dorabatch.placer.arrays.bins import needs_on
 from dorabatch.placer.arrays.classes import Classes
-from dorabatch.placer.arrays.free_room import Ask, ask_of_class, some_nodes
+from dorabatch.placer.arrays.free_room import Ask
 from dorabatch.placer.arrays.types import (
     UNKNOWN_US,
     BoolArray,
@@ -67,15 +68,15 @@ def fits_beside(taken: IntArray, beside: IntArray) -> bool:
 
 
 def class_fits(classes: Classes, promise: Promise, cluster: ClusterArrays) -> BoolArray:
-    """fits[class] beside a promise on its node."""
-    beside = promise.beside
-    alone = some_nodes(cluster, np.array([promise.reservation.node]))
-    fits = np.zeros(len(classes), dtype=bool)
-    for index in range(len(classes)):
-        ask = ask_of_class(classes, index, alone)
-        taken = amounts_of(ask, 0, np.maximum(beside, 0))
-        fits[index] = fits_beside(taken, beside)
-    return fits
+    """fits[class] beside a promise on its node: `fits_beside` of its `amounts_of`."""
+    cpu, memory = needs_on(classes, cluster, promise.reservation.node)
+    *gpus, free_cpu, free_memory = promise.beside
+    # What is taken of too little exceeds it; of enough it is never more than there is.
+    free = np.where(classes.accepts, np.maximum(gpus, 0), 0).sum(axis=1)
+    has_gpus = (free >= classes.gpu_count) | ~classes.accepts.any(axis=1)
+    fits = has_gpus | (classes.gpu_count == 0)
+    fits &= (cpu <= free_cpu) | (cpu <= 0)
+    return np.asarray(fits & ((memory <= free_memory) | (memory <= 0)))
 
 
 def with_masks(
