@@ -111,6 +111,14 @@ class Cluster:
         """Host and port of the image registry, plain HTTP, known to every node."""
         return self.instance.registry
 
+    def stop_registry(self) -> None:
+        """Let the registry be away."""
+        images.stop_registry(self.directory, self.instance)
+
+    def start_registry(self) -> None:
+        """Let it answer again, with the images that it had."""
+        images.serve_registry(self.directory, self.instance)
+
     @property
     def registry_image(self) -> str:
         """An image that no node has and every node can pull."""

@@ -10,6 +10,7 @@ import http.client
 import io
 import json
 import platform
+import signal
 import tarfile
 from pathlib import Path
 
@@ -18,7 +19,9 @@ from tests.cluster.machine import (
     find_tool,
     is_running,
     launch,
+    owned_processes,
     run,
+    send,
     wait_until,
 )
 from tests.cluster.spec import ClusterError, Instance
@@ -94,19 +97,43 @@ def start_registry(directory: Path, instance: Instance) -> None:
     """Start the registry on the bridge and put its images there."""
     folder = directory / "registry"
     folder.mkdir()
-    config = directory / "registry.yml"
+    config = _config(directory)
     config.write_text(_REGISTRY_CONFIG.format(folder=folder, address=instance.registry))
-    log = directory / "registry.log"
-    env = environment(directory)
-    launch(log, env, "docker-registry", "serve", str(config))
+    serve_registry(directory, instance)
+    push_image(instance, REGISTRY_IMAGE, REGISTRY_TAG)
+    # The nodes' dockerd asks this registry first for what it would ask Docker Hub.
+    push_image(instance, "library/ubuntu", "latest", has_bash=True)
+
+
+def serve_registry(directory: Path, instance: Instance) -> None:
+    """Start the registry with what it has, and wait until it answers."""
+    config, log = _config(directory), directory / "registry.log"
+    launch(log, environment(directory), "docker-registry", "serve", str(config))
     wait_until(
         lambda: _is_answering(instance) or not is_running(directory, str(config)),
         20.0,
         lambda: f"the registry at {instance.registry} does not answer; see {log}",
     )
-    push_image(instance, REGISTRY_IMAGE, REGISTRY_TAG)
-    # The nodes' dockerd asks this registry first for what it would ask Docker Hub.
-    push_image(instance, "library/ubuntu", "latest", has_bash=True)
+
+
+def stop_registry(directory: Path, instance: Instance) -> None:
+    """End the registry at once; what it has stays on disk."""
+    config = str(_config(directory)).encode()
+    found = [
+        pid
+        for pid in owned_processes(directory)
+        if config in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+    send(found, signal.SIGKILL)
+    wait_until(
+        lambda: not _is_answering(instance),
+        20.0,
+        lambda: f"the registry at {instance.registry} does not end: {found}",
+    )
+
+
+def _config(directory: Path) -> Path:
+    return directory / "registry.yml"
 
 
 def push_image(

@@ -421,6 +421,17 @@ class Node:
         new.write_text(text)
         os.replace(new, self.gpus_file)
 
+    def break_runtime(self) -> None:
+        """Let every start fail: what runs containers ends with an error instead."""
+        broken = self.folder / "broken_runtime"
+        broken.write_text("#!/bin/sh\nexit 1\n")
+        broken.chmod(0o755)
+        self.run_inside("mount", "--bind", str(broken), machine.find_tool("runc"))
+
+    def mend_runtime(self) -> None:
+        """Let starts succeed again."""
+        self.run_inside("umount", machine.find_tool("runc"))
+
     # --- its images ----------------------------------------------------------------
 
     def load_images(self, images: dict[str, tuple[bytes, str]]) -> None:
