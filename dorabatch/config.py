@@ -50,12 +50,16 @@ class NodeSettings(_Section):
     launches_at_once: Count = 8
     orphan_grace_seconds: Seconds = 60.0
     pull_seconds_max: Seconds = 1800.0
+    refusals_max: Count = 3
+    refusing_retry_seconds: Seconds = 60.0
 
 
 class LaunchSettings(_Section):
     """What happens around the start and the end of a container."""
 
-    start_failures_max: Count = 3
+    lost_requeues_max: Annotated[int, Field(ge=0)] = 5
+    avoid_node_seconds: Seconds = 30.0
+    registry_retry_seconds: Seconds = 2.0
     fast_failure_seconds: Seconds = 10.0
     fast_failures_max: Count = 5
     restart_backoff_seconds: Seconds = 1.0
@@ -101,6 +105,7 @@ class MailSettings(_Section):
     password_file: Path | None = None
     sender: Annotated[str, Field(pattern=r"^[^@\s<>]+@[^@\s<>]+$")] = "dora@localhost"
     domain: Annotated[str, Field(pattern=r"^[^@\s<>]*$")] = ""
+    admins: tuple[Annotated[str, Field(pattern=r"^[^\s<>]+$")], ...] = ()
     answer_seconds_max: Seconds = 30.0
     retry_seconds: Seconds = 60.0
     give_up_seconds: Seconds = 172800.0

@@ -112,6 +112,12 @@ class ImagePullFailed(NodeError):
     code = "ImagePullFailed"
 
 
+class RegistrySilent(ImagePullFailed):
+    """The image's registry does not answer."""
+
+    code = "RegistrySilent"
+
+
 class StartFailed(NodeError):
     """The container could not be created or started."""
 

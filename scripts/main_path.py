@@ -12,7 +12,7 @@ nothing to do. It ends when the container is RUNNING on record. In between:
 1. one HTTP request to the ASGI application, POST /v1/workloads, with the options of a
    `dsub` of one GPU for one hour;
 2. one beat of the scheduling thread, which finds a place and commits it;
-3. the node's work: intent, image, create, start, record.
+3. the node's work: image, intent, create, start, record.
 
 The clock is a fake one and stands still: nothing that is done once a second, no look at
 a node and no sending of mail is in the count. What other threads do for the submission

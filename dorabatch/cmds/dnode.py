@@ -175,8 +175,11 @@ def cordon(names: tuple[str, ...]) -> int:
 
 
 @dnode.command(
-    help="Use a cordoned node again.",
-    examples=(("After maintenance", "dnode uncordon gpu01"),),
+    help="Use a node again that was cordoned, or put aside because it refuses starts.",
+    examples=(
+        ("After maintenance", "dnode uncordon gpu01"),
+        ("Its GPU hook is mended: try it at once", "dnode uncordon gpu01"),
+    ),
 )
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 def uncordon(names: tuple[str, ...]) -> int:

@@ -14,8 +14,8 @@ class Step(StrEnum):
 
     SUBMIT_STORED = "submit-stored"
     PLACE_COMMITTED = "place-committed"
-    START_INTENDED = "start-intended"
     IMAGE_READY = "image-ready"
+    START_INTENDED = "start-intended"
     CREATED = "created"
     STARTED = "started"
     START_RECORDED = "start-recorded"

@@ -93,6 +93,7 @@ class FakeNode:
         self.containers: dict[str, FakeContainer] = {}
         self.calls: list[tuple[int, str, str]] = []
         self.violations: list[str] = []
+        self.refuses = self.no_registry = ""
         self.hang: threading.Event | None = None
         self.when_started: Callable[[FakeNode, str], None] | None = None
 
@@ -143,6 +144,8 @@ class FakeNode:
         """Take the image from the fake registry."""
         del auth
         with self._call("pull", image):
+            if self.no_registry:
+                raise ImagePullFailed(f"image {image}: {self.no_registry}")
             if not {image, ANY_IMAGE} & self.registry:
                 raise ImagePullFailed(f"image {image}: manifest unknown")
             if on_progress is not None:
@@ -202,6 +205,8 @@ class FakeNode:
                 raise StartFailed(f"node {self.name}: start {name}: no such container")
             if container.facts.state is not ContainerState.CREATED:
                 return
+            if self.refuses:
+                raise StartFailed(f"node {self.name}: start {name}: {self.refuses}")
             self._check_gpus(container)
             self._change(
                 container,

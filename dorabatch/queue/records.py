@@ -113,6 +113,8 @@ class Container:
 
     `rev` grows with each change and guards every write. `ready_at` is the moment
     before which a queued or placed container is not started (restart back-off).
+    `lost_requeues` counts how often it was queued again after an attempt that was lost
+    by no fault of its own.
 
     `trial_seconds` is how long the present attempt may run on trial; None: it is an
     ordinary one. `trial_stops` counts trials that were stopped, and `tried` tells that
@@ -137,7 +139,7 @@ class Container:
     reason: str = ""
     after_stop: AfterStop | None = None
     fast_failures: int = 0
-    start_failures: int = 0
+    lost_requeues: int = 0
     removed: bool = False
     trial_seconds: int | None = None
     trial_stops: int = 0

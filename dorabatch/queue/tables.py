@@ -88,6 +88,19 @@ NODE_FACTS = Table(
     Column("seen_at", Moment, nullable=False),
 )
 
+NODE_REFUSALS = Table(
+    "node_refusals",
+    METADATA,
+    Column("zone", String(63), primary_key=True),
+    Column("name", String(63), primary_key=True),
+    Column("since", Moment, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("try_at", Moment, nullable=False),
+    Column("with_gpus", Boolean, nullable=False),
+)
+"""Nodes that refuse starts and take nothing new until a start succeeds there."""
+
 WORKLOADS = Table(
     "workloads",
     METADATA,
@@ -154,7 +167,7 @@ CONTAINERS = Table(
     Column("reason", Text, nullable=False),
     Column("after_stop", String(10)),
     Column("fast_failures", Integer, nullable=False),
-    Column("start_failures", Integer, nullable=False),
+    Column("lost_requeues", Integer, nullable=False, server_default=text("0")),
     Column("removed", Boolean, nullable=False),
     Column("trial_seconds", Integer),
     Column("trial_stops", Integer, nullable=False, server_default=text("0")),

@@ -117,13 +117,11 @@ def untried(container: Container) -> Container:
 
 
 def with_failures(
-    container: Container, *, fast: int, start: int, ready_at: datetime | None
+    container: Container, *, fast: int, lost: int, ready_at: datetime | None
 ) -> Container:
     """A stopping container with its counters and the back-off of the next attempt."""
     invariant(container.state is State.STOPPING, "counters change at the end only")
-    return replace(
-        container, fast_failures=fast, start_failures=start, ready_at=ready_at
-    )
+    return replace(container, fast_failures=fast, lost_requeues=lost, ready_at=ready_at)
 
 
 def exited(
@@ -187,7 +185,7 @@ def requeued(container: Container, now: datetime) -> Container:
         ready_at=None if is_new else container.ready_at,
         reason="" if is_new else container.reason,
         fast_failures=0 if is_new else container.fast_failures,
-        start_failures=0 if is_new else container.start_failures,
+        lost_requeues=0 if is_new else container.lost_requeues,
         trial_seconds=None,
         trial_stops=0 if is_new else container.trial_stops,
         tried=False if is_new else container.tried,

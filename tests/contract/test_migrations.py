@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from dorabatch.config import MailSettings
 from dorabatch.daemon.schema import migrate, require_current
 from dorabatch.daemon.state import object_store
+from dorabatch.daemon.state.node_view import Refusal
 from dorabatch.daemon.state.outbox import Letter, Outbox
 from dorabatch.db import open_engine, transaction
 from dorabatch.errors import ConfigError
@@ -27,8 +28,9 @@ from dorabatch.queue.records import StartHold, WorkloadId
 from dorabatch.queue.tables import METADATA, WORKLOADS
 from tests.makers import START, ZONE, hold, new_workload
 
-HEAD = "0008"
+HEAD = "0009"
 TABLES = [METADATA, share_tables.METADATA]
+REFUSAL = Refusal(since=START, reason="no", tries=1, try_at=START, with_gpus=True)
 
 
 def fill(url: str) -> None:
@@ -44,6 +46,7 @@ def fill(url: str) -> None:
         store.save_containers(tx, [(one, placed)])
         store.insert_runs(tx, [to.new_run(placed, START)])
         object_store.save_facts(tx, ZONE, "n1", "{}", START)
+        object_store.save_refusal(tx, ZONE, "n1", REFUSAL)
         values = {"kind": "Zone", "zone": "", "workspace": "", "name": "z"}
         moments = {"created_at": START, "changed_at": START}
         tx.connection.execute(
@@ -281,3 +284,31 @@ def specs(engine: Engine) -> dict[str, object]:
     with engine.connect() as connection:
         stored = object_store.list_objects(connection, "User")
     return {one.name: json.loads(one.spec) for one in stored}
+
+
+def test_refused_starts_count_anew_and_no_node_refuses_yet(url: str) -> None:
+    migrate(url)
+    fill(url)
+    engine = open_engine(url)
+    with engine.connect() as connection:
+        assert object_store.load_refusals(connection, ZONE) == {"n1": REFUSAL}
+    with transaction(engine) as tx:
+        one = store.containers_of(tx, WorkloadId(1))[0]
+        lost = replace(one, rev=one.rev + 1, lost_requeues=3)
+        store.save_containers(tx, [(one, lost)])
+        assert store.containers_of(tx, WorkloadId(1))[0] == lost
+    assert migrate(url, "0008") == "0008"
+    names = {column["name"] for column in inspect(engine).get_columns("containers")}
+    assert "start_failures" in names and "lost_requeues" not in names
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE containers SET start_failures = 2"))
+    migrate(url)
+    with transaction(engine) as tx:
+        assert store.containers_of(tx, WorkloadId(1))[0] == replace(
+            lost, lost_requeues=0
+        )
+        assert object_store.load_refusals(tx.connection, ZONE) == {}
+        object_store.save_refusal(tx, ZONE, "n1", REFUSAL)
+        object_store.forget_facts(tx, ZONE, "n1")
+        assert object_store.load_refusals(tx.connection, ZONE) == {}
+    engine.dispose()

@@ -112,7 +112,7 @@ def test_a_container_comes_back_as_it_was_saved(engine: Engine) -> None:
         reason="ä" * 300,
         after_stop=AfterStop.REQUEUE,
         fast_failures=3,
-        start_failures=2,
+        lost_requeues=2,
         removed=True,
     )
     save(engine, (queued, full))

@@ -26,10 +26,13 @@ QUICK = {
         "poll_seconds": 1.0,
         "unreachable_after_seconds": 6.0,
         "orphan_grace_seconds": 2.0,
+        "refusing_retry_seconds": 2.0,
     },
     "launch": {
         "restart_backoff_seconds": 0.2,
         "fast_failures_max": 3,
+        "avoid_node_seconds": 1.0,
+        "registry_retry_seconds": 0.5,
         "stop_grace_seconds": 1.0,
     },
     "containers": {"gpu_shares": True},

@@ -38,9 +38,31 @@ def test_a_crash_at_a_step_is_harmless(site: Site, step: Step) -> None:
     ref = printed.strip()
     record = site.wait_ended(ref, "failed")
     assert record["exit_code"] == 3
-    assert [run["attempt"] for run in record["attempts"]] == [1]
+    # Where a container had been made, nobody knows whether it has run.
+    attempts = [1, 2] if step is Step.START_INTENDED else [1]
+    assert [run["attempt"] for run in record["attempts"]] == attempts
     assert site.count_events("start", ref, since) == 1
     assert site.daemon.ask("dlog", ref) == "run\n"
+    site.check_clean()
+
+
+def test_a_start_whose_container_was_removed_is_another_attempt(site: Site) -> None:
+    site.daemon.stop()
+    site.restart(**{CRASH_VARIABLE: Step.STARTED})
+    submitting = site.begin(
+        *("dsub", "--parsable", "-c", "100m", "-N", "m1", "-i", "busybox", "--"),
+        *("sh", "-c", 'echo "run $DORA_ATTEMPT"'),
+    )
+    assert site.daemon.wait_for_exit() == CRASHED
+    for found in site.containers():
+        site.cluster.docker("m1").remove_container(found["Id"], force=True)
+    site.restart()
+
+    printed, complaint = submitting.communicate(timeout=60)
+    assert submitting.returncode == 0, complaint
+    record = site.wait_ended(printed.strip(), "done")
+    assert [run["outcome"] for run in record["attempts"]] == ["node_lost", "done"]
+    assert site.daemon.ask("dlog", printed.strip()) == "run 2\n"
     site.check_clean()
 
 

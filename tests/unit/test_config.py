@@ -55,7 +55,7 @@ def test_settings_cannot_be_changed_later() -> None:
     [
         ("zonne: a\n", "zonne", "zone"),
         ("cycle: {sed: 1}\n", "cycle.sed", "seed"),
-        ("launch: {retries: 1}\n", "launch.retries", "start_failures_max"),
+        ("launch: {retries: 1}\n", "launch.retries", "lost_requeues_max"),
     ],
 )
 def test_an_unknown_key_names_the_known_ones(

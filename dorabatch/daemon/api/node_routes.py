@@ -118,13 +118,14 @@ class NodeRoutes:
             )
         if wanted not in ("cordon", "uncordon"):
             raise UserError(f"{wanted!r} (allowed: cordon, uncordon, probe, rekey)")
-        is_cordoned = wanted == "cordon"
-        await run_in_threadpool(
-            lambda: self.nodes.change(
-                call.caller, name, scheduling_disabled=is_cordoned
+        if wanted == "cordon":
+            await run_in_threadpool(
+                lambda: self.nodes.change(call.caller, name, scheduling_disabled=True)
             )
-        )
-        state = "takes nothing new" if is_cordoned else "is in use again"
+            state = "takes nothing new"
+        else:
+            await run_in_threadpool(self.nodes.take_back, call.caller, name)
+            state = "is in use again"
         return json_answer({"name": name, "message": f"node {name} {state}"})
 
     async def defrag(self, call: Call) -> Response:

@@ -3,6 +3,7 @@
 The numbers are read from memory; changes nothing.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -13,7 +14,7 @@ from dorabatch.daemon.api.http import Call, Route, json_answer
 from dorabatch.daemon.state.daemon_identity import DaemonIdentity
 from dorabatch.daemon.state.fleet import Fleet
 from dorabatch.daemon.state.last_plan import LatestPlan
-from dorabatch.daemon.state.node_view import NodeState
+from dorabatch.daemon.state.node_view import NodeState, NodeView
 from dorabatch.queue.board import Board
 from dorabatch.queue.states import State
 from dorabatch.resources.verbs import Verb
@@ -61,7 +62,8 @@ class StatusRoutes:
                 "queued": len(self.board.pending),
                 "running": sum(one.state is State.RUNNING for one in held),
                 "nodes": len(views),
-                "nodes_ready": sum(view.state is NodeState.READY for view in views),
+                "nodes_ready": sum(view.told[0] is NodeState.READY for view in views),
+                "nodes_refusing": len(_refusing(views)),
                 "cycles": last.cycles,
                 "cycle_ms": round(last.seconds * 1000, 1),
             }
@@ -74,5 +76,11 @@ class StatusRoutes:
             "ok": health.is_ok,
             "threads_dead": health.threads_dead,
             "database": health.database,
+            "nodes_refusing": _refusing(self.fleet.views()),
         }
         return json_answer(found, 200 if health.is_ok else 503)
+
+
+def _refusing(views: Sequence[NodeView]) -> list[str]:
+    """Nodes that are put aside because they refuse starts; the daemon is well so."""
+    return [view.name for view in views if view.refusal is not None]

@@ -21,7 +21,7 @@ from dorabatch.daemon.cycle.planner import (
     Snapshots,
 )
 from dorabatch.daemon.cycle.queue_order import QueueOrder
-from dorabatch.daemon.cycle.run_cycle import Cycle, SilentNodes
+from dorabatch.daemon.cycle.run_cycle import Cycle, NodeWatch
 from dorabatch.daemon.runs.node_keeper import Keepers
 from dorabatch.daemon.state.books import Books
 from dorabatch.daemon.state.effects import Effects
@@ -31,7 +31,7 @@ def gates_of(books: Books) -> GateChain:
     """The gates between waiting and asking for a place, in the order they are asked."""
     return GateChain(
         (
-            ReadyGate(board=books.board),
+            ReadyGate(board=books.board, registries=books.registries),
             held_gate,
             DependencyGate(book=books.dependencies),
             CreditGate(credits=books.credits, billing=books.billing, board=books.board),
@@ -75,7 +75,10 @@ def planner_of(books: Books) -> Planner:
     )
     return Planner(
         snapshots=Snapshots(
-            board=books.board, fleet=books.fleet, node_arrays=books.node_arrays
+            board=books.board,
+            fleet=books.fleet,
+            node_arrays=books.node_arrays,
+            avoided=books.avoided,
         ),
         look=look,
         settings=books.settings.cycle,
@@ -105,8 +108,12 @@ def cycle_of(books: Books, effects: Effects, keepers: Keepers) -> Cycle:
     )
     return Cycle(
         clock=clock,
-        silent_nodes=SilentNodes(
-            fleet=books.fleet, clock=clock, settings=books.settings.node
+        node_watch=NodeWatch(
+            fleet=books.fleet,
+            avoided=books.avoided,
+            board=books.board,
+            clock=clock,
+            settings=books.settings.node,
         ),
         returns=Returns(usage=books.usage, fleet=books.fleet, writer=writer),
         planner=planner_of(books),

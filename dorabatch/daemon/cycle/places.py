@@ -95,6 +95,8 @@ class Places:
         self._policy = policy
         self._headroom: Headroom | None = None
         self._devices: dict[str, FreeDevices] = {}
+        # Of those that refuse starts, each is tried by one at a time.
+        self._tried: set[str] = set()
         # The device behind each slot that shares are taken of.
         self._opened = dict(snapshot.shared.device_of)
 
@@ -131,13 +133,17 @@ class Places:
         workload = self._board.workloads[container.workload_id]
         if workload.start_hold is not None:
             return None
+        view = self._snapshot.nodes[placement.node]
+        if view.refusal is not None and view.name in self._tried:
+            return None
         demand = self._board.demand_of(workload, container.replica)
         claim, room = self._board.claim_of(workload), self._headroom
         if room is not None and not room.covers(claim, demand):
             return None
-        hold = self._hold(demand, placement, self._snapshot.nodes[placement.node])
+        hold = self._hold(demand, placement, view)
         if hold is None:
             return None
+        self._tried.add(view.name)
         if room is not None:
             room.take(claim, demand)
         seconds = self._trials.get(container.container_id)

@@ -25,6 +25,7 @@ from dorabatch.daemon.cycle.lane_state import (
 from dorabatch.daemon.cycle.queue_order import QueueOrder
 from dorabatch.daemon.cycle.scene import Scene, scene_of
 from dorabatch.daemon.cycle.take_snapshot import take_snapshot
+from dorabatch.daemon.state.avoided_nodes import AvoidedNodes
 from dorabatch.daemon.state.claim_book import ClaimBook
 from dorabatch.daemon.state.credit_book import CreditBook
 from dorabatch.daemon.state.fleet import Fleet
@@ -271,10 +272,12 @@ class Snapshots:
     board: Board
     fleet: Fleet
     node_arrays: NodeArrays
+    avoided: AvoidedNodes
 
     def take(self) -> Snapshot:
         """As they are now; what is known of the nodes from before spares work."""
-        return take_snapshot(self.board, self.fleet.views(), self.node_arrays)
+        views, known = self.fleet.views(), self.node_arrays
+        return take_snapshot(self.board, views, known, self.avoided.now)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

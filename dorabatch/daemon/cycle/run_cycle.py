@@ -17,24 +17,42 @@ from dorabatch.daemon.cycle.gates.credit_gate import OUT_OF_CREDIT
 from dorabatch.daemon.cycle.plan_words import reserved_words, worded
 from dorabatch.daemon.cycle.planner import Planner, Returns
 from dorabatch.daemon.cycle.scene import Scene
+from dorabatch.daemon.state.avoided_nodes import AvoidedNodes
 from dorabatch.daemon.state.fleet import Fleet
 from dorabatch.daemon.state.last_plan import LastPlan, LatestPlan
 from dorabatch.daemon.state.wait_reason import WaitReason
+from dorabatch.queue.board import Board
+from dorabatch.queue.states import State
+
+_NOT_STARTED = (State.PLACED, State.STARTING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SilentNodes:
-    """Those of a fleet whose keepers have had no answer."""
+class NodeWatch:
+    """What passing time makes of the nodes, before a cycle plans with them."""
 
     fleet: Fleet
+    avoided: AvoidedNodes
+    board: Board
     clock: Clock
     settings: NodeSettings
 
     def notice(self) -> None:
-        """Mark them."""
+        """Mark those that do not answer; offer those that may be tried again."""
+        now = self.clock.now()
         patience = timedelta(seconds=self.settings.unreachable_after_seconds)
-        for name in self.fleet.silent(self.clock.now(), patience):
+        for name in self.fleet.silent(now, patience):
             log.warning("node-silent", node=name)
+        if self.avoided.known:
+            self.avoided.look(now)
+        for view in self.fleet.views():
+            if view.refusal is not None:
+                is_due = view.refusal.try_at <= now
+                self.fleet.offer(view.name, is_due and not self._is_tried(view.name))
+
+    def _is_tried(self, node: str) -> bool:
+        """Whether something is being started there already."""
+        return any(one.state in _NOT_STARTED for one in self.board.on_node(node))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +70,7 @@ class Cycle:
     """Runs one cycle after the other, in one thread."""
 
     clock: Clock
-    silent_nodes: SilentNodes
+    node_watch: NodeWatch
     returns: Returns
     planner: Planner
     hands: CarryOut
@@ -61,7 +79,7 @@ class Cycle:
     def run(self) -> CycleResult:
         """Plan the whole queue once and start what found a place."""
         began = self.clock.monotonic()
-        self.silent_nodes.notice()
+        self.node_watch.notice()
         now = self.clock.now()
         snapshot = self.planner.snapshot()
         self.returns.notice(now)

@@ -17,7 +17,7 @@ from dorabatch.daemon.state.snapshot import (
     flags,
     model_counts,
 )
-from dorabatch.placer.arrays.feasible import PORT
+from dorabatch.placer.arrays.feasible import PORT, START_REFUSED
 from dorabatch.placer.arrays.types import Affinity, ClusterArrays, Mask
 from dorabatch.queue.board import Board
 from dorabatch.queue.demand import HeldArrays, IntArray, PendingArrays, Restriction
@@ -25,21 +25,27 @@ from dorabatch.queue.demand import HeldArrays, IntArray, PendingArrays, Restrict
 MILLI = 1000
 NODE_LIST = "NodeList"
 CPU_MODEL = "CpuModel"
-_REASONS = (NODE_LIST, CPU_MODEL, PORT)
-_NO_PORTS: frozenset[str] = frozenset()
+_REASONS = (NODE_LIST, CPU_MODEL, PORT, START_REFUSED)
+_NONE: frozenset[str] = frozenset()
 
 
 def take_snapshot(
-    board: Board, nodes: Sequence[NodeView], known: NodeArrays | None = None
+    board: Board,
+    nodes: Sequence[NodeView],
+    known: NodeArrays | None = None,
+    avoided: Mapping[int, frozenset[str]] = MappingProxyType({}),
 ) -> Snapshot:
-    """Everything a cycle needs, as it stands now; `known` spares work from before."""
+    """Everything a cycle needs, as it stands now; `known` spares work from before.
+
+    avoided[workload] are the nodes that it keeps away from now.
+    """
     # Waiting first, held second: the board holds a container before it lets it wait no
     # more, so what gets a place meanwhile is in one of them, and its place not free.
     pending = board.pending.arrays()
     held = board.held.arrays()
     known = known or NodeArrays()
     known.look(nodes)
-    masks, numbers = _masks(pending, known.views, board)
+    masks, mask = _masks(pending, known.views, board, avoided)
     asking = np.isin(pending.affinity, (Affinity.DISTRIBUTE, Affinity.FILL))
     groups = np.unique(pending.group[asking])
     cluster, held_node, shared = _less_held(known, held, groups)
@@ -49,7 +55,7 @@ def take_snapshot(
         held_node=held_node,
         shared=shared,
         cluster=replace(cluster, masks=masks),
-        restriction_masks=numbers,
+        mask=mask,
         nodes=known.views,
     )
 
@@ -131,32 +137,53 @@ def _siblings(
 
 
 def _masks(
-    pending: PendingArrays, nodes: Sequence[NodeView], board: Board
+    pending: PendingArrays,
+    nodes: Sequence[NodeView],
+    board: Board,
+    avoided: Mapping[int, frozenset[str]],
 ) -> tuple[tuple[Mask, ...], IntArray]:
-    masks: list[Mask] = []
+    """(all masks, mask[pending]: 0 where every node will do)."""
     restrictions = pending.restrictions
-    numbers = np.zeros(len(restrictions), dtype=np.int64)
     ports: dict[str, frozenset[str]] = {}
-    # Only what something waiting names: the list of all ever seen may be long.
-    for index in np.unique(pending.restriction).tolist():
+    numbers: dict[tuple[int, frozenset[str]], int] = {}
+    masks: list[Mask] = []
+
+    def number(index: int, away: frozenset[str]) -> int:
         restriction = restrictions[index]
-        if restriction == Restriction():
-            continue
+        if restriction == Restriction() and not away:
+            return 0
         if restriction.ports and not ports:
-            ports = {view.name: held_ports(board, view.name) for view in nodes}
-        masks.append(mask_of(restriction, nodes, ports))
-        numbers[index] = len(masks)
-    return tuple(masks), numbers
+            ports.update({one.name: held_ports(board, one.name) for one in nodes})
+        if (index, away) not in numbers:
+            masks.append(mask_of(restriction, nodes, ports, away))
+            numbers[index, away] = len(masks)
+        return numbers[index, away]
+
+    # Only what something waiting names: the list of all ever seen may be long.
+    named = np.unique(pending.restriction)
+    usual = np.zeros(len(restrictions), dtype=np.int64)
+    usual[named] = [number(index, _NONE) for index in named.tolist()]
+    found = usual[pending.restriction]
+    for workload, away in avoided.items():
+        for row in np.flatnonzero(pending.group == workload).tolist():
+            found[row] = number(int(pending.restriction[row]), away)
+    return tuple(masks), found
 
 
 def mask_of(
     restriction: Restriction,
     nodes: Sequence[NodeView],
     ports: Mapping[str, frozenset[str]] = MappingProxyType({}),
+    avoided: frozenset[str] = _NONE,
 ) -> Mask:
-    """Which nodes will do and why others will not; ports[node] are published there."""
+    """Which nodes will do and why others will not.
+
+    ports[node] are published there, `avoided` have refused to start it.
+    """
     reasons = [
-        restricts(restriction, view, ports.get(view.name, _NO_PORTS)) for view in nodes
+        restricts(restriction, view, ports.get(view.name, _NONE))
+        or (START_REFUSED if view.name in avoided else None)
+        for view in nodes
     ]
     allowed = flags(reason is None for reason in reasons)
     named = [name for name in _REASONS if name in reasons]

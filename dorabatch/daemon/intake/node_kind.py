@@ -54,9 +54,12 @@ class Nodes:
 
     def load(self) -> None:
         """Fill the fleet from the database and start a keeper for each node."""
+        refusals = self._stored.refusals()
         for name, spec, facts in self._stored.all():
             settings = self._settings(name, spec)
             self._fleet.put(settings, facts)
+            if name in refusals:
+                self._keepers.refusing.know(name, refusals[name])
             self._start(settings)
 
     def scan(self, host: str, port: int) -> HostKey:
@@ -103,6 +106,13 @@ class Nodes:
         self._cycle_wanted.set()
         return _saved(name, result, spec)
 
+    def take_back(self, caller: Caller, name: str) -> bool:
+        """Use a node again that was cordoned or refused starts; whether it refused."""
+        self.change(caller, name, scheduling_disabled=False)
+        is_back = self._keepers.refusing.take_back(name, f"{caller.user} uncordoned it")
+        self._cycle_wanted.set()
+        return is_back
+
     def remove(self, caller: Caller, name: str) -> None:
         """Forget a node that nothing runs on."""
         with self._changing:
@@ -118,6 +128,7 @@ class Nodes:
                     self._fleet.put(view.settings, view.facts)
                 raise
             self._keepers.drop(name)
+            self._keepers.refusing.forget(name)
 
     def pinned_key(self, name: str) -> tuple[NodeSpec, str | None]:
         """A node's spec and its pinned key."""

@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 
 from dorabatch.clock import Clock
 from dorabatch.daemon.state.facts_json import facts_from_json
+from dorabatch.daemon.state.node_view import Refusal
 from dorabatch.daemon.state.object_store import (
     RemovedObject,
     StoredObject,
@@ -18,6 +19,7 @@ from dorabatch.daemon.state.object_store import (
     get_object,
     list_objects,
     load_facts,
+    load_refusals,
     save_object,
 )
 from dorabatch.db import Tx, Writer
@@ -47,6 +49,11 @@ class StoredNodes:
         for one in stored:
             facts = facts_from_json(known[one.name][0]) if one.name in known else None
             yield one.name, load_node_spec(one.spec), facts
+
+    def refusals(self) -> dict[str, Refusal]:
+        """Node name -> its refusal, of those that refuse starts."""
+        with self.engine.connect() as connection:
+            return load_refusals(connection, self.zone)
 
     def get(self, name: str) -> NodeSpec | None:
         """One node's spec, or None."""

@@ -12,8 +12,14 @@ from dorabatch.daemon.runs.container_request import ContainerRequests
 from dorabatch.daemon.runs.launcher import Launcher, NodeImages, SharedCores
 from dorabatch.daemon.runs.node_keeper import Keepers, NodeHealth, NodeKeeper
 from dorabatch.daemon.runs.node_work import ExpectedRuns, NodeWork
+from dorabatch.daemon.runs.refusing_nodes import RefusingNodes
+from dorabatch.daemon.runs.registry_trials import RegistryTrials
 from dorabatch.daemon.runs.settle import Settlement
-from dorabatch.daemon.runs.start_records import EndRecords, StartRecords
+from dorabatch.daemon.runs.start_records import (
+    EndRecords,
+    RefusedStarts,
+    StartRecords,
+)
 from dorabatch.daemon.state.books import Books
 from dorabatch.daemon.state.effects import Effects
 from dorabatch.node.driver import NodeDriver
@@ -28,6 +34,7 @@ def keepers_of(
 ) -> Keepers:
     """The keepers of all nodes; `workers(node)` do the work on a node's containers."""
     pool = partial(worker_threads, books.settings.node.launches_at_once)
+    refusing = refusing_nodes_of(books, effects)
 
     def make(node: str, driver: NodeDriver) -> NodeKeeper:
         expected = ExpectedRuns(
@@ -48,12 +55,21 @@ def keepers_of(
                 books.settings,
             ),
             expected,
-            _work_on(books, effects, expected, driver, (workers or pool)(node)),
+            _work_on(
+                books, effects, refusing, expected, driver, (workers or pool)(node)
+            ),
             effects.cycle_wanted,
             effects.threads,
         )
 
-    return Keepers(books.fleet, effects.open_driver, make)
+    return Keepers(books.fleet, effects.open_driver, make, refusing)
+
+
+def refusing_nodes_of(books: Books, effects: Effects) -> RefusingNodes:
+    """The nodes that refuse starts."""
+    return RefusingNodes(
+        books.fleet, effects.outbox, effects.writer, effects.clock, books.settings
+    )
 
 
 def worker_threads(count: int, node: str) -> Executor:
@@ -74,6 +90,7 @@ def requests_of(books: Books, effects: Effects) -> ContainerRequests:
 def _work_on(
     books: Books,
     effects: Effects,
+    refusing: RefusingNodes,
     expected: ExpectedRuns,
     driver: NodeDriver,
     workers: Executor,
@@ -85,6 +102,13 @@ def _work_on(
         writer=effects.writer,
         clock=effects.clock,
         steps=effects.steps,
+        refused_starts=RefusedStarts(
+            registries=books.registries,
+            avoided=books.avoided,
+            nodes=refusing,
+            clock=effects.clock,
+            launch=books.settings.launch,
+        ),
         launch=books.settings.launch,
     )
     ends = EndRecords(
@@ -95,9 +119,14 @@ def _work_on(
         settlement=Settlement(billing=books.billing, usage=books.usage),
         launch=books.settings.launch,
     )
-    images = NodeImages(node, driver)
+    images = NodeImages(node, driver, books.registries)
     launcher = Launcher(driver, requests, images, cores, starts, effects.steps)
     concluder = Concluder(
         driver, requests, cores, ends, effects.log_files, effects.steps
     )
-    return NodeWork(expected, launcher, concluder, workers, effects.cycle_wanted)
+    trials = RegistryTrials(
+        driver, books.registries, books.board, effects.clock, effects.cycle_wanted
+    )
+    return NodeWork(
+        expected, launcher, concluder, trials, workers, effects.cycle_wanted
+    )

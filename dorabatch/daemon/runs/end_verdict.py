@@ -7,11 +7,11 @@ Work that ended well is never done again.
 Pure: facts and settings in, a verdict out; writes nothing.
 """
 
-import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from dorabatch.config import LaunchSettings
+from dorabatch.daemon.runs.start_fault import Fault
 from dorabatch.node.facts import CODES_OF_A_STOP, Circumstances, ContainerFacts
 from dorabatch.queue.records import Container
 from dorabatch.queue.states import AfterStop, Outcome
@@ -19,17 +19,32 @@ from dorabatch.queue.states import AfterStop, Outcome
 GOING_DOWN_SECONDS = 60.0
 """So long may dockerd stop containers until it goes; nobody waits for it longer."""
 _BACKOFF_DOUBLINGS_MAX = 6
+_UNCLEAR_REQUEUES = 2
+"""So often is tried elsewhere what may be the workload's own fault."""
+LONG_RUN = timedelta(days=1)
+"""A run that was lost after so long says nothing against its job: it counts anew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What follows an attempt's end."""
+    """What follows an attempt's end.
+
+    `lost_requeues` is how often it was queued again after lost attempts, this one
+    included; `detail` is said in the history behind the reason.
+    """
 
     after: AfterStop
     outcome: Outcome | None
     reason: str
+    lost_requeues: int
+    detail: str = ""
     fast_failures: int = 0
     wait_seconds: float = 0.0
+
+    @property
+    def told(self) -> str:
+        """The reason as the history has it."""
+        return f"{self.reason}; {self.detail}" if self.detail else self.reason
 
     def next_try_at(self, now: datetime) -> datetime | None:
         """When another attempt may be made; None: at once."""
@@ -75,7 +90,7 @@ def verdict_on_exit(
     """
     interruption = _interruption(container, facts, around)
     if interruption:
-        return _interrupted(interruption, launch)
+        return _interrupted(container, interruption, facts, around, launch)
     assert facts is not None
     code = facts.exit_code if facts.exit_code is not None else 255
     if restarts_always:
@@ -83,11 +98,19 @@ def verdict_on_exit(
     if facts.oom_killed and code:
         limit = container.hold.memory_mib if container.hold else 0
         text = f"out of memory: used more than its {limit} MiB (exit code {code})"
-        return Verdict(after=AfterStop.FINISH, outcome=Outcome.FAILED, reason=text)
+        return _finish(container, Outcome.FAILED, text)
     if code:
-        text = f"exit code {code}"
-        return Verdict(after=AfterStop.FINISH, outcome=Outcome.FAILED, reason=text)
-    return Verdict(after=AfterStop.FINISH, outcome=Outcome.DONE, reason="")
+        return _finish(container, Outcome.FAILED, f"exit code {code}")
+    return _finish(container, Outcome.DONE, "")
+
+
+def _finish(container: Container, outcome: Outcome, reason: str) -> Verdict:
+    return Verdict(
+        after=AfterStop.FINISH,
+        outcome=outcome,
+        reason=reason,
+        lost_requeues=container.lost_requeues,
+    )
 
 
 def _interruption(
@@ -129,10 +152,53 @@ def _is_dockers_end(facts: ContainerFacts, around: Circumstances) -> bool:
     return not around.keeps_containers
 
 
-def _interrupted(why: str, launch: LaunchSettings) -> Verdict:
-    if launch.interrupted == "requeue":
-        return Verdict(after=AfterStop.REQUEUE, outcome=Outcome.NODE_LOST, reason=why)
-    return Verdict(after=AfterStop.FINISH, outcome=Outcome.NODE_LOST, reason=why)
+def _interrupted(
+    container: Container,
+    why: str,
+    facts: ContainerFacts | None,
+    around: Circumstances | None,
+    launch: LaunchSettings,
+) -> Verdict:
+    if launch.interrupted != "requeue":
+        return _finish(container, Outcome.NODE_LOST, why)
+    before = 0 if _was_long(container, facts, around) else container.lost_requeues
+    return _lost(container, why, Outcome.NODE_LOST, before, launch.lost_requeues_max)
+
+
+def _was_long(
+    container: Container, facts: ContainerFacts | None, around: Circumstances | None
+) -> bool:
+    started, end = container.started_at, around.now if around else None
+    if facts is not None:
+        started, end = facts.started_at or started, facts.finished_at or end
+    return started is not None and end is not None and end - started >= LONG_RUN
+
+
+def verdict_on_lost_start(container: Container, launch: LaunchSettings) -> Verdict:
+    """The verdict on a start that was begun and whose container is not there.
+
+    Nobody knows whether it has run: the same attempt is never started again.
+    """
+    why = "its start was interrupted, and its container is not there"
+    before, most = container.lost_requeues, launch.lost_requeues_max
+    return _lost(container, why, Outcome.NODE_LOST, before, most)
+
+
+def _lost(
+    container: Container, why: str, outcome: Outcome, before: int, most: int
+) -> Verdict:
+    """Queued again, unless that was done too often."""
+    if before >= most:
+        times = "once" if before == 1 else f"{before} times"
+        reason = f"{why}; gave up after it was queued again {times} for lost attempts"
+        return _finish(container, outcome, reason if before else why)
+    return Verdict(
+        after=AfterStop.REQUEUE,
+        outcome=outcome,
+        reason=why,
+        lost_requeues=before + 1,
+        detail=f"queued again, {before + 1} of at most {most} times for lost attempts",
+    )
 
 
 def _restart(
@@ -152,6 +218,7 @@ def _restart(
             after=AfterStop.FINISH,
             outcome=Outcome.FAILED,
             reason=reason,
+            lost_requeues=container.lost_requeues,
             fast_failures=fast,
         )
     doublings = min(max(fast - 1, 0), _BACKOFF_DOUBLINGS_MAX)
@@ -159,52 +226,27 @@ def _restart(
         after=AfterStop.RESTART,
         outcome=Outcome.FAILED if code else Outcome.DONE,
         reason=f"exit code {code}; restartPolicy Always",
+        lost_requeues=container.lost_requeues,
         fast_failures=fast,
         wait_seconds=launch.restart_backoff_seconds * 2**doublings,
     )
 
 
 def verdict_on_start_failure(
-    container: Container, message: str, *, is_final: bool, launch: LaunchSettings
+    container: Container, message: str, fault: Fault, launch: LaunchSettings
 ) -> Verdict:
     """The verdict when an image cannot be had or Docker refuses the start."""
-    if is_final or container.start_failures + 1 >= launch.start_failures_max:
-        return Verdict(after=AfterStop.FINISH, outcome=Outcome.FAILED, reason=message)
-    wait = launch.restart_backoff_seconds * 2**container.start_failures
+    before, most = container.lost_requeues, launch.lost_requeues_max
+    if fault is Fault.JOB:
+        return _finish(container, Outcome.FAILED, message)
+    if fault is Fault.UNCLEAR:
+        most = min(most, _UNCLEAR_REQUEUES)
+        return _lost(container, message, Outcome.FAILED, before, most)
+    if fault in (Fault.NODE, Fault.PLACE):
+        return _lost(container, message, Outcome.NODE_LOST, before, most)
     return Verdict(
         after=AfterStop.REQUEUE,
-        outcome=Outcome.FAILED,
+        outcome=Outcome.NODE_LOST,
         reason=message,
-        wait_seconds=wait,
+        lost_requeues=before,
     )
-
-
-_USERS_WORDS = (
-    "manifest unknown",
-    "name unknown",
-    "repository does not exist",
-    "pull access denied",
-    "invalid reference format",
-    "minimum memory limit allowed",
-    "needs to be an absolute path",
-)
-"""The registry's own answer on what is not there, and Docker's on a bad option."""
-_USERS_SHAPES = (
-    re.compile(r'failed to resolve reference "[^"]*": \S+: not found'),
-    re.compile(r'exec: "[^"]*": executable file not found in \$path'),
-)
-_NODES_WORDS = ("hook #", "nvidia-", "containerd-shim", "oci runtime error (")
-"""A part of the node's own container runtime is missing or broken."""
-
-
-def is_users_fault(message: str) -> bool:
-    """Whether trying elsewhere surely cannot help: no such image, command or option.
-
-    What may be one node's trouble (a hook, a mount, a right) is tried elsewhere.
-    """
-    lowered = message.lower()
-    if any(word in lowered for word in _USERS_WORDS):
-        return True
-    if any(word in lowered for word in _NODES_WORDS):
-        return False
-    return any(shape.search(lowered) for shape in _USERS_SHAPES)

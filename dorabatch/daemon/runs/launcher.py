@@ -1,4 +1,4 @@
-"""One container's way to RUNNING on its node: intent, image, create, start, record.
+"""One container's way to RUNNING on its node: image, intent, create, start, record.
 
 Does the steps in the order in which a crash between any two is harmless: each is safe
 to repeat. Sees to it that the image is there, and that containers without cores of
@@ -9,9 +9,17 @@ a refusal (see `start_records`).
 from dorabatch import log
 from dorabatch.daemon.runs.container_request import ContainerRequests
 from dorabatch.daemon.runs.start_records import StartRecords
+from dorabatch.daemon.state.registries import Registries, registry_of
 from dorabatch.daemon.state.spec_units import spec_of
 from dorabatch.daemon.steps import Step, Steps
-from dorabatch.errors import ImagePullFailed, Refused, StartFailed
+from dorabatch.errors import (
+    ImagePullFailed,
+    NodeError,
+    NodeUnreachable,
+    Refused,
+    RegistrySilent,
+    StartFailed,
+)
 from dorabatch.node.container_spec import ContainerRequest
 from dorabatch.node.driver import NodeDriver
 from dorabatch.queue.board import Board
@@ -22,17 +30,24 @@ from dorabatch.queue.states import State
 class NodeImages:
     """The images of one node, as far as launches have seen them."""
 
-    def __init__(self, node: str, driver: NodeDriver) -> None:
+    def __init__(self, node: str, driver: NodeDriver, registries: Registries) -> None:
         self._node = node
         self._driver = driver
+        self._registries = registries
         self._seen: set[str] = set()
 
     def make_ready(self, workload: Workload) -> None:
-        """Have the workload's image there; ImagePullFailed where it cannot be had."""
+        """Have the workload's image there; ImagePullFailed where it cannot be had.
+
+        A registry that is known not to answer is not asked: RegistrySilent.
+        """
         wanted = spec_of(workload).image
         image, policy = wanted.image, wanted.pull_policy
         is_known = image in self._seen or self._driver.has_image(image)
         if policy == "Always" or (policy == "IfNotPresent" and not is_known):
+            silent = self._registries.silent
+            if silent and registry_of(image) in silent:
+                raise RegistrySilent(silent[registry_of(image)].reason)
             log.event("image-pull", node=self._node, image=image)
             self._driver.pull(image)
         elif not is_known:
@@ -99,29 +114,51 @@ class Launcher:
 
     def launch(self, container_id: ContainerId) -> None:
         """PLACED or STARTING -> RUNNING; on refusal -> STOPPING with the sentence."""
-        container = self._records.intend(container_id)
+        container = self._records.to_start(container_id)
         if container is None:
             return
+        if container.state is State.STARTING:
+            self._start_again(container)
+        elif self._has_image(container):
+            intended = self._records.intend(container_id)
+            if intended is not None:
+                self._start(intended, self._requests.request(intended))
+
+    def _start_again(self, container: Container) -> None:
+        """Go on with a start that was interrupted, where its container is there.
+
+        Whether one that is not there has run nobody knows: the same attempt never
+        starts again.
+        """
         request = self._requests.request(container)
+        if self._driver.inspect(request.identity.name) is None:
+            self._records.start_lost(container)
+        else:
+            self._start(container, request)
+
+    def _has_image(self, container: Container) -> bool:
         try:
-            self._make_image_ready(container)
+            self._images.make_ready(self._requests.workload_of(container))
+        except ImagePullFailed as refusal:
+            self._records.refused(container, refusal)
+            return False
+        self._steps.reach(Step.IMAGE_READY)
+        return True
+
+    def _start(self, container: Container, request: ContainerRequest) -> None:
+        try:
             docker_id = self._create(request)
             self._cores.clear_for(container)
             boot_id = self._driver.boot_id()
             self._driver.start(request.identity.name)
-        except (ImagePullFailed, StartFailed, Refused) as refusal:
+        except (StartFailed, Refused) as refusal:
             self._records.refused(container, refusal)
             return
         self._steps.reach(Step.STARTED)
         self._records.started(container, docker_id, boot_id)
 
-    def _make_image_ready(self, container: Container) -> None:
-        self._images.make_ready(self._requests.workload_of(container))
-        self._steps.reach(Step.IMAGE_READY)
-
     def _create(self, request: ContainerRequest) -> str:
-        for mount in request.mounts:
-            self._driver.ensure_volume(mount)
+        self._make_volumes_ready(request)
         try:
             docker_id = self._driver.create(request)
         except StartFailed:
@@ -129,3 +166,12 @@ class Launcher:
             raise
         self._steps.reach(Step.CREATED)
         return docker_id
+
+    def _make_volumes_ready(self, request: ContainerRequest) -> None:
+        for mount in request.mounts:
+            try:
+                self._driver.ensure_volume(mount)
+            except NodeUnreachable:
+                raise
+            except NodeError as error:
+                raise StartFailed(f"volume {mount.volume}: {error.message}") from error

@@ -14,6 +14,7 @@ from dorabatch.clock import Clock
 from dorabatch.config import Settings
 from dorabatch.daemon.runs.node_work import ExpectedRuns, NodeWork
 from dorabatch.daemon.runs.reconcile import Correction, Duty
+from dorabatch.daemon.runs.refusing_nodes import RefusingNodes
 from dorabatch.daemon.state.facts_json import facts_to_json
 from dorabatch.daemon.state.fleet import Fleet
 from dorabatch.daemon.state.node_view import DeclaredNode, NodeState
@@ -151,7 +152,7 @@ class NodeKeeper:
     def _keep(self) -> None:
         self._work.wake.clear()
         self.look()
-        self._work.wake.wait(self._expected.seconds_to_next_look())
+        self._work.wake.wait(self._work.seconds_to_next_look())
 
     def look(self) -> None:
         """Look once; a node that cannot be looked at is marked with its reason.
@@ -176,6 +177,7 @@ class NodeKeeper:
             self._cycle_wanted.set()
         for correction in self._expected.corrections(idle, observed):
             self._work.assign(correction)
+        self._work.try_registry()
         self._remove_orphans(observed)
 
     def _fault(self, state: NodeState, error: DorabatchError) -> None:
@@ -222,7 +224,8 @@ class Keepers:
     """The keepers of all nodes, by name.
 
     Written by whoever adds, changes or removes a node, read by the cycle's thread and
-    by those of the API; `make` puts a node's keeper together.
+    by those of the API; `make` puts a node's keeper together. `refusing` has the nodes
+    that refuse starts.
     """
 
     def __init__(
@@ -230,7 +233,9 @@ class Keepers:
         fleet: Fleet,
         open_driver: Callable[[DeclaredNode], NodeDriver],
         make: Callable[[str, NodeDriver], NodeKeeper],
+        refusing: RefusingNodes,
     ) -> None:
+        self.refusing = refusing
         self._fleet = fleet
         self._open_driver = open_driver
         self._make = make

@@ -18,6 +18,8 @@ from dorabatch.daemon.runs.concluder import Concluder
 from dorabatch.daemon.runs.container_request import ContainerRequests
 from dorabatch.daemon.runs.launcher import Launcher
 from dorabatch.daemon.runs.reconcile import Correction, Duty, Orphan, orphans, reconcile
+from dorabatch.daemon.runs.registry_trials import RegistryTrials
+from dorabatch.daemon.state.registries import SilentRegistry
 from dorabatch.daemon.state.threads import outlived
 from dorabatch.errors import ConflictError, NodeError
 from dorabatch.node.facts import ContainerFacts
@@ -95,9 +97,11 @@ class ExpectedRuns:
         is_present = found is not None and found.attempt == identity.attempt
         return found.container_id if found is not None and is_present else None
 
-    def seconds_to_next_look(self) -> float:
-        """At most the usual time; less where something may be tried again before."""
+    def seconds_to_next_look(self, due: datetime | None = None) -> float:
+        """At most the usual time; less where something is due before."""
         seconds, now = self._settings.poll_seconds, self._clock.now()
+        if due is not None:
+            seconds = min(seconds, max((due - now).total_seconds(), _WAIT_SECONDS_MIN))
         for one in self.here():
             if one.state is State.PLACED and one.ready_at is not None:
                 wait = (one.ready_at - now).total_seconds()
@@ -131,10 +135,12 @@ class NodeWork:
         expected: ExpectedRuns,
         launcher: Launcher,
         concluder: Concluder,
+        trials: RegistryTrials,
         workers: Executor,
         cycle_wanted: threading.Event,
     ) -> None:
         self._expected = expected
+        self._trials = trials
         self._launcher = launcher
         self._concluder = concluder
         self.workers = workers
@@ -144,6 +150,10 @@ class NodeWork:
         self._busy: set[ContainerId] = set()
         self._ended_while_busy: set[ContainerId] = set()
         self._is_over = False
+
+    def seconds_to_next_look(self) -> float:
+        """How long to wait for a look at the node where nobody asks for one."""
+        return self._expected.seconds_to_next_look(self._trials.next_at())
 
     def assign(self, correction: Correction) -> None:
         """Do it as soon as a worker is free, unless the container is worked on."""
@@ -164,6 +174,17 @@ class NodeWork:
         """Stop or bury a container as soon as a worker is free."""
         self.assign(Correction(container_id=container_id, duty=Duty.CONCLUDE))
 
+    def try_registry(self) -> None:
+        """Try one that is due, as soon as a worker is free."""
+        found = self._trials.take_due()
+        if found is None:
+            return
+        with self._lock:
+            if not self._is_over:
+                self.workers.submit(self._try, found)
+                return
+        self._trials.give_back(found)
+
     def idle(self) -> list[Container]:
         """The node's containers that nobody works on."""
         with self._lock:
@@ -179,6 +200,14 @@ class NodeWork:
         with self._lock:
             self._is_over = True
         self.workers.shutdown(wait=False, cancel_futures=True)
+
+    def _try(self, silent: SilentRegistry) -> None:
+        outlived(
+            "work-bug",
+            partial(self._trials.try_again, silent),
+            node=self._expected.node,
+            registry=silent.name,
+        )
 
     def _work(self, correction: Correction) -> None:
         # A pool's thread would swallow an error without a word.

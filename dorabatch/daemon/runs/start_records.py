@@ -7,26 +7,32 @@ container's `rev`. Acts on no node, and tells nobody what to do next.
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from dorabatch import log
 from dorabatch.clock import Clock
 from dorabatch.config import LaunchSettings
 from dorabatch.daemon.runs.end_verdict import (
+    Verdict,
     is_open,
-    is_users_fault,
     verdict_on_exit,
+    verdict_on_lost_start,
     verdict_on_start_failure,
 )
 from dorabatch.daemon.runs.reconcile import ENDED_STATES
+from dorabatch.daemon.runs.refusing_nodes import RefusingNodes
 from dorabatch.daemon.runs.settle import Settlement, change_told
+from dorabatch.daemon.runs.start_fault import Fault, fault_of
+from dorabatch.daemon.state.avoided_nodes import AvoidedNodes
 from dorabatch.daemon.state.fleet import Fleet
+from dorabatch.daemon.state.registries import Registries
 from dorabatch.daemon.state.spec_units import spec_of
 from dorabatch.daemon.steps import Step, Steps
 from dorabatch.db import Tx, Writer
-from dorabatch.errors import DorabatchError, Refused
+from dorabatch.errors import DorabatchError
 from dorabatch.node.facts import Circumstances, ContainerFacts, NodeFacts
 from dorabatch.queue import store
 from dorabatch.queue.board import Board
 from dorabatch.queue.records import Container, ContainerId
-from dorabatch.queue.states import State
+from dorabatch.queue.states import AfterStop, State
 from dorabatch.queue.transitions import (
     exited,
     running,
@@ -37,6 +43,44 @@ from dorabatch.queue.transitions import (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedStarts:
+    """What refused starts teach: registries, nodes, and who keeps away from which."""
+
+    registries: Registries
+    avoided: AvoidedNodes
+    nodes: RefusingNodes
+    clock: Clock
+    launch: LaunchSettings
+
+    def keep(self, container: Container, image: str, words: str) -> str:
+        """Let a container wait for its registry, which gave no answer; the reason."""
+        now = self.clock.now()
+        key = container.container_id
+        found = self.registries.keep(key, image, words, now)
+        log.event("registry-silent", registry=found.name, container=key, reason=words)
+        return f"registry {found.name} does not answer: {words}"
+
+    def note(self, container: Container, fault: Fault, words: str) -> None:
+        """Keep its workload away from the node for a while, and suspect the node."""
+        if container.hold is None:
+            return
+        # The network of this one node may be what is broken.
+        is_registrys = fault is Fault.REGISTRY
+        launch = self.launch
+        self.avoided.avoid(
+            container.workload_id,
+            container.hold.node,
+            words,
+            seconds=launch.registry_retry_seconds
+            if is_registrys
+            else launch.avoid_node_seconds,
+            now=self.clock.now(),
+        )
+        if fault is Fault.NODE:
+            self.nodes.refused(container, words)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StartRecords:
     """The starts of a zone's containers."""
 
@@ -44,13 +88,18 @@ class StartRecords:
     writer: Writer
     clock: Clock
     steps: Steps
+    refused_starts: RefusedStarts
     launch: LaunchSettings
+
+    def to_start(self, container_id: ContainerId) -> Container | None:
+        """A container that is PLACED or STARTING; None: it is not to be started."""
+        container = self.board.containers[container_id]
+        is_open = container.state in (State.PLACED, State.STARTING)
+        return container if is_open else None
 
     def intend(self, container_id: ContainerId) -> Container | None:
         """PLACED -> STARTING, once; None where it is not to be started any more."""
         container = self.board.containers[container_id]
-        if container.state is State.STARTING:
-            return container
         if container.state is not State.PLACED:
             return None
         after = starting(container)
@@ -72,30 +121,46 @@ class StartRecords:
             store.save_run_end(tx, after)
 
         self.writer.do(write)
+        if self.refused_starts.nodes.suspects:
+            self.refused_starts.nodes.started(after)
         self.steps.reach(Step.START_RECORDED)
 
     def refused(self, container: Container, refusal: DorabatchError) -> None:
-        """STARTING -> STOPPING, with the sentence; the verdict says what follows."""
+        """PLACED or STARTING -> STOPPING, with the sentence and what follows."""
+        mounts = self._mounts(container)
+        fault, words = fault_of(refusal, mounts), refusal.message
+        if fault is Fault.REGISTRY:
+            words = self.refused_starts.keep(container, self._image(container), words)
+        verdict = verdict_on_start_failure(container, words, fault, self.launch)
+        self._stop(container, verdict)
+        if verdict.after is AfterStop.REQUEUE:
+            self.refused_starts.note(container, fault, words)
+
+    def start_lost(self, container: Container) -> None:
+        """STARTING -> STOPPING: its start was begun and its container is not there."""
+        self._stop(container, verdict_on_lost_start(container, self.launch))
+
+    def _stop(self, container: Container, verdict: Verdict) -> None:
         now = self.clock.now()
-        verdict = verdict_on_start_failure(
-            container,
-            refusal.message,
-            is_final=isinstance(refusal, Refused) or is_users_fault(refusal.message),
-            launch=self.launch,
-        )
         after = stopping(container, verdict.after, verdict.outcome, verdict.reason)
         after = with_failures(
             after,
             fast=container.fast_failures,
-            start=container.start_failures + 1,
+            lost=verdict.lost_requeues,
             ready_at=verdict.next_try_at(now),
         )
-        text = verdict.reason or f"exit code {after.exit_code}"
         self.writer.do(
             lambda tx: change_told(
-                tx, container, after, kind="refused", text=text, now=now
+                tx, container, after, kind="refused", text=verdict.told, now=now
             )
         )
+
+    def _mounts(self, container: Container) -> list[str]:
+        workload = self.board.workloads[container.workload_id]
+        return [one.target for one in spec_of(workload).volumes]
+
+    def _image(self, container: Container) -> str:
+        return spec_of(self.board.workloads[container.workload_id]).image.image
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,11 +203,11 @@ class EndRecords:
         after = with_failures(
             after,
             fast=verdict.fast_failures,
-            start=0,
+            lost=verdict.lost_requeues,
             ready_at=verdict.next_try_at(now),
         )
         after = self._with_exit(after, facts, now)
-        text = verdict.reason or f"exit code {after.exit_code}"
+        text = verdict.told or f"exit code {after.exit_code}"
         self.writer.do(
             lambda tx: change_told(
                 tx, container, after, kind="exit", text=text, now=now

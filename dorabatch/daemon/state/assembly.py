@@ -18,6 +18,7 @@ from dorabatch.daemon.state.claim_book import ClaimBook, RunHistory
 from dorabatch.daemon.state.credit_book import CreditBook
 from dorabatch.daemon.state.dependency_book import DependencyBook
 from dorabatch.daemon.state.fleet import Fleet
+from dorabatch.daemon.state.registries import Registries
 from dorabatch.daemon.state.rights_book import RightsBook
 from dorabatch.daemon.state.site_policy import SitePolicy
 from dorabatch.daemon.state.spec_units import claim_of, demand_of, seconds_max
@@ -72,6 +73,7 @@ def empty_books(
         claims=ClaimBook(policy, history),
         held_claims=ClaimBook(policy, history),
         dependencies=DependencyBook(board),
+        registries=Registries(settings.launch.registry_retry_seconds),
     )
 
 

@@ -8,12 +8,14 @@ names the few that it needs.
 from dataclasses import dataclass, field
 
 from dorabatch.config import Settings
+from dorabatch.daemon.state.avoided_nodes import AvoidedNodes
 from dorabatch.daemon.state.charging import Billing
 from dorabatch.daemon.state.claim_book import ClaimBook, RunHistory
 from dorabatch.daemon.state.credit_book import CreditBook
 from dorabatch.daemon.state.dependency_book import DependencyBook
 from dorabatch.daemon.state.fleet import Fleet
 from dorabatch.daemon.state.last_plan import LatestPlan
+from dorabatch.daemon.state.registries import Registries
 from dorabatch.daemon.state.rights_book import RightsBook
 from dorabatch.daemon.state.site_policy import SitePolicy
 from dorabatch.daemon.state.snapshot import NodeArrays
@@ -40,6 +42,8 @@ class Books:
     claims: ClaimBook
     held_claims: ClaimBook
     dependencies: DependencyBook
+    registries: Registries
+    avoided: AvoidedNodes = field(default_factory=AvoidedNodes)
     latest: LatestPlan = field(default_factory=LatestPlan)
     node_arrays: NodeArrays = field(default_factory=NodeArrays)
     no_room: NoRoomMemory = field(default_factory=NoRoomMemory)

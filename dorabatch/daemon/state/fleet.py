@@ -9,7 +9,12 @@ import threading
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from dorabatch.daemon.state.node_view import DeclaredNode, NodeState, NodeView
+from dorabatch.daemon.state.node_view import (
+    DeclaredNode,
+    NodeState,
+    NodeView,
+    Refusal,
+)
 from dorabatch.node.facts import NodeFacts
 
 
@@ -86,6 +91,23 @@ class Fleet:
             if is_news:
                 self._views[name] = replace(view, state=state, reason=reason)
             return is_news and view.state is not state
+
+    def refuses(self, name: str, refusal: Refusal | None) -> None:
+        """The node refuses starts, or takes them again."""
+        with self._lock:
+            view = self._views.get(name)
+            if view is not None and view.refusal != refusal:
+                self._views[name] = replace(view, refusal=refusal)
+
+    def offer(self, name: str, is_offered: bool) -> None:
+        """A node that refuses starts may be tried by one start, or not now."""
+        with self._lock:
+            view = self._views.get(name)
+            if view is None or view.refusal is None:
+                return
+            if view.refusal.is_offered != is_offered:
+                refusal = replace(view.refusal, is_offered=is_offered)
+                self._views[name] = replace(view, refusal=refusal)
 
     def silent(self, now: datetime, patience: timedelta) -> list[str]:
         """Mark READY nodes not heard of for too long; their names."""

@@ -36,14 +36,59 @@ class DeclaredNode:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A node has refused the starts of several workloads and is put aside.
+
+    `reason` is what it said last. It has been tried in vain `tries` times, and is tried
+    again from `try_at` on, by one start at a time; `is_offered` while that one is
+    looked for. `with_gpus`: what it refused had GPUs, so only such a start tells.
+    """
+
+    since: datetime
+    reason: str
+    tries: int
+    try_at: datetime
+    with_gpus: bool
+    is_offered: bool = False
+
+    @property
+    def words(self) -> str:
+        """`refuses starts since ...: ...; tried again at ...`."""
+        since = self.since.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        again = f"from {self.try_at.astimezone():%H:%M:%S} on"
+        return (
+            f"refuses starts since {since} ({self.reason}); one start at a time is "
+            f"tried {again}; dnode uncordon opens it at once"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeView:
-    """A node at one moment. `reason` is a sentence when it is not READY."""
+    """A node at one moment. `reason` is a sentence when it is not READY.
+
+    `refusal` is set while it is put aside because it refuses starts.
+    """
 
     settings: DeclaredNode
     state: NodeState = NodeState.CONNECTING
     reason: str = "not seen yet"
     facts: NodeFacts | None = None
     last_seen: datetime | None = None
+    refusal: Refusal | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it answers and may take what is new."""
+        return self.state is NodeState.READY and (
+            self.refusal is None or self.refusal.is_offered
+        )
+
+    @property
+    def told(self) -> tuple[NodeState, str]:
+        """(state, reason) as people are told."""
+        if self.refusal is not None and self.state is NodeState.READY:
+            return NodeState.QUARANTINED, self.refusal.words
+        return self.state, self.reason
 
     @property
     def name(self) -> str:

@@ -1,7 +1,7 @@
 """Stored kinds other than workloads: nodes, zones, workspaces; save, load, delete.
 
-Every statement on the `objects` and `node_facts` tables; each change of an object is
-put into the history with who made it. Validates nothing.
+Every statement on the `objects`, `node_facts` and `node_refusals` tables; each change
+of an object is put into the history with who made it. Validates nothing.
 """
 
 from dataclasses import dataclass, replace
@@ -9,11 +9,14 @@ from datetime import datetime
 
 from sqlalchemy import Connection, delete, insert, select, update
 
+from dorabatch.daemon.state.node_view import Refusal
 from dorabatch.db import Tx
 from dorabatch.fairshare.store.share_store import add_changes
 from dorabatch.fairshare.turn.changes import Change, document_key
-from dorabatch.queue.tables import NODE_FACTS, OBJECTS
+from dorabatch.queue.tables import NODE_FACTS, NODE_REFUSALS, OBJECTS
 from dorabatch.units import microseconds_of
+
+_REFUSAL = ("since", "reason", "tries", "try_at", "with_gpus")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +143,29 @@ def forget_facts(tx: Tx, zone: str, name: str) -> None:
     tx.connection.execute(
         delete(NODE_FACTS).where(NODE_FACTS.c.zone == zone, NODE_FACTS.c.name == name)
     )
+    forget_refusal(tx, zone, name)
+
+
+def save_refusal(tx: Tx, zone: str, name: str, refusal: Refusal) -> None:
+    """Keep that a node refuses starts, for the time after a restart."""
+    forget_refusal(tx, zone, name)
+    row = {one: getattr(refusal, one) for one in _REFUSAL}
+    tx.connection.execute(insert(NODE_REFUSALS).values(zone=zone, name=name, **row))
+
+
+def load_refusals(connection: Connection, zone: str) -> dict[str, Refusal]:
+    """node name -> its refusal, for those that refuse starts."""
+    rows = connection.execute(select(NODE_REFUSALS).where(NODE_REFUSALS.c.zone == zone))
+    return {
+        row.name: Refusal(**{one: row._mapping[one] for one in _REFUSAL})
+        for row in rows
+    }
+
+
+def forget_refusal(tx: Tx, zone: str, name: str) -> None:
+    """The node takes starts again."""
+    here = (NODE_REFUSALS.c.zone == zone, NODE_REFUSALS.c.name == name)
+    tx.connection.execute(delete(NODE_REFUSALS).where(*here))
 
 
 def _remember(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dorabatch.daemon.state.node_view import NodeState, NodeView
+from dorabatch.daemon.state.node_view import NodeView
 from dorabatch.placer.arrays.types import (
     USED_UP,
     BoolArray,
@@ -24,7 +24,7 @@ from dorabatch.queue.demand import HeldArrays, IntArray, PendingArrays
 class Snapshot:
     """What one cycle decides on.
 
-    `restriction_masks[restriction]` is the request's `mask` in the cluster's masks.
+    `mask[pending]` is the request's `mask` in the cluster's masks.
     `held_node[held]` is the node's row of what is held, -1 for a node left out;
     `shared` has the device of each opened slot.
     """
@@ -34,7 +34,7 @@ class Snapshot:
     held_node: IntArray
     shared: "SharedGpus"
     cluster: ClusterArrays
-    restriction_masks: IntArray
+    mask: IntArray
     nodes: tuple[NodeView, ...]
 
     def requests(self, order: IntArray) -> RequestArrays:
@@ -52,7 +52,7 @@ class Snapshot:
             cpu_milli=waiting.cpu_milli[order],
             memory_mib=waiting.memory_mib[order],
             affinity=waiting.affinity[order],
-            mask=self.restriction_masks[waiting.restriction[order]],
+            mask=self.mask[order],
         )
 
 
@@ -154,7 +154,7 @@ def _with_states(cluster: ClusterArrays, views: Sequence[NodeView]) -> ClusterAr
     """The same hardware in other states."""
     return replace(
         cluster,
-        ready=flags(view.state is NodeState.READY for view in views),
+        ready=flags(view.is_ready for view in views),
         enabled=flags(not view.settings.scheduling_disabled for view in views),
         allows_gpu=flags(view.settings.allows_gpu for view in views),
         allows_cpu=flags(view.settings.allows_cpu for view in views),

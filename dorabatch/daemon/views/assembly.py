@@ -120,7 +120,12 @@ def _why(
     latest = books.latest
     return Why(
         finder=finder,
-        answers=NodeAnswers(board=books.board, fleet=books.fleet, latest=latest),
+        answers=NodeAnswers(
+            board=books.board,
+            fleet=books.fleet,
+            latest=latest,
+            avoided=books.avoided,
+        ),
         outlook=Outlook(turns=turns, starts=starts, dependencies=books.dependencies),
         latest=latest,
         engine=effects.engine,

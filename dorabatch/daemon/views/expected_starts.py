@@ -16,10 +16,11 @@ from dorabatch.daemon.cycle.gates.dependency_gate import (
 )
 from dorabatch.daemon.cycle.gates.held_gate import HELD
 from dorabatch.daemon.cycle.gates.limit_gate import LIMIT
+from dorabatch.daemon.cycle.gates.ready_gate import REGISTRY
 from dorabatch.daemon.state.claim_book import RunHistory
 from dorabatch.daemon.state.fleet import Fleet
 from dorabatch.daemon.state.last_plan import LatestPlan
-from dorabatch.daemon.state.node_view import NodeState, NodeView
+from dorabatch.daemon.state.node_view import NodeView
 from dorabatch.daemon.state.start_forecasts import Start, StartForecasts
 from dorabatch.fairshare.turn.start_forecast import (
     SAMPLES,
@@ -44,6 +45,7 @@ _NO_START = {
     LIMIT: "waits for a limit of use",
     DEPENDENCY: "waits for other workloads",
     DEPENDENCY_NEVER: "waits for what will never be",
+    REGISTRY: "waits for a registry",
 }
 """Reasons to wait whose end nobody can tell."""
 
@@ -176,7 +178,7 @@ def moments_of(found: StartRange, now: datetime) -> Start:
 
 def _is_usable(view: NodeView) -> bool:
     return (
-        view.state is NodeState.READY
+        view.is_ready
         and view.facts is not None
         and not view.settings.scheduling_disabled
         and view.settings.allows_gpu

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dorabatch.daemon.cycle.take_snapshot import take_snapshot
+from dorabatch.daemon.state.avoided_nodes import AvoidedNodes
 from dorabatch.daemon.state.fleet import Fleet
 from dorabatch.daemon.state.last_plan import LastPlan, LatestPlan
 from dorabatch.daemon.state.node_view import NodeView
@@ -19,6 +20,7 @@ from dorabatch.placer.arrays.feasible import (
     PORT,
     RESERVED,
     SCHEDULING_DISABLED,
+    START_REFUSED,
 )
 from dorabatch.placer.arrays.types import UNKNOWN_US, Waiting
 from dorabatch.placer.explain.node_verdicts import (
@@ -39,10 +41,12 @@ class NodeAnswers:
     board: Board
     fleet: Fleet
     latest: LatestPlan
+    avoided: AvoidedNodes
 
     def of(self, container: Container) -> tuple[str, list[Row]]:
         """(what would start it now, each node's answer) as things stand."""
-        snapshot = take_snapshot(self.board, self.fleet.views())
+        avoided = self.avoided.now
+        snapshot = take_snapshot(self.board, self.fleet.views(), avoided=avoided)
         rows = np.flatnonzero(snapshot.pending.key == container.container_id)
         if len(rows) == 0:
             return "", []
@@ -75,11 +79,15 @@ class NodeAnswers:
         kept: "Mapping[int, _Kept]",
     ) -> str:
         if one.reason == NODE_NOT_READY:
-            return f"{view.state}: {view.reason}" if view.reason else str(view.state)
+            state, reason = view.told
+            return f"{state}: {reason}" if reason else str(state)
         if one.reason == SCHEDULING_DISABLED:
             return f"cordoned; dnode uncordon {view.name}"
         if one.reason == PORT:
             return self._port_words(container, view.name)
+        if one.reason == START_REFUSED:
+            found = self.avoided.of(container.workload_id, view.name)
+            return found.words if found else ""
         if one.reason == RESERVED:
             return kept[one.node].words
         return ""
@@ -96,6 +104,9 @@ class NodeAnswers:
                     owner = other.workload_id
                     return f"workload {owner} publishes port {number}/{protocol}"
         return ""
+
+
+_NOT_USED = (NODE_NOT_READY, SCHEDULING_DISABLED, START_REFUSED)
 
 
 class _Kept(NamedTuple):
@@ -137,7 +148,7 @@ def _remedy(
     near: NodeVerdict, name: str, detail: str, *, is_kept_open: bool, is_first: bool
 ) -> str:
     amounts = _amounts(near)
-    if near.reason == NODE_NOT_READY or near.reason == SCHEDULING_DISABLED:
+    if near.reason in _NOT_USED:
         room = "" if amounts else ", which has the room,"
         return f"{name}{room} is not used now ({detail})"
     if near.reason == RESERVED and not amounts and is_kept_open:

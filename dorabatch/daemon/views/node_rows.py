@@ -26,12 +26,13 @@ class NodeRows:
     def row(self, view: NodeView) -> Row:
         """One node as a flat record: what it has and what is held."""
         use = node_use(self.board.on_node(view.name))
-        facts, settings = view.facts, view.settings
+        facts, settings, refusal = view.facts, view.settings, view.refusal
+        state, reason = view.told
         total = Counter(gpu.model for gpu in facts.gpus) if facts else Counter[str]()
         return {
             "name": view.name,
             "zone": self.zone,
-            "state": str(view.state),
+            "state": str(state),
             "scheduling_disabled": settings.scheduling_disabled,
             "allow": _allowed(settings),
             "endpoint": f"ssh://{settings.user}@{settings.host}:{settings.port}",
@@ -53,7 +54,8 @@ class NodeRows:
             "clock_offset_seconds": facts.clock_offset_seconds if facts else None,
             "last_seen": moment_field(view.last_seen),
             "last_seen_seconds": _age(view.last_seen, self.clock.now()),
-            "reason": view.reason,
+            "refuses_starts_since": moment_field(refusal.since if refusal else None),
+            "reason": reason,
         }
 
 

@@ -25,8 +25,9 @@ GPUS = "Gpus"
 CPUS = "Cpus"
 MEMORY = "Memory"
 PORT = "Port"
+START_REFUSED = "StartRefused"
 RESERVED = "Reserved"
-PASSING = (NODE_NOT_READY, SCHEDULING_DISABLED, PORT, RESERVED)
+PASSING = (NODE_NOT_READY, SCHEDULING_DISABLED, PORT, START_REFUSED, RESERVED)
 """Reasons that pass: an empty node that is in use again has none of them."""
 
 Refusals = tuple[tuple[str, BoolArray], ...]

@@ -6,12 +6,14 @@ import pytest
 
 from dorabatch.config import LaunchSettings
 from dorabatch.daemon.runs.end_verdict import (
+    LONG_RUN,
     Verdict,
     is_open,
-    is_users_fault,
     verdict_on_exit,
+    verdict_on_lost_start,
     verdict_on_start_failure,
 )
+from dorabatch.daemon.runs.start_fault import Fault
 from dorabatch.node.facts import Circumstances, ContainerFacts, ContainerState
 from dorabatch.queue.states import AfterStop, Outcome, State
 from tests.makers import container, hold, later
@@ -52,8 +54,12 @@ def ended(code: int | None, *, ran: float = 60, oom: bool = False) -> ContainerF
 def verdict(
     facts: ContainerFacts | None, around: Circumstances | None, **options: object
 ) -> Verdict:
-    """The verdict; fast_failures, restarts and launch may be set."""
-    one = replace(RUNNING, fast_failures=options.get("fast", 0))
+    """The verdict; fast, requeues, restarts and launch may be set."""
+    one = replace(
+        RUNNING,
+        fast_failures=options.get("fast", 0),
+        lost_requeues=options.get("requeues", 0),
+    )
     return verdict_on_exit(
         one,
         facts,
@@ -98,7 +104,9 @@ def test_an_interruption_goes_back_to_the_queue_or_fails(
 def test_what_ended_well_is_done_whatever_happened(
     around: Circumstances | None,
 ) -> None:
-    done = Verdict(after=AfterStop.FINISH, outcome=Outcome.DONE, reason="")
+    done = Verdict(
+        after=AfterStop.FINISH, outcome=Outcome.DONE, reason="", lost_requeues=0
+    )
     assert verdict(ended(0), around) == done
     again = verdict(ended(0), around, restarts=True)
     assert (again.after, again.outcome) == (AfterStop.RESTART, Outcome.DONE)
@@ -136,7 +144,9 @@ def test_an_end_of_its_own(
     facts: ContainerFacts, around: Circumstances, outcome: Outcome, reason: str
 ) -> None:
     found = verdict(facts, around)
-    assert found == Verdict(after=AfterStop.FINISH, outcome=outcome, reason=reason)
+    assert found == Verdict(
+        after=AfterStop.FINISH, outcome=outcome, reason=reason, lost_requeues=0
+    )
 
 
 @pytest.mark.parametrize(
@@ -199,85 +209,64 @@ def test_the_back_off_is_bounded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("failures", "is_final", "after", "wait"),
+    ("fault", "requeues", "after", "outcome", "counted"),
     [
-        (0, False, AfterStop.REQUEUE, 1.0),
-        (1, False, AfterStop.REQUEUE, 2.0),
-        (2, False, AfterStop.FINISH, 0.0),
-        (0, True, AfterStop.FINISH, 0.0),
+        (Fault.JOB, 0, AfterStop.FINISH, Outcome.FAILED, 0),
+        (Fault.NODE, 0, AfterStop.REQUEUE, Outcome.NODE_LOST, 1),
+        (Fault.NODE, 4, AfterStop.REQUEUE, Outcome.NODE_LOST, 5),
+        (Fault.NODE, 5, AfterStop.FINISH, Outcome.NODE_LOST, 5),
+        (Fault.PLACE, 4, AfterStop.REQUEUE, Outcome.NODE_LOST, 5),
+        (Fault.UNCLEAR, 1, AfterStop.REQUEUE, Outcome.FAILED, 2),
+        (Fault.UNCLEAR, 2, AfterStop.FINISH, Outcome.FAILED, 2),
+        (Fault.REGISTRY, 0, AfterStop.REQUEUE, Outcome.NODE_LOST, 0),
+        (Fault.REGISTRY, 5, AfterStop.REQUEUE, Outcome.NODE_LOST, 5),
     ],
 )
 def test_start_failures(
-    failures: int, is_final: bool, after: AfterStop, wait: float
+    fault: Fault, requeues: int, after: AfterStop, outcome: Outcome, counted: int
 ) -> None:
-    one = container(state=State.STARTING, hold=hold(), start_failures=failures)
-    found = verdict_on_start_failure(one, "no", is_final=is_final, launch=LAUNCH)
-    assert (found.after, found.wait_seconds) == (after, wait)
-    assert (found.outcome, found.reason) == (Outcome.FAILED, "no")
+    one = container(state=State.STARTING, hold=hold(), lost_requeues=requeues)
+    found = verdict_on_start_failure(one, "no", fault, LAUNCH)
+    assert (found.after, found.outcome) == (after, outcome)
+    assert (found.lost_requeues, found.wait_seconds) == (counted, 0.0)
+    gave_up = after is AfterStop.FINISH and fault is not Fault.JOB
+    times = f"gave up after it was queued again {requeues} times for lost attempts"
+    assert found.reason == (f"no; {times}" if gave_up else "no")
 
 
-RUNC = (
-    "failed to create shim task: OCI runtime create failed: runc create failed: "
-    "unable to start container process: "
-)
-HOOK = (
-    "OCI runtime create failed: container_linux.go:380: starting container process "
-    "caused: process_linux.go:545: container init caused: Running hook #0:: error "
-    "running hook: exit status 1, stdout: , stderr: nvidia-container-cli: "
-)
+def test_a_limit_of_no_requeue_at_all() -> None:
+    one = container(state=State.STARTING, hold=hold())
+    none = LaunchSettings(lost_requeues_max=0)
+    found = verdict_on_start_failure(one, "no", Fault.NODE, none)
+    assert (found.after, found.reason) == (AfterStop.FINISH, "no")
 
 
-@pytest.mark.parametrize(
-    ("message", "is_theirs"),
-    [
-        ("manifest for x:9 not found: manifest unknown: manifest unknown", True),
-        (
-            "pull access denied for x, repository does not exist or may require "
-            "'docker login': denied: requested access to the resource is denied",
-            True,
-        ),
-        ("name unknown: repository name not known to registry", True),
-        (
-            'failed to resolve reference "docker.io/library/x:9": '
-            "docker.io/library/x:9: not found",
-            True,
-        ),
-        ("invalid reference format: repository name must be lowercase", True),
-        ("Minimum memory limit allowed is 6MB", True),
-        (f'{RUNC}exec: "nosuch": executable file not found in $PATH: unknown', True),
-        (f'{RUNC}exec: "/x": stat /x: no such file or directory: unknown', False),
-        (f'{RUNC}exec: "/data/x": permission denied: unknown', False),
-        (f"{HOOK}initialization error: driver error: failed to process request", False),
-        (f"{HOOK}ldcache error: open failed: /sbin/ldconfig: no such file", False),
-        (
-            'error running hook #0: fork/exec: exec: "nvidia-ctk": executable file '
-            "not found in $PATH: unknown",
-            False,
-        ),
-        (
-            "failed to create shim: OCI runtime create failed: unable to retrieve OCI "
-            "runtime error (open /run/containerd/x/log.json: no such file or "
-            'directory): exec: "nvidia-container-runtime": executable file not found '
-            "in $PATH: unknown",
-            False,
-        ),
-        (
-            'failed to start shim: start failed: exec: "containerd-shim-runc-v2": '
-            "executable file not found in $PATH: unknown",
-            False,
-        ),
-        (
-            "Head https://ghcr.io/v2/x/manifests/1: denied: too many requests",
-            False,
-        ),
-        ("open /var/lib/docker/overlay2/x: permission denied", False),
-        ("error mounting nfs: mount.nfs: access denied by server", False),
-        ("No such image: x:1", False),
-        ("no space left on device", False),
-        ("could not select device driver nvidia", False),
-        ("dial tcp: lookup registry: no such host", False),
-        ("dial tcp: i/o timeout", False),
-    ],
-)
-def test_whose_fault(message: str, is_theirs: bool) -> None:
-    assert is_users_fault(message) is is_theirs
+def test_lost_runs_have_a_limit() -> None:
+    found = verdict(ended(255), REBOOT, requeues=4)
+    assert (found.after, found.lost_requeues) == (AfterStop.REQUEUE, 5)
+    assert found.told == (
+        "the node was restarted; queued again, 5 of at most 5 times for lost attempts"
+    )
+    over = verdict(ended(255), REBOOT, requeues=5)
+    assert (over.after, over.outcome) == (AfterStop.FINISH, Outcome.NODE_LOST)
+    assert over.reason == (
+        "the node was restarted; gave up after it was queued again 5 times for lost "
+        "attempts"
+    )
+
+
+def test_a_long_run_counts_its_losses_anew() -> None:
+    long = ended(255, ran=LONG_RUN.total_seconds())
+    found = verdict(long, REBOOT, requeues=5)
+    assert (found.after, found.lost_requeues) == (AfterStop.REQUEUE, 1)
+
+
+def test_an_end_of_its_own_keeps_the_count() -> None:
+    assert verdict(ended(1), QUIET, requeues=3).lost_requeues == 3
+
+
+def test_a_start_that_was_lost_is_another_attempt() -> None:
+    one = container(state=State.STARTING, hold=hold(), lost_requeues=1)
+    found = verdict_on_lost_start(one, LAUNCH)
+    assert (found.after, found.outcome) == (AfterStop.REQUEUE, Outcome.NODE_LOST)
+    assert found.lost_requeues == 2

@@ -215,7 +215,7 @@ def failed_once(parts: Parts, workload_id: int, ready_at: Any) -> Container:
         lambda c: to.with_failures(
             to.stopping(c, AfterStop.REQUEUE, None, "no such device"),
             fast=0,
-            start=1,
+            lost=1,
             ready_at=ready_at,
         ),
     )

@@ -190,7 +190,7 @@ def test_a_container_is_worked_on_again_after_a_bug(
     do = Failing(*ERRORS)
     monkeypatch.setattr(NodeWork, "_do", do)
     work = NodeWork(
-        cast(ExpectedRuns, Nothing()), None, None, Refusing(), threading.Event()
+        cast(ExpectedRuns, Nothing()), None, None, None, Refusing(), threading.Event()
     )  # type: ignore[arg-type]
     one = Correction(container_id=ContainerId(1), duty=Duty.LAUNCH)
     with pytest.raises(RuntimeError, match="no thread"):

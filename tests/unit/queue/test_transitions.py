@@ -122,27 +122,27 @@ def test_restarted_keeps_the_hold_and_the_back_off() -> None:
 
 
 def test_requeued_keeps_its_place_in_line_and_its_reason() -> None:
-    before = at(State.STOPPING, reason="node lost", fast_failures=1, start_failures=2)
+    before = at(State.STOPPING, reason="node lost", fast_failures=1, lost_requeues=2)
     after = to.requeued(before, later(60))
     assert (after.queued_at, after.reason) == (START, "node lost")
-    assert (after.hold, after.fast_failures, after.start_failures) == (None, 1, 2)
+    assert (after.hold, after.fast_failures, after.lost_requeues) == (None, 1, 2)
 
 
 def test_requeued_after_the_end_is_as_new() -> None:
     before = at(
-        State.FINISHED, reason="x", fast_failures=1, start_failures=2, removed=True
+        State.FINISHED, reason="x", fast_failures=1, lost_requeues=2, removed=True
     )
     after = to.requeued(before, later(60))
     assert (after.queued_at, after.reason, after.removed) == (later(60), "", False)
-    assert (after.fast_failures, after.start_failures) == (0, 0)
+    assert (after.fast_failures, after.lost_requeues) == (0, 0)
     assert after.attempt == before.attempt
 
 
 def test_counters_and_exit_belong_to_what_stops() -> None:
     stops = at(State.STOPPING)
-    changed = to.with_failures(stops, fast=1, start=2, ready_at=later(3))
-    assert (changed.fast_failures, changed.start_failures) == (1, 2)
+    changed = to.with_failures(stops, fast=1, lost=2, ready_at=later(3))
+    assert (changed.fast_failures, changed.lost_requeues) == (1, 2)
     with pytest.raises(InvariantError):
-        to.with_failures(at(State.RUNNING), fast=0, start=0, ready_at=None)
+        to.with_failures(at(State.RUNNING), fast=0, lost=0, ready_at=None)
     with pytest.raises(InvariantError):
         to.exited(at(State.RUNNING), exit_code=0, started_at=None, ended_at=START)
