@@ -432,6 +432,7 @@ class Simulation:
         )
         waiting = Rows(
             claim=np.arange(len(rows)),
+            lost=zero,
             submitted_us=(self.jobs.submit[rows] * MILLION).astype(np.int64),
             group=rows,
             replica=zero,

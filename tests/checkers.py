@@ -254,13 +254,16 @@ def wrongly_blamed(
 ) -> list[str]:
     """Lost to its node is only what dockerd or the machine ended, or somebody took.
 
-    So what ended well is not done again; results: see `made_up_results`.
+    Or what was never seen to run. So what ended well is not done again; results: see
+    `made_up_results`.
     """
     return [
         f"attempt {attempt} of {workload}.{replica} is recorded lost ({run.reason}) "
         "and nobody but the job ended it"
         for workload, replica, attempt, run in results
-        if run.outcome is Outcome.NODE_LOST and (workload, replica, attempt) not in lost
+        if run.outcome is Outcome.NODE_LOST
+        and run.started_at is not None
+        and (workload, replica, attempt) not in lost
     ]
 
 

@@ -72,6 +72,7 @@ class PendingArrays:
     `selector[row]` indexes `selectors`, `restriction[row]` indexes `restrictions`,
     `claim[row]` indexes `claims`. Times are microseconds since 1970. `tried` is 1 once
     a trial was outlived, `trial_stops` counts the trials that were stopped.
+    `lost` is 1 where an attempt was lost by no fault of its own.
     `start_hold[row]` indexes `start_holds`, of which the first is None. `depends` is 1
     where its workload waits for others. `rev` is the record's: what has another one by
     now was changed since.
@@ -92,6 +93,7 @@ class PendingArrays:
     ready_us: IntArray
     tried: IntArray
     trial_stops: IntArray
+    lost: IntArray
     start_hold: IntArray
     depends: IntArray
     rev: IntArray

@@ -29,7 +29,7 @@ def test_a_crash_at_a_step_is_harmless(site: Site, step: Step) -> None:
         *("sh", "-c", "echo run; sleep 0.2; exit 3"),
     )
 
-    assert site.daemon.wait_for_exit() == CRASHED
+    assert site.daemon.wait_for_exit() == CRASHED, site.daemon.tail()
     site.restart()
 
     # The command itself bridges the gap: it asks again with the same key.

@@ -110,6 +110,9 @@ class QueueOrder:
         )
 
 
+_ROW = ("claim", "lost", "submitted_us", "group", "replica")
+
+
 def _rows(
     board: Board, pending: PendingArrays, beside: Sequence[Container]
 ) -> tuple[Rows, tuple[Claim, ...]]:
@@ -118,18 +121,17 @@ def _rows(
     more = [
         (
             number_of(numbers, board.claim_of(workload)),
+            one.lost_requeues > 0,
             microseconds_of(workload.submitted_at),
             one.workload_id,
             one.replica,
         )
         for one, workload in zip(beside, workloads, strict=True)
     ]
-    found = np.array(more, dtype=np.int64).reshape(-1, 4).T
-    columns = (pending.claim, pending.submitted_us, pending.group, pending.replica)
-    claim, submitted_us, group, replica = (
-        np.concatenate(pair) for pair in zip(columns, found, strict=True)
-    )
-    rows = Rows(claim=claim, submitted_us=submitted_us, group=group, replica=replica)
+    found = np.array(more, dtype=np.int64).reshape(-1, len(_ROW)).T
+    columns = [getattr(pending, name) for name in _ROW]
+    joined = [np.concatenate(pair) for pair in zip(columns, found, strict=True)]
+    rows = Rows(**dict(zip(_ROW, joined, strict=True)))
     return rows, tuple(numbers)
 
 

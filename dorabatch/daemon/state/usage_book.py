@@ -41,6 +41,7 @@ from dorabatch.fairshare.turn.usage import (
 from dorabatch.queue.board import Board
 from dorabatch.queue.past import PastRun, ended_runs
 from dorabatch.queue.records import Container, ContainerId, Workload, WorkloadId
+from dorabatch.queue.states import Outcome
 from dorabatch.units import CREDIT, microseconds_of
 
 _MICRO = 1_000_000
@@ -388,6 +389,9 @@ class UsageBook:
         )
 
     def _counted(self, run: PastRun, end: float, meters: Sequence[Meter]) -> list[Live]:
+        # Nobody has used what a node lost.
+        if run.outcome == Outcome.NODE_LOST:
+            return []
         weights = (self.weight(model, run.started_at) for model in run.gpu_models)
         rate = use_rate(weights, spec_of_text(run.spec_json).gpu_milli)
         turns = [(meter.at / _MICRO, meter.is_billed) for meter in meters]

@@ -286,9 +286,13 @@ class ClaimTerms:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
-    """What waits: claim[row], times in microseconds; group and replica break ties."""
+    """What waits: claim[row], times in microseconds; group and replica break ties.
+
+    lost[row] is 1 where an attempt was lost by no fault of its own, else 0.
+    """
 
     claim: IntArray
+    lost: IntArray
     submitted_us: IntArray
     group: IntArray
     replica: IntArray
@@ -313,7 +317,7 @@ class Ranking:
 
 
 def rank(rows: Rows, terms: ClaimTerms, formula: Formula, *, now_us: int) -> Ranking:
-    """Rows by tier, priority falling, predicted area, submission, group, replica."""
+    """Rows by tier, priority, lost, predicted area, submission, group, replica."""
     priority = worth(rows, terms, formula, now_us=now_us)
     tier = terms.tier[rows.claim]
     return Ranking(
@@ -391,7 +395,9 @@ def _sorted(
         return order
     # Finer differences of predictions are rounding.
     area = np.rint(np.minimum(terms.area, _INT_MAX)).astype(np.int64)[rows.claim]
-    for key in (area, rows.submitted_us, rows.group, rows.replica):
+    # What lost an attempt by no fault of its own has had its turn already.
+    first = (-rows.lost,) if rows.lost.any() else ()
+    for key in (*first, area, rows.submitted_us, rows.group, rows.replica):
         tied = _is_tied(tie)
         place, tie = place[tied], tie[tied]
         if len(place) == 0:

@@ -1,6 +1,7 @@
 """The policy and the use that the daemon keeps: audited, rebuildable, crash-proof."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -425,6 +426,38 @@ def test_shorter_runs_of_the_same_user_go_first_on_a_tie(parts: Parts) -> None:
     long = parts.submit("a", options={"time": "2d"}).workload_id
     short = parts.submit("b", options={"time": "1h"}).workload_id
     assert order_of(parts) == [short, long]
+
+
+def test_what_lost_an_attempt_goes_before_others_of_its_rank(parts: Parts) -> None:
+    first = parts.submit("a").workload_id
+    lost = parts.submit("b").workload_id
+    assert order_of(parts) == [first, lost]
+    parts.change(
+        parts.container(lost), lambda c: replace(c, rev=c.rev + 1, lost_requeues=1)
+    )
+    assert order_of(parts) == [lost, first]
+    shorter = parts.submit("c", options={"time": "1h"}).workload_id
+    assert order_of(parts) == [lost, shorter, first]
+
+
+def test_what_a_node_lost_is_nobodys_use(parts: Parts) -> None:
+    say(parts, half_life="never")
+    one = start(parts, "a")
+    parts.clock.advance(DAY)
+    lost = parts.change(
+        one, lambda c: to.stopping(c, AfterStop.REQUEUE, Outcome.NODE_LOST, "rebooted")
+    )
+    parts.effects.writer.do(ending(parts, lost))
+    assert used(parts.books.usage, parts.clock.now())["alice"] == 0.0
+    again = parts.run(parts.container(one.workload_id))
+    parts.clock.advance(DAY)
+    end(parts, again)
+    now = parts.clock.now()
+    assert used(parts.books.usage, now)["alice"] == pytest.approx(GPU_DAY)
+    books, effects = reopened(parts)
+    assert used(books.usage, now)["alice"] == pytest.approx(GPU_DAY)
+    assert effects.writer.do(lambda tx: books.usage.renew(tx, now)) == {}
+    close(effects)
 
 
 def test_a_run_on_free_time_is_nobodys_use(parts: Parts) -> None:

@@ -32,9 +32,15 @@ def terms_of(count: int, **columns: object) -> ClaimTerms:
     return ClaimTerms(**{**made, **{k: np.array(v) for k, v in columns.items()}})
 
 
-def rows_of(claims: list[int], waits: list[float], groups: list[int]) -> Rows:
+def rows_of(
+    claims: list[int],
+    waits: list[float],
+    groups: list[int],
+    lost: list[int] | None = None,
+) -> Rows:
     return Rows(
         claim=np.array(claims, dtype=np.int64),
+        lost=np.array(lost or [0] * len(claims), dtype=np.int64),
         submitted_us=np.array([NOW - round(w * 1e6) for w in waits], dtype=np.int64),
         group=np.array(groups, dtype=np.int64),
         replica=np.ones(len(claims), dtype=np.int64),
@@ -82,6 +88,13 @@ def test_the_order_is_that_of_a_plain_sort(queue, claims) -> None:
     parts = priority_parts(rows, terms, EVEN, now_us=NOW)
     total = sum(part for name, part in parts.items() if name != "nice")
     assert np.array_equal(total - parts["nice"], found.priority)
+
+
+def test_what_was_lost_goes_first_among_equals_only() -> None:
+    terms = terms_of(3, points=[0, 0, 1], area=[1.0, 9.0, 1.0])
+    rows = rows_of([0, 1, 2], [60, 60, 60], [1, 2, 3], lost=[0, 1, 0])
+    found = rank(rows, terms, Formula(), now_us=NOW)
+    assert found.order.tolist() == [2, 1, 0]
 
 
 def test_a_known_sum() -> None:
