@@ -248,21 +248,25 @@ def made_up_results(
     return broken
 
 
+INTERRUPTED = ("the node", "the container was removed")
+"""How the reason of a run begins that its node is said to have ended."""
+
+
 def wrongly_blamed(
     results: Iterable[tuple[int, int, int, Run]],
     lost: AbstractSet[tuple[int, int, int]],
 ) -> list[str]:
     """Lost to its node is only what dockerd or the machine ended, or somebody took.
 
-    Or what was never seen to run. So what ended well is not done again; results: see
-    `made_up_results`.
+    Or what was refused: that never became a run. So what ended well is not done again;
+    results: see `made_up_results`.
     """
     return [
         f"attempt {attempt} of {workload}.{replica} is recorded lost ({run.reason}) "
         "and nobody but the job ended it"
         for workload, replica, attempt, run in results
         if run.outcome is Outcome.NODE_LOST
-        and run.started_at is not None
+        and run.reason.startswith(INTERRUPTED)
         and (workload, replica, attempt) not in lost
     ]
 

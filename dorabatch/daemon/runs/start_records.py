@@ -27,7 +27,7 @@ from dorabatch.daemon.state.registries import Registries
 from dorabatch.daemon.state.spec_units import spec_of
 from dorabatch.daemon.steps import Step, Steps
 from dorabatch.db import Tx, Writer
-from dorabatch.errors import DorabatchError
+from dorabatch.errors import DorabatchError, RegistrySilent
 from dorabatch.node.facts import Circumstances, ContainerFacts, NodeFacts
 from dorabatch.queue import store
 from dorabatch.queue.board import Board
@@ -133,7 +133,9 @@ class StartRecords:
             words = self.refused_starts.keep(container, self._image(container), words)
         verdict = verdict_on_start_failure(container, words, fault, self.launch)
         self._stop(container, verdict)
-        if verdict.after is AfterStop.REQUEUE:
+        # What was not even tried says nothing of its node.
+        is_tried = not isinstance(refusal, RegistrySilent)
+        if is_tried and verdict.after is AfterStop.REQUEUE:
             self.refused_starts.note(container, fault, words)
 
     def start_lost(self, container: Container) -> None:

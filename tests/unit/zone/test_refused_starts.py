@@ -6,9 +6,11 @@ from sqlalchemy import select
 
 from dorabatch.config import MailSettings
 from dorabatch.db import transaction
+from dorabatch.errors import NodeUnreachable
 from dorabatch.node.fake import FakeNode
 from dorabatch.queue import store
 from dorabatch.queue.records import Container, Run
+from dorabatch.queue.states import State
 from dorabatch.queue.tables import MAILS
 from tests.simulation import hands
 from tests.unit.zone.conftest import Zone, job
@@ -217,6 +219,26 @@ def test_starts_without_gpus_do_not_speak_for_the_gpus(zone: Zone) -> None:
     assert not is_aside(zone, "n1")
 
 
+def test_a_site_says_how_patient_it_is(zone: Zone) -> None:
+    usual, node = zone.world.settings, zone.world.nodes["n4"]
+    changed = {
+        "node": usual.node.model_copy(
+            update={"refusals_max": 1, "refusing_retry_seconds": 20.0}
+        ),
+        "launch": usual.launch.model_copy(
+            update={"lost_requeues_max": 1, "avoid_node_seconds": 5.0}
+        ),
+    }
+    zone.start_again(usual.model_copy(update=changed))
+    later(zone, 5)
+    refuse(zone, "n4", "a")
+    assert is_aside(zone, "n4")
+    later(zone, 10)
+    assert starts(node) == 1
+    later(zone, 20)
+    assert (starts(node), zone.state("a")) == (2, "finished")
+
+
 def test_the_administrators_are_told_by_mail_once(zone: Zone) -> None:
     mail = MailSettings(host="127.0.0.1", port=9, admins=("ops@example.org",))
     zone.start_again(zone.world.settings.model_copy(update={"mail": mail}))
@@ -323,12 +345,16 @@ def test_a_registry_is_learnt_again_after_a_restart(zone: Zone) -> None:
 
 
 def test_a_start_whose_container_is_gone_is_another_attempt(zone: Zone) -> None:
+    def vanish(node: FakeNode, name: str) -> None:
+        node.when_started = None
+        del node.containers[name]
+        raise NodeUnreachable("the answer is lost, and somebody removes the container")
+
+    zone.world.nodes["n4"].when_started = vanish
     zone.apply(job("a", selectors=on("n4")))
-    zone.world.clock.advance(1)
-    zone.world.daemon.turn()
-    found = the(zone, "a")
-    records = zone.world.keepers()[3]._work._launcher._records
-    assert records.intend(found.container_id) is not None
+    hands.turn(zone.world)
+    hands.work(zone.world)
+    assert the(zone, "a").state is State.STARTING
     zone.start_again(zone.world.settings)
     zone.go()
     zone.go()
