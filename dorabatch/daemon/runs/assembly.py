@@ -125,7 +125,12 @@ def _work_on(
         driver, requests, cores, ends, effects.log_files, effects.steps
     )
     trials = RegistryTrials(
-        driver, books.registries, books.board, effects.clock, effects.cycle_wanted
+        driver,
+        books.registries,
+        refusing,
+        books.board,
+        effects.clock,
+        effects.cycle_wanted,
     )
     return NodeWork(
         expected, launcher, concluder, trials, workers, effects.cycle_wanted

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from dorabatch import log
 from dorabatch.clock import Clock
+from dorabatch.daemon.runs.refusing_nodes import RefusingNodes
 from dorabatch.daemon.runs.start_fault import Fault, fault_of
 from dorabatch.daemon.state.registries import Registries, SilentRegistry
 from dorabatch.errors import DorabatchError, ImagePullFailed, NodeError
@@ -30,12 +31,14 @@ class RegistryTrials:
         self,
         driver: NodeDriver,
         registries: Registries,
+        refusing: RefusingNodes,
         board: Board,
         clock: Clock,
         cycle_wanted: threading.Event,
     ) -> None:
         self._driver = driver
         self._registries = registries
+        self._refusing = refusing
         self._board = board
         self._clock = clock
         self._cycle_wanted = cycle_wanted
@@ -71,7 +74,15 @@ class RegistryTrials:
             pass
         log.event("registry-answers", registry=name, node=self._driver.name)
         self._registries.answers(name)
+        self._suspect(silent)
         self._cycle_wanted.set()
+
+    def _suspect(self, silent: SilentRegistry) -> None:
+        """The network of the one node that got no answer may be what is broken."""
+        hold, here = silent.container.hold, self._driver.name
+        if hold is not None and hold.node != here:
+            words = f"registry {silent.name} answers {here} and not it: {silent.reason}"
+            self._refusing.refused(silent.container, words)
 
     def _waits(self, key: ContainerId) -> bool:
         container = self._board.containers.get(key)

@@ -54,9 +54,8 @@ class RefusedStarts:
 
     def keep(self, container: Container, image: str, words: str) -> str:
         """Let a container wait for its registry, which gave no answer; the reason."""
-        now = self.clock.now()
+        found = self.registries.keep(container, image, words, self.clock.now())
         key = container.container_id
-        found = self.registries.keep(key, image, words, now)
         log.event("registry-silent", registry=found.name, container=key, reason=words)
         return f"registry {found.name} does not answer: {words}"
 

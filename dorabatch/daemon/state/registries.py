@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from dorabatch.daemon.state.avoided_nodes import DOUBLINGS_MAX
-from dorabatch.queue.records import ContainerId
+from dorabatch.queue.records import Container, ContainerId
 
 DOCKER_HUB = "docker.io"
 
@@ -26,12 +26,13 @@ def registry_of(image: str) -> str:
 class SilentRegistry:
     """A registry that did not answer when `image` was pulled; `reason` is the answer.
 
-    It is tried again at `try_at`, after `tries` times in vain; `is_tried` while
-    somebody does.
+    It was for `container`, on the node of its hold. It is tried again at `try_at`,
+    after `tries` times in vain; `is_tried` while somebody does.
     """
 
     name: str
     image: str
+    container: Container
     reason: str
     tries: int
     try_at: datetime
@@ -58,16 +59,21 @@ class Registries:
         self.waiting: dict[int, str] = {}
 
     def keep(
-        self, key: ContainerId, image: str, reason: str, now: datetime
+        self, container: Container, image: str, reason: str, now: datetime
     ) -> SilentRegistry:
         """Let a container wait for its image's registry, which does not answer."""
         name = registry_of(image)
         with self._lock:
             found = self.silent.get(name) or SilentRegistry(
-                name=name, image=image, reason=reason, tries=0, try_at=self._after(now)
+                name=name,
+                image=image,
+                container=container,
+                reason=reason,
+                tries=0,
+                try_at=self._after(now),
             )
             self.silent[name] = found
-            self.waiting[key] = name
+            self.waiting[container.container_id] = name
         return found
 
     def take_due(

@@ -303,6 +303,22 @@ def test_the_network_of_one_node_does_not_keep_a_job_for_ever(zone: Zone) -> Non
     assert [one.node for one in zone.jobs()] == ["n4"]
 
 
+def test_a_node_that_alone_gets_no_answer_is_put_aside(zone: Zone) -> None:
+    zone.world.nodes["n4"].no_registry = AWAY
+    for node in zone.world.nodes.values():
+        node.images = {"busybox"}
+    image = {"image": "ghcr.io/lab/tool:1"}
+    zone.apply(*(job(name, image=image, selectors=on("n4")) for name in ("a", "b")))
+    later(zone, 200)
+    assert not is_aside(zone, "n4")
+    zone.apply(job("c", image=image, selectors=on("n4")))
+    later(zone, 300)
+    assert is_aside(zone, "n4")
+    (row,) = (one for one in zone.json("dnode", "list") if one["name"] == "n4")
+    assert "registry ghcr.io answers n1 and not it: image" in row["reason"]
+    assert the(zone, "a").lost_requeues == 0
+
+
 def test_an_image_that_is_not_there_is_final_at_once(zone: Zone) -> None:
     for node in zone.world.nodes.values():
         node.registry = set()
