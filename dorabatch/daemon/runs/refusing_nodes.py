@@ -53,10 +53,12 @@ class RefusingNodes:
     def refused(self, container: Container, reason: str) -> None:
         """A node refused a start, for a reason of its own."""
         hold, now = container.hold, self._clock.now()
-        view = self._fleet.get(hold.node) if hold else None
-        if hold is None or view is None:
+        if hold is None:
             return
         with self._lock:
+            view = self._fleet.get(hold.node)
+            if view is None:
+                return
             workloads = self.suspects.setdefault(hold.node, {})
             workloads[container.workload_id] = bool(hold.gpus)
             found = view.refusal

@@ -159,7 +159,7 @@ class Play:
         wish = self._random.choice([AfterStop.REQUEUE, AfterStop.RESTART])
         after = to.stopping(one, wish, Outcome.FAILED, "why")
         after = to.with_failures(
-            after, fast=1, start=0, ready_at=later(self._seconds + 5)
+            after, fast=1, lost=0, ready_at=later(self._seconds + 5)
         )
         store.save_containers(tx, [(one, after)])
 
