@@ -40,17 +40,41 @@ class Board:
         self.live_names: dict[tuple[str, str], WorkloadId] = {}
         self.holding: dict[str, dict[ContainerId, Container]] = {}
         self.revision = 0
+        self._watchers: dict[WorkloadId, tuple[Callable[[], None], ...]] = {}
         self._ended: OrderedDict[WorkloadId, None] = OrderedDict()
         self._ended_max = ended_max
 
     def apply(self, changes: Iterable[object]) -> None:
-        """Take over what a commit changed, in its order."""
+        """Take over what a commit changed, in its order; then tell who watches."""
+        watched = set()
         for change in changes:
             if isinstance(change, Container):
                 self._apply_container(change)
             elif isinstance(change, Workload):
                 self._apply_workload(change)
+            else:
+                continue
+            if change.workload_id in self._watchers:
+                watched.add(change.workload_id)
         self.revision += 1
+        for key in watched:
+            for tell in self._watchers.get(key, ()):
+                tell()
+
+    def watch(self, workload_id: WorkloadId, tell: Callable[[], None]) -> None:
+        """Have `tell` called after each change of a workload, by the writer's thread.
+
+        Only the API's thread begins and ends to watch.
+        """
+        others = self._watchers.get(workload_id, ())
+        self._watchers[workload_id] = (*others, tell)
+
+    def unwatch(self, workload_id: WorkloadId, tell: Callable[[], None]) -> None:
+        """Call it no more."""
+        others = tuple(one for one in self._watchers[workload_id] if one is not tell)
+        self._watchers[workload_id] = others
+        if not others:
+            del self._watchers[workload_id]
 
     def containers_of(self, workload_id: WorkloadId) -> list[Container]:
         """The workload's containers that are not removed, by replica number."""

@@ -25,6 +25,7 @@ from dorabatch.daemon.api.whatif_routes import WhatifRoutes
 from dorabatch.daemon.api.workload_routes import WorkloadRoutes
 from dorabatch.daemon.intake.assembly import IntakeParts
 from dorabatch.daemon.runs.assembly import requests_of
+from dorabatch.daemon.runs.log_tails import LogTails
 from dorabatch.daemon.runs.node_keeper import Keepers
 from dorabatch.daemon.state.books import Books
 from dorabatch.daemon.state.effects import Effects
@@ -86,14 +87,15 @@ def _workload_routes(
         listing=views.listing,
         records=views.records,
         reasons=views.why,
-        clock=effects.clock,
     )
     logs = LogRoutes(
         finder=views.finder,
         keepers=keepers,
         requests=requests_of(books, effects),
         files=effects.log_files,
-        clock=effects.clock,
+        tails=LogTails(
+            books.settings.state_dir, books.settings.containers.log_bytes_max
+        ),
     )
     holding = HoldRoutes(holds=intake.holds, finder=views.finder)
     # A path that ends in /log or /why is theirs before it is a workload's name.

@@ -1,31 +1,33 @@
 """The route of logs: of a running container from its node, of an ended one from disk.
 
-Streams; keeps nothing. A log that is being moved from the node to disk is never seen
-twice and never missed: the reader goes by the number of bytes it has.
+A reader waits on the API's loop and holds no thread. A log that is being moved from the
+node to disk is never seen twice and never missed: the reader goes by the number of
+bytes it has.
 """
 
-import threading
+import asyncio
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
-from dorabatch.clock import Clock
 from dorabatch.daemon.api.http import Call, Route
+from dorabatch.daemon.api.waiting import changes_of, while_there
 from dorabatch.daemon.runs.container_request import ContainerRequests
+from dorabatch.daemon.runs.log_tails import PIECE_BYTES, LogTails
 from dorabatch.daemon.runs.node_keeper import Keepers
 from dorabatch.daemon.state.log_files import LogFiles
 from dorabatch.daemon.views.summary import WorkloadFinder
-from dorabatch.errors import NodeError, NotFound, UserError
+from dorabatch.errors import NotFound, UserError
 from dorabatch.queue.records import Container, Workload
 from dorabatch.queue.states import State
 from dorabatch.resources.verbs import Verb
 
-_PIECE_BYTES = 65536
-_POLL_SECONDS = 0.1
+_DISK_SECONDS_MAX = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +38,7 @@ class LogRoutes:
     keepers: Keepers
     requests: ContainerRequests
     files: LogFiles
-    clock: Clock
+    tails: LogTails
 
     def routes(self) -> tuple[Route, ...]:
         """The routes of this file."""
@@ -54,7 +56,7 @@ class LogRoutes:
         workload = self.finder.find(call.caller, call.word("ref"), call.workspace)
         call.require_run(workload, "the log of workload")
         reading = Reading(self, workload, call.query)
-        await run_in_threadpool(reading.begin)
+        await while_there(call.request, reading.begin())
         headers = {"X-Dora-Attempt": str(reading.attempt)} if reading.attempt else {}
         return StreamingResponse(
             reading.pieces(), media_type="application/octet-stream", headers=headers
@@ -83,17 +85,19 @@ class Reading:
         self._tail = _number(query, "tail")
         self._offset = _number(query, "offset") or 0
         self._follows = query.get("follow") == "1"
-        self._never = threading.Event()
+        self._has_last_lines = False
 
-    def begin(self) -> None:
+    async def begin(self) -> None:
         """Find the container; wait for its start when the reader follows."""
-        container = self._container()
-        clock = self._logs.clock
-        while self._follows and not self._has_begun(container):
-            if container.state is State.FINISHED:
-                break
-            clock.wait(self._never, _POLL_SECONDS)
+        key = self._workload.workload_id
+        with changes_of(self._logs.finder.board, key) as changed:
             container = self._container()
+            while self._follows and not self._has_begun(container):
+                if container.state is State.FINISHED:
+                    break
+                await changed.wait()
+                changed.clear()
+                container = self._container()
         if self.attempt > container.attempt:
             raise NotFound(
                 f"no attempt {self.attempt} of container {self._replica} (it had: "
@@ -101,14 +105,17 @@ class Reading:
             )
         self.attempt = self.attempt or container.attempt
 
-    def pieces(self) -> Iterator[bytes]:
+    async def pieces(self) -> AsyncIterator[bytes]:
         """The log's bytes from the offset on."""
         path = self._path()
         if not path.exists() and self.attempt:
-            yield from self._from_node()
-        # What came while the log was moved to disk, or all of it.
-        if path.exists():
-            yield from self._from_disk(path)
+            async for piece in self._from_node():
+                yield piece
+        # What came while the log was moved to disk, or all of it; where the last lines
+        # were read on the node, nobody knows where in the file they are.
+        if path.exists() and not self._has_last_lines:
+            async for piece in self._from_disk(path):
+                yield piece
 
     def _has_begun(self, container: Container) -> bool:
         wanted = self.attempt or container.attempt
@@ -117,7 +124,7 @@ class Reading:
         is_live = container.state in (State.RUNNING, State.STOPPING)
         return container.attempt == wanted and is_live
 
-    def _from_node(self) -> Iterator[bytes]:
+    async def _from_node(self) -> AsyncIterator[bytes]:
         container = self._container()
         hold = container.hold
         is_there = container.attempt == self.attempt and hold is not None
@@ -127,40 +134,40 @@ class Reading:
         if keeper is None:
             return
         name = self._logs.requests.name_of(container)
-        skip = self._offset
-        try:
-            with keeper.driver.logs(
-                name, follow=self._follows, tail=self._tail
-            ) as stream:
-                for piece in stream:
-                    kept = piece[skip:] if skip else piece
-                    skip = max(0, skip - len(piece))
-                    self._offset += len(kept)
-                    if kept:
-                        yield kept
-        except NodeError as error:
-            yield f"[dorad: {error.message}]\n".encode()
+        lines = None if self._offset else self._tail
+        with self._logs.tails.joined(
+            keeper.driver, name, follow=self._follows, lines=lines, place=self._offset
+        ) as pieces:
+            async for piece in pieces:
+                self._offset += len(piece)
+                self._has_last_lines = lines is not None
+                yield piece
         if self._follows:
-            self._wait_for_disk()
+            await self._wait_for_disk()
 
-    def _wait_for_disk(self) -> None:
+    async def _wait_for_disk(self) -> None:
         """A followed log ended: the rest of it is on disk once it is settled."""
-        clock = self._logs.clock
-        for _ in range(100):
-            container = self._container()
-            is_over = container.attempt != self.attempt or container.hold is None
-            if self._path().exists() or is_over:
-                return
-            clock.wait(self._never, _POLL_SECONDS)
+        key = self._workload.workload_id
+        with (
+            changes_of(self._logs.finder.board, key) as changed,
+            suppress(TimeoutError),
+        ):
+            async with asyncio.timeout(_DISK_SECONDS_MAX):
+                while not (self._path().exists() or self._is_over()):
+                    await changed.wait()
+                    changed.clear()
 
-    def _from_disk(self, path: Path) -> Iterator[bytes]:
+    def _is_over(self) -> bool:
+        container = self._container()
+        return container.attempt != self.attempt or container.hold is None
+
+    async def _from_disk(self, path: Path) -> AsyncIterator[bytes]:
         if self._tail is not None and self._offset == 0:
-            with path.open("rb") as lines:
-                yield b"".join(deque(lines, maxlen=self._tail))
+            yield await run_in_threadpool(_last_lines, path, self._tail)
             return
         with path.open("rb") as content:
             content.seek(self._offset)
-            while piece := content.read(_PIECE_BYTES):
+            while piece := await run_in_threadpool(content.read, PIECE_BYTES):
                 yield piece
 
     def _path(self) -> Path:
@@ -176,3 +183,8 @@ class Reading:
                 return container
         numbers = ", ".join(str(c.replica) for c in found) or "none"
         raise NotFound(f"no container {wanted} (there are: {numbers})")
+
+
+def _last_lines(path: Path, count: int) -> bytes:
+    with path.open("rb") as lines:
+        return b"".join(deque(lines, maxlen=count))

@@ -5,13 +5,14 @@ anything.
 """
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from dorabatch.clock import Clock
 from dorabatch.daemon.api.http import Call, Route, json_answer, text_answer
+from dorabatch.daemon.api.waiting import changes_of, while_there
 from dorabatch.daemon.views.describe import WorkloadRecords, describe_workload
 from dorabatch.daemon.views.listing import WorkloadListing, parse_question
 from dorabatch.daemon.views.summary import (
@@ -23,7 +24,6 @@ from dorabatch.errors import UserError
 from dorabatch.queue.records import Workload
 from dorabatch.resources.verbs import Verb
 
-_POLL_SECONDS = 0.05
 _WAIT_SECONDS_MAX = 300.0
 _WORKLOAD = "/v1/workloads/{ref:path}"
 _LIST = (
@@ -40,7 +40,6 @@ class WorkloadRoutes:
     listing: WorkloadListing
     records: WorkloadRecords
     reasons: Why
-    clock: Clock
 
     def routes(self) -> tuple[Route, ...]:
         """The routes of this file."""
@@ -100,11 +99,8 @@ class WorkloadRoutes:
 
     async def wait(self, call: Call) -> Response:
         """GET /v1/workloads/{ref}/wait: answer at the end, or after `seconds`."""
-        workload = self._named(call)
-        until = self.clock.monotonic() + _patience(call.query)
-        while workload.ended_at is None and self.clock.monotonic() < until:
-            await asyncio.sleep(_POLL_SECONDS)
-            workload = self.finder.latest(workload)
+        waiting = self._ended(self._named(call), _patience(call.query))
+        workload = await while_there(call.request, waiting)
         summary = summarize_containers(self.finder.containers_of(workload))
         return json_answer(
             {
@@ -116,6 +112,18 @@ class WorkloadRoutes:
             }
         )
 
+    async def _ended(self, workload: Workload, seconds: float) -> Workload:
+        """The workload once it has ended, or as it is after so long."""
+        with (
+            changes_of(self.finder.board, workload.workload_id) as changed,
+            suppress(TimeoutError),
+        ):
+            async with asyncio.timeout(seconds):
+                while (workload := self.finder.latest(workload)).ended_at is None:
+                    await changed.wait()
+                    changed.clear()
+        return workload
+
     def _named(self, call: Call) -> Workload:
         """The workload that the path names, if the caller may do this to it."""
         workload = self.finder.find(call.caller, call.word("ref"), call.workspace)
@@ -126,6 +134,9 @@ class WorkloadRoutes:
 def _patience(query: dict[str, str]) -> float:
     text = query.get("seconds", str(_WAIT_SECONDS_MAX))
     try:
-        return min(float(text), _WAIT_SECONDS_MAX)
-    except ValueError as error:
-        raise UserError(f"seconds: {text!r} (allowed: a number)") from error
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not seconds >= 0:
+        raise UserError(f"seconds: {text!r} (allowed: a number from 0)")
+    return min(seconds, _WAIT_SECONDS_MAX)
