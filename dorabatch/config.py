@@ -6,11 +6,18 @@ never looks at the database or a node.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import available_timezones
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from dorabatch.errors import ConfigError
 
@@ -83,6 +90,36 @@ class LimitSettings(_Section):
     pending_max: Count = 1_000_000
     replicas_max: Count = 10_000
     ended_kept_in_memory: Count = 20_000
+
+
+class ApiSettings(_Section):
+    """What may be open at the socket, how large it may be, and how long it may take.
+
+    Root and the admins have a reserve of connections, and no limits of their own.
+    """
+
+    connections_max: Annotated[int, Field(ge=4)] = 4096
+    connections_reserved: Count = 64
+    connections_per_user: Count = 800
+    requests_per_user: Count = 32
+    streams_per_user: Count = 512
+    head_seconds_max: Seconds = 10.0
+    body_seconds_max: Seconds = 30.0
+    idle_seconds_max: Seconds = 30.0
+    line_bytes_max: Count = 65536
+    head_bytes_max: Count = 131072
+    headers_max: Count = 100
+
+    @model_validator(mode="after")
+    def _leave_room(self) -> Self:
+        room = self.connections_max - self.connections_reserved
+        if self.connections_per_user >= room:
+            raise ValueError(
+                f"connections_per_user is {self.connections_per_user}, which leaves "
+                f"nothing to others; it must be below {room}, connections_max less "
+                "connections_reserved"
+            )
+        return self
 
 
 class CycleSettings(_Section):
@@ -165,6 +202,7 @@ class Settings(_Section):
     launch: LaunchSettings = LaunchSettings()
     containers: ContainerSettings = ContainerSettings()
     limits: LimitSettings = LimitSettings()
+    api: ApiSettings = ApiSettings()
     cycle: CycleSettings = CycleSettings()
     mail: MailSettings = MailSettings()
     policy: dict[str, Any] = {}

@@ -138,6 +138,32 @@ class DaemonUnavailable(DorabatchError):
     code = "DaemonUnavailable"
 
 
+class DaemonBusy(DaemonUnavailable):
+    """The daemon has as much open as it may; nothing was done."""
+
+    code = "DaemonBusy"
+
+
+class TooMuchOpen(DorabatchError):
+    """One user has as much open at the daemon as one may; nothing was done."""
+
+    exit_status = 6
+    code = "TooMuchOpen"
+
+
+class RequestTooLate(DorabatchError):
+    """A request did not come in time."""
+
+    exit_status = 6
+    code = "RequestTooLate"
+
+
+class HeadTooLarge(UserError):
+    """A request's line or headers are larger than this daemon takes."""
+
+    code = "HeadTooLarge"
+
+
 class InvariantError(DorabatchError):
     """A bug: something that must hold does not."""
 

@@ -16,6 +16,7 @@ import click
 from dorabatch import log
 from dorabatch.config import Settings, read_settings
 from dorabatch.daemon.api.assembly import app_of
+from dorabatch.daemon.api.server import raise_open_files
 from dorabatch.daemon.assembly import compose, parts_of
 from dorabatch.daemon.schema import migrate
 from dorabatch.daemon.service import Daemon
@@ -94,6 +95,7 @@ def serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     signal.signal(signal.SIGHUP, lambda *_: hung_up.set())
+    raise_open_files()
     with lock_state_dir(settings):
         narrow(settings)
         parts = parts_of(*compose(settings))

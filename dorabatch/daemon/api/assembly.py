@@ -17,10 +17,10 @@ from dorabatch.daemon.api.log_routes import LogRoutes
 from dorabatch.daemon.api.node_routes import NodeRoutes
 from dorabatch.daemon.api.policy_routes import PolicyRoutes
 from dorabatch.daemon.api.report_routes import ReportRoutes
-from dorabatch.daemon.api.server import UnixAccounts
 from dorabatch.daemon.api.share_routes import ShareRoutes
 from dorabatch.daemon.api.status_routes import StatusRoutes
 from dorabatch.daemon.api.submit_routes import SubmitRoutes
+from dorabatch.daemon.api.unix_accounts import UnixAccounts
 from dorabatch.daemon.api.whatif_routes import WhatifRoutes
 from dorabatch.daemon.api.workload_routes import WorkloadRoutes
 from dorabatch.daemon.intake.assembly import IntakeParts
@@ -44,6 +44,7 @@ def app_of(
         home_of=books.users.default_workspace,
         zone=books.settings.zone,
         body_bytes_max=books.settings.limits.body_bytes_max,
+        body_seconds_max=books.settings.api.body_seconds_max,
     )
     return make_app(border, routes_of(books, effects, views, intake, keepers))
 

@@ -4,6 +4,7 @@ The one border that every route passes: it names the caller, asks whether they m
 this at all, and turns errors into answers. Decides nothing about workloads.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from dorabatch import log
-from dorabatch.daemon.api.server import UnixAccounts
+from dorabatch.daemon.api.crowd import Visit, error_record
+from dorabatch.daemon.api.unix_accounts import UnixAccounts
 from dorabatch.daemon.rights import (
     Caller,
     Place,
@@ -27,10 +29,13 @@ from dorabatch.daemon.rights import (
 from dorabatch.daemon.state.rights_book import RightsBook
 from dorabatch.errors import (
     ConflictError,
+    DaemonUnavailable,
     DorabatchError,
     NodeError,
     NotAllowed,
     NotFound,
+    RequestTooLate,
+    TooMuchOpen,
     UserError,
     invariant,
 )
@@ -41,19 +46,27 @@ IN_PATH = "{kind}"
 """The kind of a route whose path names it."""
 IN_BODY = "documents"
 """The kind of a route that takes documents: each is asked for by its own kind."""
-_STATUS = (
-    (NotAllowed, 403),
-    (NotFound, 404),
-    (ConflictError, 409),
-    (UserError, 400),
-    (NodeError, 502),
-)
 
 
 class BodyTooLarge(UserError):
     """The request's body is larger than this daemon takes."""
 
     code = "BodyTooLarge"
+
+
+_STATUS = (
+    (BodyTooLarge, 413),
+    (NotAllowed, 403),
+    (NotFound, 404),
+    (ConflictError, 409),
+    (UserError, 400),
+    (NodeError, 502),
+    (RequestTooLate, 408),
+    (TooMuchOpen, 429),
+    (DaemonUnavailable, 503),
+)
+_UNREAD = (BodyTooLarge, RequestTooLate)
+"""After these the rest of the request is not waited for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +83,15 @@ class Call:
     home: str
     request: Request
     body_bytes_max: int
+    body_seconds_max: float
+
+    def begin_stream(self) -> None:
+        """From here on it waits, and is no longer counted as at work.
+
+        Raises TooMuchOpen where the caller has as many streams as one may have.
+        """
+        visit: Visit = self.request.state.visit
+        visit.begin_stream()
 
     @property
     def query(self) -> dict[str, str]:
@@ -111,9 +133,17 @@ class Call:
     async def body(self, allowed: frozenset[str]) -> dict[str, Any]:
         """The request's JSON object, within the size bound and with known fields only.
 
-        Raises UserError; a body that is too large is not read to its end.
+        Raises UserError, or RequestTooLate; a body that is too large or too slow is
+        not read to its end.
         """
-        value = await self._value()
+        try:
+            async with asyncio.timeout(self.body_seconds_max):
+                value = await self._value()
+        except TimeoutError as error:
+            raise RequestTooLate(
+                "the request's body did not come within "
+                f"{self.body_seconds_max:g} s (api.body_seconds_max); send it again"
+            ) from error
         unknown = sorted(set(value) - allowed)
         if unknown:
             raise UserError(
@@ -176,6 +206,7 @@ class Border:
     home_of: Callable[[str], str]
     zone: str
     body_bytes_max: int
+    body_seconds_max: float
 
     def endpoint(self, route: Route) -> Endpoint:
         """A route's handler behind the border; InvariantError for a senseless route."""
@@ -211,6 +242,7 @@ class Border:
             home=self.home_of(caller.user),
             request=request,
             body_bytes_max=self.body_bytes_max,
+            body_seconds_max=self.body_seconds_max,
         )
 
     def _may(self, caller: Caller, verb: Verb, kind: str) -> bool:
@@ -245,14 +277,10 @@ def text_answer(text: str, warnings: list[str] | None = None) -> Response:
 def error_answer(error: DorabatchError) -> Response:
     """The response an error becomes."""
     status = next((s for kind, s in _STATUS if isinstance(error, kind)), 500)
-    if isinstance(error, BodyTooLarge):
-        status = 413
-    body = {
-        "code": error.code,
-        "message": error.message,
-        "exit_status": error.exit_status,
-    }
-    return json_answer({"error": body}, status)
+    answer = json_answer(error_record(error), status)
+    if isinstance(error, _UNREAD):
+        answer.headers["Connection"] = "close"
+    return answer
 
 
 def text_field(body: dict[str, Any], name: str, default: str = "") -> str:

@@ -56,6 +56,7 @@ class LogRoutes:
         workload = self.finder.find(call.caller, call.word("ref"), call.workspace)
         call.require_run(workload, "the log of workload")
         reading = Reading(self, workload, call.query)
+        call.begin_stream()
         await while_there(call.request, reading.begin())
         headers = {"X-Dora-Attempt": str(reading.attempt)} if reading.attempt else {}
         return StreamingResponse(

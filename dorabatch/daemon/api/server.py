@@ -1,81 +1,50 @@
-"""The HTTP server on a Unix socket; each request carries the caller's uid.
+"""The HTTP server on a Unix socket, and how much each user may have open there.
 
-The kernel says who is at the other end (SO_PEERCRED); nothing in a request can.
-Knows no route and no rule.
+Knows no route, and no rule but the limits that `crowd` keeps.
 """
 
 import asyncio
-import grp
-import pwd
+import resource
 import socket
-import struct
 import threading
+from functools import partial
+from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
-from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from dorabatch.clock import Clock
-from dorabatch.config import Settings
+from dorabatch import log
+from dorabatch.config import ApiSettings, Settings
+from dorabatch.daemon.api.crowd import Allowances, fitted, operators
+from dorabatch.daemon.api.http import error_answer
+from dorabatch.daemon.api.peer_protocol import PeerProtocol
 from dorabatch.daemon.state.private_files import OPEN_FOLDER, make_folder
-from dorabatch.errors import ConfigError
-from dorabatch.queue.records import Submitter
+from dorabatch.errors import ConfigError, TooMuchOpen
 
-_PEER = struct.Struct("3i")
 _SOCKET_BACKLOG = 1024
-ACCOUNT_SECONDS = 60.0
-_ACCOUNTS_MAX = 4096
 
 
-class PeerProtocol(HttpToolsProtocol):
-    """Puts the peer's process, user and group ids into each request's state."""
+class Gate:
+    """Lets requests through to the application, as many of each user as may be."""
 
-    def connection_made(self, transport: Any) -> None:
-        """Call the kernel who connected."""
-        super().connection_made(transport)
-        peer = transport.get_extra_info("socket")
-        raw = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
-        _, uid, gid = _PEER.unpack(raw)
-        self.app_state = {**self.app_state, "uid": uid, "gid": gid}
+    def __init__(self, app: ASGIApp, allowances: Allowances) -> None:
+        self._app = app
+        self._allowances = allowances
 
-
-class UnixAccounts:
-    """Who is behind a uid, as the machine says; looked up again after a minute.
-
-    One that has no name is looked up each time: the name service may have been away.
-    Written and read by the API's thread alone.
-    """
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._known: dict[tuple[int, int], tuple[float, Submitter]] = {}
-
-    def submitter_of(self, uid: int, gid: int) -> Submitter:
-        """The account behind a uid; one without a name is called by its number."""
-        now = self._clock.monotonic()
-        at, known = self._known.get((uid, gid), (now, None))
-        if known is not None and now - at < ACCOUNT_SECONDS:
-            return known
-        found = _named(uid, gid)
-        if found is None:
-            return Submitter(user=f"uid-{uid}", uid=uid, gid=gid)
-        if len(self._known) >= _ACCOUNTS_MAX:
-            self._known.clear()
-        self._known[uid, gid] = (now, found)
-        return found
-
-
-def _named(uid: int, gid: int) -> Submitter | None:
-    try:
-        account = pwd.getpwuid(uid)
-    except KeyError:
-        return None
-    groups = tuple(
-        group.gr_gid for group in grp.getgrall() if account.pw_name in group.gr_mem
-    )
-    return Submitter(user=account.pw_name, uid=uid, gid=gid, groups=groups)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request, from its head to the end of its answer."""
+        try:
+            visit = self._allowances.visit(scope["state"]["uid"])
+        except TooMuchOpen as error:
+            await error_answer(error)(scope, receive, send)
+            return
+        scope["state"]["visit"] = visit
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            visit.end()
 
 
 class ApiServer:
@@ -84,13 +53,18 @@ class ApiServer:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._socket = _listen(settings.socket, int(settings.socket_mode, 8))
         self._path = settings.socket
+        api = _within_open_files(settings.api)
+        allowances = Allowances(api, operators(settings.admins))
+        protocol = partial(PeerProtocol, allowances, api)
         config = uvicorn.Config(
-            app,
-            http=PeerProtocol,
+            Gate(app, allowances),
+            # A class by its use: uvicorn only calls it.
+            http=cast(type[PeerProtocol], protocol),
             loop="uvloop",
             lifespan="off",
             access_log=False,
             log_level="warning",
+            timeout_keep_alive=ceil(api.idle_seconds_max),
             timeout_graceful_shutdown=2,
         )
         self._server = uvicorn.Server(config)
@@ -112,6 +86,26 @@ class ApiServer:
 
     def _loop_factory(self) -> Any:
         return self._server.config.get_loop_factory()
+
+
+def raise_open_files() -> None:
+    """Let this process have as many files open as it may."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _within_open_files(api: ApiSettings) -> ApiSettings:
+    """The limits, lower where the process may not have so many files open."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    fits = fitted(api, files)
+    if fits.connections_max < api.connections_max:
+        log.warning(
+            "few-open-files",
+            open_files=files,
+            connections_max=fits.connections_max,
+            wanted=api.connections_max,
+        )
+    return fits
 
 
 def _listen(path: Path, mode: int) -> socket.socket:

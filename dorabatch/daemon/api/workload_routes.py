@@ -100,6 +100,7 @@ class WorkloadRoutes:
     async def wait(self, call: Call) -> Response:
         """GET /v1/workloads/{ref}/wait: answer at the end, or after `seconds`."""
         waiting = self._ended(self._named(call), _patience(call.query))
+        call.begin_stream()
         workload = await while_there(call.request, waiting)
         summary = summarize_containers(self.finder.containers_of(workload))
         return json_answer(

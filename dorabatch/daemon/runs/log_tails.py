@@ -99,14 +99,17 @@ class LogTail:
                     self._stream = stream
                     if self._is_left:
                         return
-                for piece in stream:
-                    for begin in range(0, len(piece), PIECE_BYTES):
-                        if not self._is_wanted():
-                            return
-                        self.window.add(piece[begin : begin + PIECE_BYTES])
-                        self._grown()
+                self._copy(stream)
         except NodeError as error:
             self._problem = error.message
+
+    def _copy(self, stream: LogStream) -> None:
+        for piece in stream:
+            for begin in range(0, len(piece), PIECE_BYTES):
+                if not self._is_wanted():
+                    return
+                self.window.add(piece[begin : begin + PIECE_BYTES])
+                self._grown()
 
     def _is_wanted(self) -> bool:
         """Wait for the readers; False once there are none."""

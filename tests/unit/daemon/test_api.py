@@ -16,10 +16,11 @@ import pytest
 from dorabatch import errors
 from dorabatch.clock import FakeClock, SystemClock
 from dorabatch.config import Settings
-from dorabatch.daemon.api import server as api_server
+from dorabatch.daemon.api import unix_accounts
 from dorabatch.daemon.api.app import openapi_document
 from dorabatch.daemon.api.http import BodyTooLarge, Route, error_answer
-from dorabatch.daemon.api.server import ApiServer, UnixAccounts
+from dorabatch.daemon.api.server import ApiServer
+from dorabatch.daemon.api.unix_accounts import UnixAccounts
 from dorabatch.queue.records import Submitter
 from dorabatch.resources.manifest import parse_json_document
 from tests.every_route import ROUTES
@@ -355,12 +356,12 @@ def test_facts_about_people_age(monkeypatch: pytest.MonkeyPatch) -> None:
         return SimpleNamespace(pw_name=names[uid])
 
     groups = [SimpleNamespace(gr_gid=70, gr_mem=["new"])]
-    monkeypatch.setattr(api_server.pwd, "getpwuid", found)
-    monkeypatch.setattr(api_server.grp, "getgrall", lambda: groups)
+    monkeypatch.setattr(unix_accounts.pwd, "getpwuid", found)
+    monkeypatch.setattr(unix_accounts.grp, "getgrall", lambda: groups)
     accounts = UnixAccounts(clock)
     assert accounts.submitter_of(7, 1) == Submitter(user="old", uid=7, gid=1)
     names[7] = "new"
-    clock.advance(api_server.ACCOUNT_SECONDS - 1)
+    clock.advance(unix_accounts.ACCOUNT_SECONDS - 1)
     assert accounts.submitter_of(7, 1).user == "old"
     assert looked_up == [7]
     clock.advance(1)
@@ -371,9 +372,9 @@ def test_facts_about_people_age(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_failed_look_up_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     names: dict[int, str] = {}
     monkeypatch.setattr(
-        api_server.pwd, "getpwuid", lambda uid: SimpleNamespace(pw_name=names[uid])
+        unix_accounts.pwd, "getpwuid", lambda uid: SimpleNamespace(pw_name=names[uid])
     )
-    monkeypatch.setattr(api_server.grp, "getgrall", list)
+    monkeypatch.setattr(unix_accounts.grp, "getgrall", list)
     accounts = UnixAccounts(FakeClock(START))
     assert accounts.submitter_of(8, 1).user == "uid-8"
     names[8] = "carol"

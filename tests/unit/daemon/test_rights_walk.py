@@ -14,7 +14,9 @@ import orjson
 import pytest
 from starlette.types import ASGIApp
 
+from dorabatch.daemon.api.crowd import Allowances
 from dorabatch.daemon.api.http import IN_BODY, IN_PATH, Call, Route, check_route
+from dorabatch.daemon.api.server import Gate
 from dorabatch.errors import InvariantError
 from dorabatch.queue.records import Submitter
 from dorabatch.resources.manifest import parse_json_document
@@ -177,6 +179,11 @@ def is_allowed(target: Target, entry: model.Entry, made: frozenset[str]) -> bool
     return verb in written and model.reaches(ME, entry, thing, named, made)
 
 
+def gated(site: Parts) -> Gate:
+    """The application as the server serves it."""
+    return Gate(site.app(), Allowances(site.books.settings.api, frozenset()))
+
+
 @pytest.fixture
 def site(parts: Parts) -> Parts:
     """A zone with a workload of mine and one of somebody else's, and roles."""
@@ -200,7 +207,7 @@ def declare(parts: Parts, user: str, spec: dict[str, Any]) -> None:
 @pytest.mark.mission("M55", "M57", "M58", "M63", "M79")
 @pytest.mark.parametrize("role", ROLES)
 def test_every_route_says_what_the_model_says(site: Parts, role: str) -> None:
-    app = site.app()
+    app = gated(site)
     wrong = []
     for place in PLACES:
         grant = {"kind": "All", "zone": "All", "role": role, **place}
@@ -222,7 +229,7 @@ def test_every_route_says_what_the_model_says(site: Parts, role: str) -> None:
 
 
 def test_who_is_deleted_is_out_at_once(site: Parts) -> None:
-    app = site.app()
+    app = gated(site)
     grant = {"kind": "All", "zone": "All", "workspace": "All", "role": "everything"}
     declare(site, ME, {"resources": [grant]})
     theirs = next(t for t in targets() if t.path.endswith("/workloads/2"))

@@ -13,7 +13,8 @@ import pytest
 
 from dorabatch.clock import SystemClock
 from dorabatch.config import Settings
-from dorabatch.daemon.api.server import ApiServer, UnixAccounts
+from dorabatch.daemon.api.server import ApiServer
+from dorabatch.daemon.api.unix_accounts import UnixAccounts
 from tests.makers import BOB, facts, node_settings
 from tests.unit.daemon.conftest import Parts
 from tests.unit.daemon.test_shares import DAY, end, start

@@ -1,0 +1,50 @@
+"""Who is behind a uid, as the machine says.
+
+Asks the name service, and remembers its answers for a minute. Knows no rule.
+"""
+
+import grp
+import pwd
+
+from dorabatch.clock import Clock
+from dorabatch.queue.records import Submitter
+
+ACCOUNT_SECONDS = 60.0
+_ACCOUNTS_MAX = 4096
+
+
+class UnixAccounts:
+    """Who is behind a uid, as the machine says; looked up again after a minute.
+
+    One that has no name is looked up each time: the name service may have been away.
+    Written and read by the API's thread alone.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._known: dict[tuple[int, int], tuple[float, Submitter]] = {}
+
+    def submitter_of(self, uid: int, gid: int) -> Submitter:
+        """The account behind a uid; one without a name is called by its number."""
+        now = self._clock.monotonic()
+        at, known = self._known.get((uid, gid), (now, None))
+        if known is not None and now - at < ACCOUNT_SECONDS:
+            return known
+        found = _named(uid, gid)
+        if found is None:
+            return Submitter(user=f"uid-{uid}", uid=uid, gid=gid)
+        if len(self._known) >= _ACCOUNTS_MAX:
+            self._known.clear()
+        self._known[uid, gid] = (now, found)
+        return found
+
+
+def _named(uid: int, gid: int) -> Submitter | None:
+    try:
+        account = pwd.getpwuid(uid)
+    except KeyError:
+        return None
+    groups = tuple(
+        group.gr_gid for group in grp.getgrall() if account.pw_name in group.gr_mem
+    )
+    return Submitter(user=account.pw_name, uid=uid, gid=gid, groups=groups)
