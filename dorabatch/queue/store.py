@@ -8,7 +8,6 @@ is in `past` and `spans`.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
-from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
@@ -169,6 +168,18 @@ def save_workload(tx: Tx, workload: Workload) -> None:
     tx.note(workload)
 
 
+_ONE_WORKLOAD = update(WORKLOADS).where(WORKLOADS.c.id == bindparam("key_id"))
+_DATE_END = _ONE_WORKLOAD.values(ended_at=bindparam("ended_at"))
+
+
+def date_ends(tx: Tx, ended: Sequence[Workload]) -> None:
+    """Write when workloads ended of which nothing else has changed."""
+    rows = [{"key_id": one.workload_id, "ended_at": one.ended_at} for one in ended]
+    tx.write_rows(_DATE_END, rows)
+    for one in ended:
+        tx.note(one)
+
+
 # What never changes is not written again: the database would look it up in its indexes.
 _CONTAINER_COLUMNS = [
     c.name for c in CONTAINERS.columns if c.name not in ("id", "workload_id", "replica")
@@ -208,12 +219,22 @@ def get_container(tx: Tx, container_id: ContainerId) -> Container:
 
 def containers_of(tx: Tx, workload_id: WorkloadId) -> list[Container]:
     """All containers of a workload, by replica number."""
+    return containers_by_workload(tx.connection, [workload_id])[workload_id]
+
+
+def containers_by_workload(
+    connection: Connection, ids: Sequence[WorkloadId]
+) -> dict[WorkloadId, list[Container]]:
+    """All containers of some hundred workloads at most, by replica number."""
     statement = (
         select(CONTAINERS)
-        .where(CONTAINERS.c.workload_id == workload_id)
-        .order_by(CONTAINERS.c.replica)
+        .where(CONTAINERS.c.workload_id.in_(ids))
+        .order_by(CONTAINERS.c.workload_id, CONTAINERS.c.replica)
     )
-    return [_container(row) for row in tx.connection.execute(statement)]
+    found: dict[WorkloadId, list[Container]] = {key: [] for key in ids}
+    for row in connection.execute(statement):
+        found[row.workload_id].append(_container(row))
+    return found
 
 
 def running_in(
@@ -230,9 +251,13 @@ def running_in(
 
 def get_workload(tx: Tx, workload_id: WorkloadId) -> Workload | None:
     """One workload as it stands in this transaction."""
-    statement = select(WORKLOADS).where(WORKLOADS.c.id == workload_id)
-    row = tx.connection.execute(statement).one_or_none()
-    return None if row is None else _workload(row)
+    return next(iter(get_workloads(tx, [workload_id])), None)
+
+
+def get_workloads(tx: Tx, ids: Sequence[WorkloadId]) -> list[Workload]:
+    """Some hundred workloads at most, as they stand in this transaction."""
+    statement = select(WORKLOADS).where(WORKLOADS.c.id.in_(ids))
+    return [_workload(row) for row in tx.connection.execute(statement)]
 
 
 def insert_runs(tx: Tx, runs: Sequence[Run]) -> None:
@@ -362,19 +387,9 @@ def _with_containers(
     keys = sorted(workloads)
     for begin in range(0, len(keys), 500):
         part = keys[begin : begin + 500]
-        statement = (
-            select(CONTAINERS)
-            .where(CONTAINERS.c.workload_id.in_(part))
-            .order_by(CONTAINERS.c.workload_id, CONTAINERS.c.replica)
-        )
-        rows = connection.execute(statement)
-        by_workload = {
-            key: [_container(row) for row in group]
-            for key, group in groupby(rows, key=lambda row: row.workload_id)
-        }
-        for key in part:
+        for key, containers in containers_by_workload(connection, part).items():
             yield workloads[key]
-            yield from by_workload.get(key, [])
+            yield from containers
 
 
 def _workload_row(workload: Workload) -> dict[str, Any]:

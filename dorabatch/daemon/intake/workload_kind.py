@@ -15,7 +15,7 @@ from dorabatch.daemon.intake.hand_over import HandOver
 from dorabatch.daemon.intake.kind_table import Applied
 from dorabatch.daemon.intake.submissions import Submissions
 from dorabatch.daemon.rights import Caller, may_act_as
-from dorabatch.daemon.runs.settle import end_containers, end_workload
+from dorabatch.daemon.runs.settle import end_containers, end_workloads
 from dorabatch.daemon.state.spec_units import spec_of
 from dorabatch.daemon.views.summary import workload_label
 from dorabatch.db import Tx, Writer
@@ -107,7 +107,7 @@ class WorkloadApplier:
 
         def write(tx: Tx) -> list[Container]:
             reason = f"deleted by {caller.user}"
-            return end_workload(tx, workload.workload_id, reason=reason, now=now)
+            return end_workloads(tx, [workload.workload_id], reason=reason, now=now)
 
         changed = self.writer.do(write)
         self.hand_over.changed(changed)

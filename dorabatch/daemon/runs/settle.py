@@ -3,7 +3,7 @@
 Every function runs inside the writer's transaction and leaves nothing half-done.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -95,9 +95,7 @@ def exit_words(exit_code: int | None, reason: str) -> list[str]:
     return [one for one in (code if code not in reason else "", reason) if one]
 
 
-def end_workload_if_over(
-    tx: Tx, workload_id: WorkloadId, now: datetime, *, is_unwanted: bool = False
-) -> None:
+def end_workload_if_over(tx: Tx, workload_id: WorkloadId, now: datetime) -> None:
     """Date the workload's end when its last container has finished.
 
     A workload scaled to 0 goes on without containers until nobody wants it.
@@ -109,35 +107,52 @@ def end_workload_if_over(
     if workload is None or workload.ended_at is not None:
         return
     is_cancelled = any(not one.removed for one in siblings)
-    if workload.replicas or is_unwanted or is_cancelled:
+    if workload.replicas or is_cancelled:
         store.save_workload(tx, replace(workload, ended_at=now))
         tx.note(ending_of(workload_id, siblings))
 
 
-def end_workload(
-    tx: Tx, workload_id: WorkloadId, *, reason: str, now: datetime
+def end_workloads(
+    tx: Tx, ids: Sequence[WorkloadId], *, reason: str, now: datetime
 ) -> list[Container]:
-    """Nobody wants the workload any more: its containers that changed by it.
+    """Nobody wants these workloads any more: their containers that changed by it.
 
-    What was scaled away and still stops is the workload's again, so that it ends with
-    the last of them.
+    One statement a table, so some hundred workloads at most. What was scaled away and
+    still stops is its workload's again, so that it ends with the last of them.
     """
-    siblings = store.containers_of(tx, workload_id)
-    back = [
-        (one, replace(one, removed=False, rev=one.rev + 1))
-        for one in siblings
-        if one.removed and one.state is not State.FINISHED
-    ]
-    store.save_containers(tx, back)
-    changed = end_containers(
-        tx,
-        store.containers_of(tx, workload_id),
-        outcome=Outcome.CANCELLED,
-        reason=reason,
-        now=now,
-    )
-    end_workload_if_over(tx, workload_id, now, is_unwanted=True)
-    return changed
+    found = store.containers_by_workload(tx.connection, ids)
+    pairs: list[tuple[Container, Container]] = []
+    told: list[Container] = []
+    over: dict[WorkloadId, list[Container]] = {}
+    for key, siblings in found.items():
+        wanted = [_taken_back(one) for one in siblings]
+        after = [told_to_end(one, Outcome.CANCELLED, reason, now) for one in wanted]
+        both = zip(siblings, after, strict=True)
+        pairs += [(one, end) for one, end in both if end is not one]
+        both = zip(wanted, after, strict=True)
+        told += [end for one, end in both if end is not one]
+        if all(end.state is State.FINISHED for end in after):
+            over[key] = after
+    store.save_containers(tx, pairs)
+    store.insert_events(tx, [event_of(one, "stop", reason, now) for one in told])
+    _end_those(tx, over, now)
+    return told
+
+
+def _end_those(
+    tx: Tx, over: Mapping[WorkloadId, Sequence[Container]], now: datetime
+) -> None:
+    found = store.get_workloads(tx, list(over))
+    live = [one for one in found if one.ended_at is None]
+    store.date_ends(tx, [replace(one, ended_at=now) for one in live])
+    for one in live:
+        tx.note(ending_of(one.workload_id, over[one.workload_id]))
+
+
+def _taken_back(container: Container) -> Container:
+    if not container.removed or container.state is State.FINISHED:
+        return container
+    return replace(container, removed=False, rev=container.rev + 1)
 
 
 def stop_to_requeue(

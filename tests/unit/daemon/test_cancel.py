@@ -1,14 +1,29 @@
 """Cancelling: what is meant, who may, and what becomes of waiting and running."""
 
-import pytest
+from pathlib import Path
+from random import Random
 
+import pytest
+from sqlalchemy import event
+
+from dorabatch.daemon.intake import cancel
 from dorabatch.daemon.intake.cancel import Selection
 from dorabatch.daemon.runs.settle import settle_gone
 from dorabatch.daemon.state.object_store import StoredObject
-from dorabatch.errors import AlreadyFinished, NotAllowed, NotFound, UserError
+from dorabatch.errors import (
+    AlreadyFinished,
+    DaemonUnavailable,
+    NotAllowed,
+    NotFound,
+    UserError,
+)
+from dorabatch.queue import store
+from dorabatch.queue.records import WorkloadId
 from dorabatch.queue.states import Outcome, State
-from tests.makers import ALICE, BOB, START, document, hold, later
-from tests.unit.daemon.conftest import Parts, caller
+from tests.makers import ALICE, BOB, START, document, hold, later, new_workload
+from tests.simulation import hands
+from tests.simulation.world import World
+from tests.unit.daemon.conftest import SECONDS, Parts, caller
 
 
 def chosen(parts: Parts, **wanted: object) -> list[int]:
@@ -47,6 +62,111 @@ def test_what_runs_keeps_its_hold_until_it_is_gone(parts: Parts) -> None:
     assert parts.container(1).hold == hold()
     assert parts.books.board.workloads[1].ended_at is None
     assert cancel_all(parts, "1") == 0
+
+
+def test_of_what_is_named_only_what_is_live_is_ended(parts: Parts) -> None:
+    for name in ("a", "b"):
+        parts.submit(name)
+    cancel_all(parts, "a")
+    assert chosen(parts, refs=("1", "2")) == [2]
+    assert cancel_all(parts, "1", "b") == 1
+    with pytest.raises(AlreadyFinished, match=r"alice/a \(id 1\) has ended .*CA"):
+        chosen(parts, refs=("1", "2"))
+
+
+def test_many_end_in_parts_and_others_write_in_between(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cancel, "AT_ONCE", 2)
+    for number in range(5):
+        parts.submit(f"w{number}")
+    left, engine = [], parts.effects.engine
+    others = []
+
+    def committed(_connection: object) -> None:
+        board = parts.books.board
+        left.append(sum(one.ended_at is None for one in board.workloads.values()))
+        if len(left) == 1:
+            others.append(parts.submissions.submit(new_workload("other")))
+
+    event.listen(engine, "commit", committed)
+    try:
+        assert cancel_all(parts, *(f"w{number}" for number in range(5))) == 5
+    finally:
+        event.remove(engine, "commit", committed)
+    # At each commit, what was live before it: the other one came in between.
+    assert left == [5, 3, 4, 2]
+    assert others[0].result(SECONDS).name == "other"
+    with engine.connect() as connection:
+        told = [one.kind for key in (5, 6) for one in store.events_of(connection, key)]
+    assert told == ["submit", "stop", "submit"]
+
+
+def test_one_transaction_ends_many_with_one_statement_a_table(parts: Parts) -> None:
+    for number in range(20):
+        parts.submit(f"w{number}", replicas=2)
+    statements = []
+
+    def executed(*seen: object) -> None:
+        statements.append(str(seen[2]).split()[0])
+
+    event.listen(parts.effects.engine, "before_cursor_execute", executed)
+    try:
+        assert cancel_all(parts, *(f"w{number}" for number in range(20))) == 20
+    finally:
+        event.remove(parts.effects.engine, "before_cursor_execute", executed)
+    assert statements.count("UPDATE") == 2
+    assert statements.count("INSERT") == 1
+    assert len(parts.books.board.pending) == 0
+
+
+def test_a_cancel_that_is_cut_off_can_be_given_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cancel, "AT_ONCE", 2)
+    world = World(1, tmp_path, credits="")
+    try:
+        ids = [str(hands.submit(world, ALICE, 1)) for _ in range(7)]
+        hands.turn(world)
+        hands.work(world)
+        world.is_quiet = False
+        world.random = Random(0)
+        world.doom(4)  # after the second part is on disk, before anybody is told
+        world.attempt(lambda: cancel_in(world, ids))
+        world.is_quiet = True
+        assert world.kills == 1
+        ended = [key for key in ids if cancelled(world, key)]
+        assert ended == ids[:4]
+        cancel_in(world, ids)
+        hands.turn(world, 20)
+        hands.work(world)
+        assert all(cancelled(world, key) for key in ids)
+        assert world.broken() == []
+    finally:
+        world.close()
+
+
+def cancel_in(world: World, ids: list[str]) -> None:
+    """Alice cancels these."""
+    cancelling, who = world.parts.intake.cancelling, caller()
+    cancelling.cancel(who, cancelling.selected(who, Selection(refs=tuple(ids))))
+
+
+def cancelled(world: World, workload_id: str) -> bool:
+    """Whether it is over, or is being ended for good."""
+    found = world.books.board.containers_of(WorkloadId(int(workload_id)))
+    return all(one.reason == "cancelled by alice" for one in found)
+
+
+def test_a_daemon_that_ends_says_how_many_are_cancelled(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cancel, "AT_ONCE", 2)
+    for number in range(5):
+        parts.submit(f"w{number}")
+    parts.effects.writer.stop()
+    with pytest.raises(DaemonUnavailable, match="; 0 of 5 workloads are cancelled: "):
+        cancel_all(parts, *(f"w{number}" for number in range(5)))
 
 
 def test_selections(parts: Parts) -> None:

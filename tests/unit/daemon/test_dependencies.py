@@ -8,7 +8,7 @@ from dorabatch.clock import FakeClock
 from dorabatch.daemon.assembly import compose, parts_of
 from dorabatch.daemon.cycle.waiting_reason import waiting_reason
 from dorabatch.daemon.intake.quote import quote_text
-from dorabatch.daemon.runs.settle import end_workload, settle_gone
+from dorabatch.daemon.runs.settle import end_workloads, settle_gone
 from dorabatch.daemon.state.wait_reason import WaitReason
 from dorabatch.daemon.views.describe import describe_workload
 from dorabatch.errors import NotAllowed, Refused
@@ -69,7 +69,7 @@ def finish(
 
 def cancel(parts: Parts, key: int) -> None:
     now = parts.clock.now()
-    parts.effects.writer.do(lambda tx: end_workload(tx, key, reason="x", now=now))
+    parts.effects.writer.do(lambda tx: end_workloads(tx, [key], reason="x", now=now))
 
 
 def dependency(parts: Parts, key: int) -> str:
