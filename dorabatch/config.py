@@ -55,6 +55,7 @@ class NodeSettings(_Section):
     probe_seconds: Seconds = 60.0
     unreachable_after_seconds: Seconds = 12.0
     launches_at_once: Count = 8
+    pulls_at_once: Count = 4
     orphan_grace_seconds: Seconds = 60.0
     pull_seconds_max: Seconds = 1800.0
     refusals_max: Count = 3

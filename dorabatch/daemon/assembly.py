@@ -31,6 +31,7 @@ from dorabatch.daemon.state.assembly import (
 from dorabatch.daemon.state.books import Books
 from dorabatch.daemon.state.daemon_identity import DaemonIdentity
 from dorabatch.daemon.state.effects import Effects
+from dorabatch.daemon.state.image_fetches import ImageFetches
 from dorabatch.daemon.state.log_files import LogFiles
 from dorabatch.daemon.state.outbox import Mail, Outbox
 from dorabatch.daemon.steps import Step, Steps
@@ -77,6 +78,7 @@ def compose(settings: Settings, clock: Clock | None = None) -> tuple[Books, Effe
         identity=DaemonIdentity(zone=settings.zone, cluster_id=cluster_id, epoch=epoch),
         log_files=LogFiles(folder=settings.state_dir / "logs"),
         open_driver=partial(open_driver, settings),
+        fetches=ImageFetches(clock),
         mail_wanted=mail_wanted,
     )
     writer.start()

@@ -3,12 +3,14 @@
 Holds no rule of its own.
 """
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 
 from dorabatch.daemon.runs.concluder import Concluder
 from dorabatch.daemon.runs.container_request import ContainerRequests
+from dorabatch.daemon.runs.image_pulls import ImagePulls
 from dorabatch.daemon.runs.launcher import Launcher, NodeImages, SharedCores
 from dorabatch.daemon.runs.node_keeper import Keepers, NodeHealth, NodeKeeper
 from dorabatch.daemon.runs.node_work import ExpectedRuns, NodeWork
@@ -32,11 +34,18 @@ def keepers_of(
     kind: type[NodeKeeper] = NodeKeeper,
     workers: Callable[[str], Executor] | None = None,
 ) -> Keepers:
-    """The keepers of all nodes; `workers(node)` do the work on a node's containers."""
-    pool = partial(worker_threads, books.settings.node.launches_at_once)
+    """The keepers of all nodes; `workers(node)` do all the work on a node.
+
+    Without them, images are fetched by others than what starts and ends containers.
+    """
+    node_settings = books.settings.node
+    pool = partial(worker_threads, node_settings.launches_at_once, "work")
+    pull_pool = partial(worker_threads, node_settings.pulls_at_once, "pull")
     refusing = refusing_nodes_of(books, effects)
 
     def make(node: str, driver: NodeDriver) -> NodeKeeper:
+        work = (workers or pool)(node)
+        pulls = work if workers else pull_pool(node)
         expected = ExpectedRuns(
             node,
             books.board,
@@ -55,9 +64,7 @@ def keepers_of(
                 books.settings,
             ),
             expected,
-            _work_on(
-                books, effects, refusing, expected, driver, (workers or pool)(node)
-            ),
+            _work_on(books, effects, refusing, expected, driver, work, pulls),
             effects.cycle_wanted,
             effects.threads,
         )
@@ -72,9 +79,9 @@ def refusing_nodes_of(books: Books, effects: Effects) -> RefusingNodes:
     )
 
 
-def worker_threads(count: int, node: str) -> Executor:
-    """So many threads for the work on a node."""
-    return ThreadPoolExecutor(max_workers=count, thread_name_prefix=f"work-{node}")
+def worker_threads(count: int, kind: str, node: str) -> Executor:
+    """So many threads for one kind of work on a node."""
+    return ThreadPoolExecutor(max_workers=count, thread_name_prefix=f"{kind}-{node}")
 
 
 def requests_of(books: Books, effects: Effects) -> ContainerRequests:
@@ -94,6 +101,7 @@ def _work_on(
     expected: ExpectedRuns,
     driver: NodeDriver,
     workers: Executor,
+    pull_workers: Executor,
 ) -> NodeWork:
     node, requests = expected.node, requests_of(books, effects)
     cores = SharedCores(node, driver, books.board, requests)
@@ -119,7 +127,9 @@ def _work_on(
         settlement=Settlement(billing=books.billing, usage=books.usage),
         launch=books.settings.launch,
     )
-    images = NodeImages(node, driver, books.registries)
+    wake = threading.Event()
+    pulls = ImagePulls(driver, pull_workers, effects.fetches, wake.set)
+    images = NodeImages(node, driver, books.registries, pulls)
     launcher = Launcher(driver, requests, images, cores, starts, effects.steps)
     concluder = Concluder(
         driver, requests, cores, ends, effects.log_files, effects.steps
@@ -133,5 +143,5 @@ def _work_on(
         effects.cycle_wanted,
     )
     return NodeWork(
-        expected, launcher, concluder, trials, workers, effects.cycle_wanted
+        expected, launcher, concluder, trials, workers, effects.cycle_wanted, wake
     )

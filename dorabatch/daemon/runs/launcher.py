@@ -6,8 +6,8 @@ their own leave those that a new one was given. Picks no node, and decides nothi
 a refusal (see `start_records`).
 """
 
-from dorabatch import log
 from dorabatch.daemon.runs.container_request import ContainerRequests
+from dorabatch.daemon.runs.image_pulls import ImagePulls
 from dorabatch.daemon.runs.start_records import StartRecords
 from dorabatch.daemon.state.registries import Registries, registry_of
 from dorabatch.daemon.state.spec_units import spec_of
@@ -30,31 +30,45 @@ from dorabatch.queue.states import State
 class NodeImages:
     """The images of one node, as far as launches have seen them."""
 
-    def __init__(self, node: str, driver: NodeDriver, registries: Registries) -> None:
+    def __init__(
+        self,
+        node: str,
+        driver: NodeDriver,
+        registries: Registries,
+        pulls: ImagePulls,
+    ) -> None:
         self._node = node
         self._driver = driver
         self._registries = registries
         self._seen: set[str] = set()
+        self.pulls = pulls
 
-    def make_ready(self, workload: Workload) -> None:
-        """Have the workload's image there; ImagePullFailed where it cannot be had.
+    def is_ready(self, container: Container, workload: Workload) -> bool:
+        """Whether the workload's image is there; False while it is being fetched.
 
-        A registry that is known not to answer is not asked: RegistrySilent.
+        Raises ImagePullFailed where it cannot be had. A registry that is known not to
+        answer is not asked: RegistrySilent.
         """
         wanted = spec_of(workload).image
         image, policy = wanted.image, wanted.pull_policy
         is_known = image in self._seen or self._driver.has_image(image)
         if policy == "Always" or (policy == "IfNotPresent" and not is_known):
-            silent = self._registries.silent
-            if silent and registry_of(image) in silent:
-                raise RegistrySilent(silent[registry_of(image)].reason)
-            log.event("image-pull", node=self._node, image=image)
-            self._driver.pull(image)
+            attempt = (container.container_id, container.attempt)
+            if not self.pulls.has(image, attempt):
+                self._check_registry(image)
+            if not self.pulls.is_done(image, attempt):
+                return False
         elif not is_known:
             raise ImagePullFailed(
                 f"image {image!r} is not on node {self._node} and pullPolicy is Never"
             )
         self._seen.add(image)
+        return True
+
+    def _check_registry(self, image: str) -> None:
+        silent = self._registries.silent.get(registry_of(image))
+        if silent is not None:
+            raise RegistrySilent(silent.reason)
 
     def distrust(self, image: str) -> None:
         """An image may have been removed from the node behind our back."""
@@ -113,7 +127,10 @@ class Launcher:
         self._steps = steps
 
     def launch(self, container_id: ContainerId) -> None:
-        """PLACED or STARTING -> RUNNING; on refusal -> STOPPING with the sentence."""
+        """PLACED or STARTING -> RUNNING; on refusal -> STOPPING with the sentence.
+
+        It stays PLACED while its image is fetched, and holds no worker meanwhile.
+        """
         container = self._records.to_start(container_id)
         if container is None:
             return
@@ -137,13 +154,15 @@ class Launcher:
             self._start(container, request)
 
     def _has_image(self, container: Container) -> bool:
+        workload = self._requests.workload_of(container)
         try:
-            self._images.make_ready(self._requests.workload_of(container))
+            is_ready = self._images.is_ready(container, workload)
         except ImagePullFailed as refusal:
             self._records.refused(container, refusal)
             return False
-        self._steps.reach(Step.IMAGE_READY)
-        return True
+        if is_ready:
+            self._steps.reach(Step.IMAGE_READY)
+        return is_ready
 
     def _start(self, container: Container, request: ContainerRequest) -> None:
         try:
@@ -156,6 +175,10 @@ class Launcher:
             return
         self._steps.reach(Step.STARTED)
         self._records.started(container, docker_id, boot_id)
+
+    def stop(self) -> None:
+        """Fetch nothing more."""
+        self._images.pulls.stop()
 
     def _create(self, request: ContainerRequest) -> str:
         self._make_volumes_ready(request)

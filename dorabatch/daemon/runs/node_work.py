@@ -138,13 +138,14 @@ class NodeWork:
         trials: RegistryTrials,
         workers: Executor,
         cycle_wanted: threading.Event,
+        wake: threading.Event,
     ) -> None:
         self._expected = expected
         self._trials = trials
         self._launcher = launcher
         self._concluder = concluder
         self.workers = workers
-        self.wake = threading.Event()
+        self.wake = wake
         self._cycle_wanted = cycle_wanted
         self._lock = threading.Lock()
         self._busy: set[ContainerId] = set()
@@ -200,6 +201,7 @@ class NodeWork:
         with self._lock:
             self._is_over = True
         self.workers.shutdown(wait=False, cancel_futures=True)
+        self._launcher.stop()
 
     def _try(self, silent: SilentRegistry) -> None:
         outlived(

@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 
 from dorabatch.clock import Clock
 from dorabatch.daemon.state.daemon_identity import DaemonIdentity
+from dorabatch.daemon.state.image_fetches import ImageFetches
 from dorabatch.daemon.state.log_files import LogFiles
 from dorabatch.daemon.state.node_view import DeclaredNode
 from dorabatch.daemon.state.outbox import Outbox
@@ -34,6 +35,7 @@ class Effects:
     identity: DaemonIdentity
     log_files: LogFiles
     open_driver: Callable[[DeclaredNode], NodeDriver]
+    fetches: ImageFetches
     cycle_wanted: threading.Event = field(default_factory=threading.Event)
     mail_wanted: threading.Event = field(default_factory=threading.Event)
     forecasts: StartForecasts = field(default_factory=StartForecasts)

@@ -129,6 +129,7 @@ def _why(
         outlook=Outlook(turns=turns, starts=starts, dependencies=books.dependencies),
         latest=latest,
         engine=effects.engine,
+        fetches=effects.fetches,
     )
 
 

@@ -16,7 +16,9 @@ from dorabatch.daemon.cycle.plan_words import (
     read_choice,
 )
 from dorabatch.daemon.cycle.waiting_reason import waiting_reason
+from dorabatch.daemon.state.image_fetches import ImageFetches
 from dorabatch.daemon.state.last_plan import LastPlan, LatestPlan
+from dorabatch.daemon.state.spec_units import spec_of
 from dorabatch.daemon.views.node_answers import NodeAnswers
 from dorabatch.daemon.views.outlook import Outlook, condition_lines
 from dorabatch.daemon.views.summary import (
@@ -42,6 +44,7 @@ class Why:
     outlook: Outlook
     latest: LatestPlan
     engine: Engine
+    fetches: ImageFetches
 
     def record(self, workload: Workload) -> Row:
         """Everything that is known about a workload's place, as data."""
@@ -72,7 +75,8 @@ class Why:
             if not is_gated and record["reason"] != LANE:
                 record["remedy"] = remedy
         else:
-            reasons = [c.reason or trial_words(c) for c in containers]
+            image = spec_of(workload).image.image
+            reasons = [self._live_reason(c, image) for c in containers]
             reasons = [reason for reason in reasons if reason]
             record["sentence"] = reasons[0] if reasons else ""
         return record
@@ -96,13 +100,21 @@ class Why:
             text += "".join(f"{line}\n" for line in lines)
         return text
 
+    def _live_reason(self, container: Container, image: str) -> str:
+        is_to_start = container.state in (State.PLACED, State.STARTING)
+        if is_to_start and container.hold is not None:
+            fetching = self.fetches.words(container.hold.node, image)
+            if fetching:
+                return fetching
+        return container.reason or trial_words(container)
+
     def _containers(
         self, workload: Workload, containers: Sequence[Container]
     ) -> list[Row]:
         """Each container's place, with the terms of its present attempt's choice."""
         with self.engine.connect() as connection:
             events = store.events_of(connection, workload.workload_id)
-        chosen = {}
+        chosen, image = {}, spec_of(workload).image.image
         for event in events:
             if event.kind == EVENT_KIND:
                 found = read_choice(event.text)
@@ -115,7 +127,7 @@ class Why:
                 "node": one.hold.node if one.hold else None,
                 "gpu_models": list(one.hold.gpu_models) if one.hold else [],
                 "gpu_milli": one.hold.gpu_milli if one.hold and one.hold.gpus else None,
-                "reason": one.reason,
+                "reason": self._live_reason(one, image),
                 "choice": chosen.get((one.replica, one.attempt)) if one.hold else None,
             }
             for one in containers

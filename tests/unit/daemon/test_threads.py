@@ -13,6 +13,7 @@ from sqlalchemy.exc import OperationalError
 from dorabatch.config import MailSettings
 from dorabatch.daemon.api.health import Health, HealthReport
 from dorabatch.daemon.runs import node_keeper
+from dorabatch.daemon.runs.launcher import Launcher
 from dorabatch.daemon.runs.node_keeper import NodeKeeper
 from dorabatch.daemon.runs.node_work import ExpectedRuns, NodeWork
 from dorabatch.daemon.runs.reconcile import Correction, Duty
@@ -190,8 +191,9 @@ def test_a_container_is_worked_on_again_after_a_bug(
     do = Failing(*ERRORS)
     monkeypatch.setattr(NodeWork, "_do", do)
     work = NodeWork(
-        cast(ExpectedRuns, Nothing()), None, None, None, Refusing(), threading.Event()
-    )  # type: ignore[arg-type]
+        cast(ExpectedRuns, Nothing()), cast(Launcher, Nothing()), None, None,
+        Refusing(), threading.Event(), threading.Event(),
+    )  # type: ignore[arg-type]  # fmt: skip
     one = Correction(container_id=ContainerId(1), duty=Duty.LAUNCH)
     with pytest.raises(RuntimeError, match="no thread"):
         work.assign(one)
@@ -213,6 +215,9 @@ class Nothing:
         return []
 
     def find(self, _key: Any) -> None:
+        return None
+
+    def stop(self) -> None:
         return None
 
 
