@@ -1,10 +1,11 @@
-"""Whether the daemon is well: its threads live, and the database takes writes.
+"""Whether the daemon is well: its threads get on, and the database takes writes.
 
 Asks the database through the writer, which changes nothing by it, and waits for the
 answer only so long. Mends nothing.
 """
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -20,20 +21,24 @@ WELL = "ok"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthReport:
-    """Threads that have died, and the database in a word or a sentence."""
+    """Threads that have died or fail all the time, and the database in words."""
 
     threads_dead: tuple[str, ...]
+    threads_failing: Mapping[str, str]
     database: str
 
     @property
     def is_ok(self) -> bool:
         """Nothing is wrong."""
-        return not self.threads_dead and self.database == WELL
+        is_troubled = self.threads_dead or self.threads_failing
+        return not is_troubled and self.database == WELL
 
     @property
     def sentence(self) -> str:
         """Everything that is wrong, or that nothing is."""
         wrong = [f"thread {name} has ended" for name in self.threads_dead]
+        for name, problem in self.threads_failing.items():
+            wrong.append(f"thread {name}: {problem}")
         if self.database != WELL:
             wrong.append(f"database: {self.database}")
         return "; ".join(wrong) or WELL
@@ -50,7 +55,9 @@ class Health:
     async def check(self) -> HealthReport:
         """How it is now."""
         return HealthReport(
-            threads_dead=self.threads.dead(), database=await self._database()
+            threads_dead=self.threads.dead(),
+            threads_failing=self.threads.failing(),
+            database=await self._database(),
         )
 
     async def _database(self) -> str:

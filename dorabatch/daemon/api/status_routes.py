@@ -75,6 +75,7 @@ class StatusRoutes:
         found = {
             "ok": health.is_ok,
             "threads_dead": health.threads_dead,
+            "threads_failing": health.threads_failing,
             "database": health.database,
             "nodes_refusing": _refusing(self.fleet.views()),
         }

@@ -330,7 +330,13 @@ def test_a_list_by_name_holds_the_one(api: Api, kind: str, name: str) -> None:
 
 def test_health_is_200_or_503(api: Api) -> None:
     status, reply = api.ask("GET", "/v1/health")
-    well = {"ok": True, "threads_dead": [], "database": "ok", "nodes_refusing": []}
+    well = {
+        "ok": True,
+        "threads_dead": [],
+        "threads_failing": {},
+        "database": "ok",
+        "nodes_refusing": [],
+    }
     assert (status, orjson.loads(reply)) == (200, well)
     assert orjson.loads(api.ask("GET", "/v1/status")[1])["health"] == "ok"
     ended = threading.Thread(target=lambda: None, name="listen-n1")

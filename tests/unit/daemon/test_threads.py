@@ -20,7 +20,7 @@ from dorabatch.daemon.runs.reconcile import Correction, Duty
 from dorabatch.daemon.service import Daemon
 from dorabatch.daemon.state import threads as threads_module
 from dorabatch.daemon.state.node_view import NodeState
-from dorabatch.daemon.state.threads import WatchedThreads, keep_on
+from dorabatch.daemon.state.threads import RoundRecord, WatchedThreads, keep_on
 from dorabatch.daemon.timers import forecasts, mail_sender
 from dorabatch.daemon.timers.forecasts import Forecaster
 from dorabatch.daemon.timers.mail_sender import MailSender
@@ -87,7 +87,7 @@ def test_rounds_go_on_after_every_error(caplog: pytest.LogCaptureFixture) -> Non
 def test_a_broken_invariant_ends_what_is_vital() -> None:
     rounds = Failing(AWAY, InvariantError("broken"))
     with pytest.raises(InvariantError, match="broken"):
-        keep_on("some", rounds, threading.Event(), is_vital=True)
+        keep_on("some", rounds, threading.Event(), RoundRecord(), is_vital=True)
     assert not rounds.over.is_set()
 
 
@@ -253,6 +253,41 @@ def test_health_tells_of_dead_threads(parts: Parts) -> None:
     assert not health(parts).is_ok
     assert health(parts).sentence == "thread listen-n1 has ended"
     assert threads.dead_vital() == ()
+
+
+def test_health_tells_of_a_thread_whose_every_round_fails(parts: Parts) -> None:
+    errors: list[Exception] = [OSError(28, "No space left on device")] * 4
+    rounds = Failing(*errors, ValueError("a bug"), AWAY)
+    go_on = threading.Semaphore(0)
+
+    def one_round() -> None:
+        go_on.acquire(timeout=SECONDS)
+        rounds()
+
+    threads, stopping = parts.effects.threads, threading.Event()
+    thread = threads.start("mail", one_round, stopping)
+    try:
+        go_on.release(2)
+        wait_until(lambda: len(rounds.left) == 4)
+        assert health(parts).is_ok
+        go_on.release(1)
+        wait_until(lambda: not health(parts).is_ok)
+        said = "[Errno 28] No space left on device"
+        assert health(parts).sentence == (
+            f"thread mail: its last 3 rounds failed: OSError: {said}"
+        )
+        go_on.release(3)
+        wait_until(lambda: "6 rounds" in health(parts).sentence)
+        assert health(parts).threads_failing == {
+            "mail": "its last 6 rounds failed: OperationalError; the daemon's log "
+            "says why"
+        }
+        go_on.release(1)
+        wait_until(lambda: health(parts).is_ok)
+    finally:
+        stopping.set()
+        go_on.release(9)
+        thread.join(SECONDS)
 
 
 def test_health_tells_of_a_database_that_does_not_answer(parts: Parts) -> None:
