@@ -28,9 +28,10 @@ _PLAIN = frozenset(
 class DaemonAway(DaemonUnavailable):
     """The daemon does not answer now; it may be back in a moment."""
 
-    def __init__(self, message: str, *, is_sent: bool) -> None:
+    def __init__(self, message: str, *, is_sent: bool, is_busy: bool = False) -> None:
         super().__init__(message)
         self.is_sent = is_sent
+        self.is_busy = is_busy
 
 
 class AnsweredError(DorabatchError):
@@ -271,6 +272,6 @@ def _answered(answer: Answer) -> DorabatchError:
     """Turn an error answer into the error it describes."""
     text = answer.read().decode("utf-8", "replace")
     message, code, exit_status = load("answers").read_error(answer.status, text)
-    if answer.status == 503:
-        return DaemonAway(message, is_sent=False)
+    if answer.status in (429, 503):  # nothing was done
+        return DaemonAway(message, is_sent=False, is_busy=True)
     return AnsweredError(message, code=code, exit_status=exit_status)

@@ -7,12 +7,13 @@ from typing import TypedDict, Unpack
 
 import click
 
-from dorabatch.cmds.answers import read_record
-from dorabatch.cmds.client import Query, quote, send
+from dorabatch.cmds.answers import Record, read_record
+from dorabatch.cmds.client import DaemonAway, Query, quote, send
 from dorabatch.cmds.dora import json_option
 from dorabatch.cmds.helptext import DocumentedGroup
 from dorabatch.cmds.jsontext import Json, encode_json, render_json
 from dorabatch.cmds.late import load
+from dorabatch.cmds.patience import send_again
 from dorabatch.cmds.terminal import say, stream_out
 from dorabatch.errors import ConflictError, UserError
 
@@ -257,5 +258,22 @@ def _order(verb: str, common: Common, **given: str | None) -> None:
     said = _said(**given, key=common["key"])
     request: dict[str, Json] = {**said, "reason": common["reason"]}
     path = f"{CREDITS}/{quote(verb)}"
-    record = read_record(send("POST", path, body=encode_json(request)))
+    record = _sent(path, encode_json(request), is_keyed=common["key"] is not None)
     say(render_json(record) if common["as_json"] else str(record["message"]))
+
+
+def _sent(path: str, body: bytes, *, is_keyed: bool) -> Record:
+    """Send an order, again if need be where it cannot happen twice by that."""
+
+    def request() -> Record:
+        return read_record(send("POST", path, body=body))
+
+    try:
+        return request()
+    except DaemonAway as error:
+        return send_again(
+            *("dcredit", request, error),
+            what="the order",
+            look="dcredit statement",
+            is_keyed=is_keyed,
+        )

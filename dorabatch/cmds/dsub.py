@@ -164,17 +164,15 @@ def _refuse_options(values: Values, path: str) -> None:
 
 def _submit(body: bytes) -> tuple[str, list[str]]:
     """Send it, again if need be: the submission key keeps it from counting twice."""
-    patience = None
-    may_be_queued = False
-    while True:
-        try:
-            answer = send("POST", "/v1/workloads", [("render", "id")], body)
-            return answer.read().decode().strip(), answer.warnings()
-        except DaemonAway as error:
-            if patience is None:
-                away = load("patience")
-                patience = away.Patience("dsub", away.SUBMIT_SECONDS_MAX)
-            may_be_queued = may_be_queued or error.is_sent
-            if may_be_queued:
-                error.args = (f"{error.message}. It may be queued: see dstat --me",)
-            patience.lost(error, then="nothing is submitted twice")
+
+    def request() -> tuple[str, list[str]]:
+        answer = send("POST", "/v1/workloads", [("render", "id")], body)
+        return answer.read().decode().strip(), answer.warnings()
+
+    try:
+        return request()
+    except DaemonAway as error:
+        done: tuple[str, list[str]] = load("patience").send_again(
+            "dsub", request, error, what="the submission", look="dstat --me"
+        )
+        return done

@@ -27,7 +27,7 @@ SOCKET_VARIABLE = (
 )
 PATIENCE_VARIABLE = (
     "DORABATCH_PATIENCE_SECONDS",
-    "how long to wait for a daemon that is away: 5 to submit, 600 to wait or follow",
+    "how long to wait for a daemon that is away: 30 to submit, 600 to wait or follow",
 )
 
 

@@ -1,21 +1,25 @@
 """Wait for a daemon that went away, up to a limit, saying so once.
 
-Decides how long and how often; what to do again is the caller's. Never sends.
+Decides how long and how often; what to do again is the caller's. Sends nothing itself.
 """
 
 import os
 import threading
+from collections.abc import Callable
+from typing import TypeVar
 
 from dorabatch.clock import Clock, SystemClock
 from dorabatch.cmds.client import DaemonAway
 from dorabatch.cmds.terminal import note
-from dorabatch.errors import UserError
+from dorabatch.errors import DaemonUnavailable, UserError
 
-SUBMIT_SECONDS_MAX = 5.0
+SUBMIT_SECONDS_MAX = 30.0
 FOLLOW_SECONDS_MAX = 600.0
 PAUSE_SECONDS_FIRST = 0.1
 PAUSE_SECONDS_MAX = 5.0
 VARIABLE = "DORABATCH_PATIENCE_SECONDS"
+
+_T = TypeVar("_T")
 
 
 class Patience:
@@ -40,9 +44,10 @@ class Patience:
         if now - self._since >= self._seconds_max:
             raise error
         if not self._said:
+            why = "dorad is busy" if error.is_busy else "dorad does not answer"
             note(
                 self._command,
-                f"the daemon is away; waiting up to {self._seconds_max:g} s for it"
+                f"{why}, trying again for {self._seconds_max:g} s; Ctrl-C to give up"
                 f" ({then})",
             )
             self._said = True
@@ -54,6 +59,45 @@ class Patience:
         self._since = None
         self._said = False
         self._pause = PAUSE_SECONDS_FIRST
+
+
+def send_again(
+    command: str,
+    request: Callable[[], _T],
+    error: DaemonAway,
+    *,
+    what: str,
+    look: str,
+    is_keyed: bool = True,
+) -> _T:
+    """Repeat a request after its first loss, which its key makes safe.
+
+    Without a key only what was never sent is repeated. Raises DaemonUnavailable at the
+    end of patience; then, and after Ctrl-C, it is said whether `what` may have been
+    taken, which the command `look` shows.
+    """
+    patience = Patience(command, SUBMIT_SECONDS_MAX)
+    may_be_taken = False
+    while True:
+        may_be_taken = may_be_taken or error.is_sent
+        standing = (
+            f"it is not known whether {what} was taken: see {look} before you give it"
+            " again"
+            if may_be_taken
+            else f"{what} was not taken"
+        )
+        try:
+            if may_be_taken and not is_keyed:
+                raise error
+            patience.lost(error, then="nothing is taken twice")
+            return request()
+        except DaemonAway as again:
+            if again is error:
+                raise DaemonUnavailable(f"{error.message}; {standing}") from error
+            error = again
+        except KeyboardInterrupt:
+            note(command, standing)
+            raise
 
 
 def pause(seconds: float) -> None:

@@ -57,6 +57,10 @@ async def remember(request: Request) -> bytes:
 
 async def submit(request: Request) -> Response:
     body = json.loads(await remember(request))
+    busy = HOME / "busy"
+    if busy.exists() and (times := int(busy.read_text())):
+        busy.write_text(str(times - 1))
+        return problem(429, "TooMuchOpen", "you have 32 requests at work", 6)
     options = body.get("options", {})
     if options.get("gpus") == "two":
         text = "option --gpus: 'two' is not a whole number"

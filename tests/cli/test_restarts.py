@@ -6,7 +6,7 @@ from .conftest import finish, interrupt
 
 DONE = json.dumps({"outcome": "done", "exit_code": 0})
 JOB = "kind: Workload\n"
-AWAY = "the daemon is away; waiting up to"
+AWAY = "dorad does not answer, trying again for"
 
 
 def test_a_submission_is_made_once_though_its_answer_was_lost(peer):
@@ -59,6 +59,33 @@ def test_patience_has_an_end(peer):
     assert (status, out) == (6, "")
     assert f"{AWAY} 0.05 s" in err
     assert "nothing listens there any more; is dorad running?" in err
+    assert err.endswith("; the submission was not taken\n")
+
+
+def test_after_a_lost_answer_nobody_knows_whether_it_was_taken(peer):
+    (peer.home / "die").touch()
+    status, out, err = peer.run(
+        "dsub", "--image", "a", DORABATCH_PATIENCE_SECONDS="0.3"
+    )
+    assert (status, out) == (6, "")
+    assert "it is not known whether the submission was taken: see dstat --me" in err
+
+
+def test_ctrl_c_while_trying_again_says_how_things_stand(peer):
+    peer.kill()
+    process = peer.open("dsub", "--image", "a", DORABATCH_PATIENCE_SECONDS="30")
+    assert AWAY in process.stderr.readline()
+    interrupt(process)
+    assert process.communicate() == ("", "dsub: the submission was not taken\n")
+    assert process.returncode == 130
+
+
+def test_a_busy_daemon_is_asked_again(peer):
+    (peer.home / "busy").write_text("2")
+    status, out, err = finish(peer.submit("dsub", text=JOB))
+    assert (status, out) == (0, "Submitted workload 12\n")
+    assert "dsub: dorad is busy, trying again for 30 s; Ctrl-C to give up" in err
+    assert len(peer.seen()) == 3
 
 
 def test_ctrl_c_leaves_the_workload_alone(peer):

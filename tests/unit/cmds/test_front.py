@@ -78,7 +78,11 @@ def test_patience_grows_its_pauses_and_ends(capfd, utc_clock):
     patience.found()
     patience.lost(error, then="x")
     said = capfd.readouterr().err.splitlines()
-    assert said == ["dsub: the daemon is away; waiting up to 10 s for it (x)"] * 2
+    assert (
+        said
+        == ["dsub: dorad does not answer, trying again for 10 s; Ctrl-C to give up (x)"]
+        * 2
+    )
 
 
 @pytest.fixture
