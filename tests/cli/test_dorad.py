@@ -61,6 +61,23 @@ def test_sighup_is_answered_in_the_log_and_changes_nothing(stopped: Dorad) -> No
     assert daemon.stop() == 0
 
 
+def test_a_submission_outlives_a_restart(stopped: Dorad) -> None:
+    daemon = stopped.start()
+    daemon.kill()
+    with subprocess.Popen(
+        [BIN / "dsub", "--image", "busybox", "--name", "a", "--", "true"],
+        env={**os.environ, "DORABATCH_SOCKET": str(daemon.socket)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as submitting:  # fmt: skip
+        assert submitting.stderr is not None
+        said = submitting.stderr.readline()
+        assert said.startswith("dsub: dorad does not answer, trying again for 30 s")
+        daemon.start()
+        out, _ = submitting.communicate(timeout=SECONDS_MAX)
+    assert (submitting.returncode, out) == (0, "Submitted workload 1\n")
+    assert [row["name"] for row in daemon.rows()] == ["a"]
+
+
 def test_what_it_keeps_is_for_its_own_account(stopped: Dorad) -> None:
     daemon = stopped.start()
     state = daemon.folder / "state"

@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import Engine, bindparam, func, select
 from sqlalchemy.exc import IntegrityError
 
+from dorabatch.daemon.runs.settle import end_workloads
 from dorabatch.daemon.state import object_store
 from dorabatch.daemon.state.object_store import StoredObject
 from dorabatch.db import transaction
@@ -15,7 +16,13 @@ from dorabatch.fairshare.store.share_store import load_changes
 from dorabatch.fairshare.turn.changes import Change, document_key
 from dorabatch.queue import store
 from dorabatch.queue import transitions as to
-from dorabatch.queue.records import Container, Happening, NewWorkload, Workload
+from dorabatch.queue.records import (
+    Container,
+    Happening,
+    NewWorkload,
+    Workload,
+    WorkloadId,
+)
 from dorabatch.queue.states import AfterStop, Outcome, State
 from dorabatch.queue.tables import CONTAINERS, EVENTS
 from dorabatch.units import microseconds_of
@@ -85,6 +92,50 @@ def test_a_name_is_free_again_after_the_end(engine: Engine) -> None:
     assert second.workload_id == 3
     with transaction(engine) as tx:
         assert store.live_id(tx, ZONE, "alice", "a") == 3
+
+
+def test_many_workloads_are_read_and_ended_at_once(engine: Engine) -> None:
+    made = insert(engine, *(new_workload(name, replicas=2) for name in "abc"))
+    ids = [one.workload_id for one in made]
+    with transaction(engine) as tx:
+        found = store.containers_by_workload(tx.connection, [*ids, WorkloadId(99)])
+        assert {key: len(some) for key, some in found.items()} == {
+            **dict.fromkeys(ids, 2),
+            99: 0,
+        }
+        assert store.containers_by_workload(tx.connection, []) == {}
+        assert sorted(store.get_workloads(tx, ids), key=lambda w: w.name) == made
+        ended = [replace(one, ended_at=later(1)) for one in made[:2]]
+        store.date_ends(tx, ended)
+        store.date_ends(tx, [])
+        assert tx.changes == ended
+        assert sorted(store.get_workloads(tx, ids), key=lambda w: w.name) == [
+            *ended,
+            made[2],
+        ]
+
+
+def test_cancelling_ends_what_waits_and_stops_what_runs(engine: Engine) -> None:
+    made = insert(engine, *(new_workload(name, replicas=2) for name in "abc"))
+    ids = [one.workload_id for one in made]
+    (one, *_), now = containers(engine, made[1]), later(5)
+    save(engine, (one, to.placed(one, hold(), one.version)))
+    for _ in range(2):
+        with transaction(engine) as tx:
+            told = end_workloads(tx, ids, reason="cancelled by bob", now=now)
+        states = [[c.state for c in containers(engine, w)] for w in made]
+        assert states == [
+            [State.FINISHED] * 2,
+            [State.STOPPING, State.FINISHED],
+            [State.FINISHED] * 2,
+        ]
+    assert told == []
+    with transaction(engine) as tx:
+        ends = {one.name: one.ended_at for one in store.get_workloads(tx, ids)}
+    assert ends == {"a": now, "b": None, "c": now}
+    with engine.connect() as connection:
+        kinds = [[e.kind for e in store.events_of(connection, key)] for key in ids]
+    assert kinds == [["submit", "stop", "stop"]] * 3
 
 
 def test_a_submission_key_makes_one_workload(engine: Engine) -> None:
