@@ -155,6 +155,7 @@ def test_followers_hold_no_thread_and_leave_no_trace(
     for one in (*followers, *waiters):
         one.close()
     wait_until(lambda: here.files() <= files, "the connections to be gone")
+    assert "Traceback" not in here.daemon.log.read_text()
     ended = here.send("/v1/workloads/job1/log?follow=1")
     here.daemon.ask("dcancel", "--yes", "--user", owner())
     assert b"200 OK" in ended.recv(100)

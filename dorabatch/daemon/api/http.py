@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import orjson
 from sqlalchemy.exc import SQLAlchemyError
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from dorabatch import log
@@ -65,6 +65,8 @@ _STATUS = (
     (TooMuchOpen, 429),
     (DaemonUnavailable, 503),
 )
+_HUNG_UP = 499
+"""Nobody is there to read it; for the log alone."""
 _UNREAD = (BodyTooLarge, RequestTooLate)
 """After these the rest of the request is not waited for."""
 
@@ -217,6 +219,8 @@ class Border:
                 return await route.handler(self._admitted(route, request))
             except DorabatchError as error:
                 return error_answer(error)
+            except ClientDisconnect:
+                return Response(status_code=_HUNG_UP)
             except SQLAlchemyError as error:
                 log.failure("database", error, path=request.url.path)
                 return error_answer(
