@@ -25,7 +25,7 @@ from dorabatch.queue.records import Container, Workload
 from dorabatch.queue.states import parse_state_filter
 from dorabatch.resources.verbs import Verb
 
-AT_ONCE = 100
+AT_ONCE = 50
 """Workloads that one transaction ends."""
 
 
