@@ -6,7 +6,6 @@ is in `past` and `spans`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from datetime import datetime
 from operator import itemgetter
 from typing import Any
@@ -305,46 +304,6 @@ def insert_events(tx: Tx, happenings: Sequence[Happening]) -> None:
     tx.write_rows(_INSERT_EVENT, rows)
 
 
-def events_of(connection: Connection, workload_id: WorkloadId) -> list[Happening]:
-    """A workload's history, oldest first."""
-    statement = (
-        select(EVENTS).where(EVENTS.c.workload_id == workload_id).order_by(EVENTS.c.id)
-    )
-    return [
-        Happening(
-            workload_id=workload_id,
-            at=row.at,
-            replica=row.replica,
-            kind=row.kind,
-            text=row.text,
-        )
-        for row in connection.execute(statement)
-    ]
-
-
-def runs_of(connection: Connection, container_ids: Iterable[ContainerId]) -> list[Run]:
-    """All attempts of these containers, in order."""
-    statement = (
-        select(RUNS)
-        .where(RUNS.c.container_id.in_(list(container_ids)))
-        .order_by(RUNS.c.container_id, RUNS.c.attempt)
-    )
-    return [_run(row) for row in connection.execute(statement)]
-
-
-def versions_of(
-    connection: Connection, workload_id: WorkloadId
-) -> list[tuple[int, datetime, str, str]]:
-    """(version, since when, by whom, spec) of a workload."""
-    statement = (
-        select(VERSIONS)
-        .where(VERSIONS.c.workload_id == workload_id)
-        .order_by(VERSIONS.c.version)
-    )
-    rows = connection.execute(statement)
-    return [(row.version, row.at, row.user, row.spec) for row in rows]
-
-
 def load_live(connection: Connection, zone: str) -> Iterator[object]:
     """Workloads of a zone that have not ended, each followed by its containers."""
     live = select(WORKLOADS).where(
@@ -489,13 +448,3 @@ def _run_row(run: Run) -> dict[str, Any]:
         "node": run.hold.node,
         "outcome": None if outcome is None else str(outcome),
     }
-
-
-def _run(row: Row[Any]) -> Run:
-    values = dict(row._mapping)
-    values.pop("node")
-    outcome = values.pop("outcome")
-    return replace(
-        Run(**{**values, "hold": hold_from_json(values["hold"])}),
-        outcome=None if outcome is None else Outcome(outcome),
-    )

@@ -14,7 +14,7 @@ from dorabatch.errors import LeaseLost
 from dorabatch.fairshare.store.report_store import changes_between
 from dorabatch.fairshare.store.share_store import load_changes
 from dorabatch.fairshare.turn.changes import Change, document_key
-from dorabatch.queue import store
+from dorabatch.queue import history, store
 from dorabatch.queue import transitions as to
 from dorabatch.queue.records import (
     Container,
@@ -76,8 +76,8 @@ def test_a_submission_comes_back_as_it_was_stored(engine: Engine) -> None:
     assert {c.queued_at for c in found} == {START}
     assert containers(engine, made[1]) == []
     with engine.connect() as connection:
-        assert [e.kind for e in store.events_of(connection, 1)] == ["submit"]
-        versions = store.versions_of(connection, 1)
+        assert [e.kind for e in history.events_of(connection, 1)] == ["submit"]
+        versions = history.versions_of(connection, 1)
         assert versions == [(1, START, "alice", made[0].spec_json)]
 
 
@@ -134,7 +134,7 @@ def test_cancelling_ends_what_waits_and_stops_what_runs(engine: Engine) -> None:
         ends = {one.name: one.ended_at for one in store.get_workloads(tx, ids)}
     assert ends == {"a": now, "b": None, "c": now}
     with engine.connect() as connection:
-        kinds = [[e.kind for e in store.events_of(connection, key)] for key in ids]
+        kinds = [[e.kind for e in history.events_of(connection, key)] for key in ids]
     assert kinds == [["submit", "stop", "stop"]] * 3
 
 
@@ -202,8 +202,8 @@ def test_attempts_are_kept(engine: Engine) -> None:
         store.insert_runs(tx, [to.new_run(placed, later(1))])
         store.save_run_end(tx, ended)
     with engine.connect() as connection:
-        (run,) = store.runs_of(connection, [queued.container_id])
-        assert store.runs_of(connection, []) == []
+        (run,) = history.runs_of(connection, [queued.container_id])
+        assert history.runs_of(connection, []) == []
     assert (run.attempt, run.hold, run.placed_at) == (1, hold(), later(1))
     assert (run.started_at, run.ended_at) == (later(10), later(70))
     assert (run.exit_code, run.outcome) == (3, Outcome.FAILED)
@@ -222,7 +222,7 @@ def test_events_keep_their_order(engine: Engine) -> None:
         store.insert_events(tx, [])
         store.insert_events(tx, events)
     with engine.connect() as connection:
-        assert store.events_of(connection, workload.workload_id)[1:] == events
+        assert history.events_of(connection, workload.workload_id)[1:] == events
 
 
 def test_live_and_ended_are_loaded_apart(engine: Engine) -> None:
@@ -362,5 +362,5 @@ def test_rows_written_together_are_those_of_single_statements(engine: Engine) ->
         renamed = renamed.values(kind=bindparam("new"))
         words = [{"old": "note", "new": "said"}, {"old": "nothing", "new": "lost"}]
         assert tx.write_rows(renamed, words) == 6
-        found = store.events_of(tx.connection, workload.workload_id)[1:]
+        found = history.events_of(tx.connection, workload.workload_id)[1:]
     assert found == 2 * [replace(one, kind="said") for one in happenings]

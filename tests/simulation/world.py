@@ -40,7 +40,7 @@ from dorabatch.fairshare.store.ledger_tables import (
 from dorabatch.node.facts import ContainerState, NodeFacts
 from dorabatch.node.fake import FakeNode
 from dorabatch.node.identity import parse_identity
-from dorabatch.queue import store
+from dorabatch.queue import history, store
 from dorabatch.queue.records import (
     Container,
     ContainerId,
@@ -480,7 +480,7 @@ def all_containers(connection: Connection) -> Iterator[Container]:
 def all_runs(connection: Connection) -> list[Run]:
     """Every attempt on disk."""
     ids = sorted(set(connection.execute(select(RUNS.c.container_id)).scalars()))
-    return store.runs_of(connection, ids)
+    return history.runs_of(connection, ids)
 
 
 def seen_states(connection: Connection) -> dict[int, list[State]]:

@@ -13,7 +13,7 @@ from dorabatch.daemon.runs.container_request import ContainerRequests
 from dorabatch.daemon.runs.image_pulls import ImagePulls
 from dorabatch.daemon.runs.launcher import Launcher, NodeImages, SharedCores
 from dorabatch.daemon.runs.node_keeper import Keepers, NodeHealth, NodeKeeper
-from dorabatch.daemon.runs.node_work import ExpectedRuns, NodeWork
+from dorabatch.daemon.runs.node_work import ExpectedRuns, NodeWork, Wakeups
 from dorabatch.daemon.runs.refusing_nodes import RefusingNodes
 from dorabatch.daemon.runs.registry_trials import RegistryTrials
 from dorabatch.daemon.runs.settle import Settlement
@@ -64,7 +64,7 @@ def keepers_of(
                 books.settings,
             ),
             expected,
-            _work_on(books, effects, refusing, expected, driver, work, pulls),
+            _work_on(books, effects, refusing, expected, driver, (work, pulls)),
             effects.cycle_wanted,
             effects.threads,
         )
@@ -100,9 +100,9 @@ def _work_on(
     refusing: RefusingNodes,
     expected: ExpectedRuns,
     driver: NodeDriver,
-    workers: Executor,
-    pull_workers: Executor,
+    workers: tuple[Executor, Executor],
 ) -> NodeWork:
+    """The work of one node, by (who starts and ends, who fetches images)."""
     node, requests = expected.node, requests_of(books, effects)
     cores = SharedCores(node, driver, books.board, requests)
     starts = StartRecords(
@@ -127,8 +127,8 @@ def _work_on(
         settlement=Settlement(billing=books.billing, usage=books.usage),
         launch=books.settings.launch,
     )
-    wake = threading.Event()
-    pulls = ImagePulls(driver, pull_workers, effects.fetches, wake.set)
+    wanted = Wakeups(cycle=effects.cycle_wanted, look=threading.Event())
+    pulls = ImagePulls(driver, workers[1], effects.fetches, wanted.look.set)
     images = NodeImages(node, driver, books.registries, pulls)
     launcher = Launcher(driver, requests, images, cores, starts, effects.steps)
     concluder = Concluder(
@@ -142,6 +142,4 @@ def _work_on(
         effects.clock,
         effects.cycle_wanted,
     )
-    return NodeWork(
-        expected, launcher, concluder, trials, workers, effects.cycle_wanted, wake
-    )
+    return NodeWork(expected, launcher, concluder, trials, workers[0], wanted)

@@ -126,20 +126,28 @@ class Launcher:
         self._records = records
         self._steps = steps
 
-    def launch(self, container_id: ContainerId) -> None:
+    def launch(self, container_id: ContainerId) -> bool:
         """PLACED or STARTING -> RUNNING; on refusal -> STOPPING with the sentence.
 
-        It stays PLACED while its image is fetched, and holds no worker meanwhile.
+        It stays PLACED while its image is fetched, and holds no worker meanwhile:
+        False, and whoever fetches asks for the next look.
         """
         container = self._records.to_start(container_id)
         if container is None:
-            return
+            return True
         if container.state is State.STARTING:
             self._start_again(container)
-        elif self._has_image(container):
+            return True
+        try:
+            is_ready = self._has_image(container)
+        except ImagePullFailed as refusal:
+            self._records.refused(container, refusal)
+            return True
+        if is_ready:
             intended = self._records.intend(container_id)
             if intended is not None:
                 self._start(intended, self._requests.request(intended))
+        return is_ready
 
     def _start_again(self, container: Container) -> None:
         """Go on with a start that was interrupted, where its container is there.
@@ -155,11 +163,7 @@ class Launcher:
 
     def _has_image(self, container: Container) -> bool:
         workload = self._requests.workload_of(container)
-        try:
-            is_ready = self._images.is_ready(container, workload)
-        except ImagePullFailed as refusal:
-            self._records.refused(container, refusal)
-            return False
+        is_ready = self._images.is_ready(container, workload)
         if is_ready:
             self._steps.reach(Step.IMAGE_READY)
         return is_ready

@@ -8,6 +8,7 @@ read under a lock, by the keeper's threads and by the workers. Decides nothing:
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
@@ -127,6 +128,14 @@ class ExpectedRuns:
         return None if container_id is None else self._board.containers[container_id]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wakeups:
+    """What a node's work asks of others: a cycle, and a look at the node."""
+
+    cycle: threading.Event
+    look: threading.Event
+
+
 class NodeWork:
     """The work on the containers of one node; `wake` asks for a look at the node."""
 
@@ -137,19 +146,19 @@ class NodeWork:
         concluder: Concluder,
         trials: RegistryTrials,
         workers: Executor,
-        cycle_wanted: threading.Event,
-        wake: threading.Event,
+        wanted: Wakeups,
     ) -> None:
         self._expected = expected
         self._trials = trials
         self._launcher = launcher
         self._concluder = concluder
         self.workers = workers
-        self.wake = wake
-        self._cycle_wanted = cycle_wanted
+        self.wake = wanted.look
+        self._cycle_wanted = wanted.cycle
         self._lock = threading.Lock()
         self._busy: set[ContainerId] = set()
         self._ended_while_busy: set[ContainerId] = set()
+        self._asked_while_busy: set[ContainerId] = set()
         self._is_over = False
 
     def seconds_to_next_look(self) -> float:
@@ -163,8 +172,9 @@ class NodeWork:
             if self._is_over:
                 return
             if key in self._busy:
-                if correction.duty is Duty.CONCLUDE:
-                    self._ended_while_busy.add(key)
+                is_end = correction.duty is Duty.CONCLUDE
+                missed = self._ended_while_busy if is_end else self._asked_while_busy
+                missed.add(key)
                 return
             # In this order: what could not be handed over is not worked on. The lock
             # keeps its worker from being done before it is known to be busy.
@@ -222,10 +232,10 @@ class NodeWork:
 
     def _work_on(self, correction: Correction) -> None:
         key = correction.container_id
-        is_done = False
+        is_done = waits = False
         try:
-            self._do(correction)
-            is_done = True
+            is_done = self._do(correction)
+            waits = not is_done
         except ConflictError as error:
             # Somebody changed the record meanwhile: the follow-up sees what is left.
             node = self._expected.node
@@ -241,16 +251,23 @@ class NodeWork:
             with self._lock:
                 self._busy.discard(key)
                 was_ended = key in self._ended_while_busy
+                was_asked = key in self._asked_while_busy
                 self._ended_while_busy.discard(key)
+                self._asked_while_busy.discard(key)
         if is_done:
             self._follow_up(key, was_ended)
+        elif waits and was_asked:
+            # What it waits for may have come while nobody could tell it.
+            self.wake.set()
 
-    def _do(self, correction: Correction) -> None:
+    def _do(self, correction: Correction) -> bool:
+        """Whether the next step may be done at once; else it is waited for."""
         key = correction.container_id
         if correction.duty is Duty.LAUNCH:
-            self._launcher.launch(key)
-        elif self._concluder.conclude(key):
+            return self._launcher.launch(key)
+        if self._concluder.conclude(key):
             self._cycle_wanted.set()
+        return True
 
     def _follow_up(self, key: ContainerId, was_ended: bool) -> None:
         container = self._expected.find(key)

@@ -50,6 +50,12 @@ class RefusingNodes:
         self._fleet.refuses(node, refusal)
         self.suspects.setdefault(node, {})
 
+    def suspects_for(self, container: Container) -> bool:
+        """Whether its node is suspected for its workload already."""
+        node = container.hold.node if container.hold else ""
+        with self._lock:
+            return container.workload_id in self.suspects.get(node, {})
+
     def refused(self, container: Container, reason: str) -> None:
         """A node refused a start, for a reason of its own."""
         hold, now = container.hold, self._clock.now()

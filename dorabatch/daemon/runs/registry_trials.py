@@ -79,10 +79,12 @@ class RegistryTrials:
 
     def _suspect(self, silent: SilentRegistry) -> None:
         """The network of the one node that got no answer may be what is broken."""
-        hold, here = silent.container.hold, self._driver.name
-        if hold is not None and hold.node != here:
-            words = f"registry {silent.name} answers {here} and not it: {silent.reason}"
-            self._refusing.refused(silent.container, words)
+        here = self._driver.name
+        words = f"registry {silent.name} answers {here} and not it: {silent.reason}"
+        there = [one for one in silent.containers if one.hold and one.hold.node != here]
+        # One at a time: the registry may have been away, and not the node's network.
+        for one in sorted(there, key=self._refusing.suspects_for)[:1]:
+            self._refusing.refused(one, words)
 
     def _waits(self, key: ContainerId) -> bool:
         container = self._board.containers.get(key)

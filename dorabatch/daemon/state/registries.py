@@ -8,11 +8,13 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Self
 
 from dorabatch.daemon.state.avoided_nodes import DOUBLINGS_MAX
 from dorabatch.queue.records import Container, ContainerId
 
 DOCKER_HUB = "docker.io"
+_KEPT_MAX = 100
 
 
 def registry_of(image: str) -> str:
@@ -26,17 +28,25 @@ def registry_of(image: str) -> str:
 class SilentRegistry:
     """A registry that did not answer when `image` was pulled; `reason` is the answer.
 
-    It was for `container`, on the node of its hold. It is tried again at `try_at`,
-    after `tries` times in vain; `is_tried` while somebody does.
+    It was for `containers`, the first of each workload, on the nodes of their holds. It
+    is tried again at `try_at`, after `tries` times in vain; `is_tried` while somebody
+    does.
     """
 
     name: str
     image: str
-    container: Container
+    containers: tuple[Container, ...]
     reason: str
     tries: int
     try_at: datetime
     is_tried: bool = False
+
+    def with_one_more(self, container: Container) -> Self:
+        """The same, asked for another container; one of each workload is kept."""
+        known = {one.workload_id for one in self.containers}
+        if container.workload_id in known or len(known) >= _KEPT_MAX:
+            return self
+        return replace(self, containers=(*self.containers, container))
 
     @property
     def words(self) -> str:
@@ -67,11 +77,12 @@ class Registries:
             found = self.silent.get(name) or SilentRegistry(
                 name=name,
                 image=image,
-                container=container,
+                containers=(),
                 reason=reason,
                 tries=0,
                 try_at=self._after(now),
             )
+            found = found.with_one_more(container)
             self.silent[name] = found
             self.waiting[container.container_id] = name
         return found

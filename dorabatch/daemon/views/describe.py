@@ -22,7 +22,7 @@ from dorabatch.daemon.views.last_places import LastPlaces
 from dorabatch.daemon.views.summary import WorkloadFinder, summarize_containers
 from dorabatch.daemon.views.table_layout import Row
 from dorabatch.daemon.views.workload_rows import workload_row
-from dorabatch.queue import store
+from dorabatch.queue import history
 from dorabatch.queue.records import (
     Container,
     Happening,
@@ -48,9 +48,9 @@ class WorkloadRecords:
         now, last = self.clock.now(), self.latest.last
         containers = self.places.shown(self.finder.containers_of(workload))
         with self.engine.connect() as connection:
-            events = store.events_of(connection, workload.workload_id)
-            runs = store.runs_of(connection, [c.container_id for c in containers])
-            versions = store.versions_of(connection, workload.workload_id)
+            events = history.events_of(connection, workload.workload_id)
+            runs = history.runs_of(connection, [c.container_id for c in containers])
+            versions = history.versions_of(connection, workload.workload_id)
         credit = self.credit.at(now)
         summary = summarize_containers(containers)
         return {

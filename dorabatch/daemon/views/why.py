@@ -28,7 +28,7 @@ from dorabatch.daemon.views.summary import (
     workload_label,
 )
 from dorabatch.daemon.views.table_layout import Row, lay_out
-from dorabatch.queue import store
+from dorabatch.queue import history
 from dorabatch.queue.records import WHOLE_GPU_MILLI, Container, Workload
 from dorabatch.queue.states import State
 
@@ -113,7 +113,7 @@ class Why:
     ) -> list[Row]:
         """Each container's place, with the terms of its present attempt's choice."""
         with self.engine.connect() as connection:
-            events = store.events_of(connection, workload.workload_id)
+            events = history.events_of(connection, workload.workload_id)
         chosen, image = {}, spec_of(workload).image.image
         for event in events:
             if event.kind == EVENT_KIND:

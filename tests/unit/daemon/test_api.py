@@ -5,6 +5,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -78,9 +79,11 @@ class Api:
         connection = UnixConnection(self._path)
         sent = body if isinstance(body, bytes) else orjson.dumps(body or {})
         try:
-            connection.request(
-                method, path, sent if method == "POST" else None, headers or {}
-            )
+            # An answer may be sent before all was read.
+            with suppress(BrokenPipeError):
+                connection.request(
+                    method, path, sent if method == "POST" else None, headers or {}
+                )
             reply = connection.getresponse()
             return reply.status, reply.read()
         finally:

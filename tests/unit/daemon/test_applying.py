@@ -10,7 +10,7 @@ from dorabatch.daemon.runs.settle import settle_gone
 from dorabatch.daemon.state.object_store import StoredObject
 from dorabatch.db import Tx
 from dorabatch.errors import ConflictError, NotAllowed, Refused
-from dorabatch.queue import store
+from dorabatch.queue import history
 from dorabatch.queue import transitions as to
 from dorabatch.queue.demand import Claim
 from dorabatch.queue.records import Submitter
@@ -85,7 +85,7 @@ def test_a_changed_spec_starts_every_container_anew(parts: Parts) -> None:
     waiting = parts.books.board.pending.arrays()
     assert waiting.gpu_count.tolist() == [2, 2]
     with parts.effects.engine.connect() as connection:
-        versions = [v for v, *_ in store.versions_of(connection, 1)]
+        versions = [v for v, *_ in history.versions_of(connection, 1)]
     assert versions == [1, 2]
 
 

@@ -17,7 +17,7 @@ from dorabatch.errors import (
     NotFound,
     UserError,
 )
-from dorabatch.queue import store
+from dorabatch.queue import history
 from dorabatch.queue.records import WorkloadId
 from dorabatch.queue.states import Outcome, State
 from tests.makers import ALICE, BOB, START, document, hold, later, new_workload
@@ -98,7 +98,9 @@ def test_many_end_in_parts_and_others_write_in_between(
     assert left == [5, 3, 4, 2]
     assert others[0].result(SECONDS).name == "other"
     with engine.connect() as connection:
-        told = [one.kind for key in (5, 6) for one in store.events_of(connection, key)]
+        told = [
+            one.kind for key in (5, 6) for one in history.events_of(connection, key)
+        ]
     assert told == ["submit", "stop", "submit"]
 
 

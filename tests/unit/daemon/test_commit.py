@@ -16,7 +16,7 @@ from dorabatch.daemon.state.spec_units import amounts
 from dorabatch.db import Tx, Writer
 from dorabatch.errors import ConflictError
 from dorabatch.placer.arrays.types import SHARE, Placement
-from dorabatch.queue import store
+from dorabatch.queue import history, store
 from dorabatch.queue.records import Container
 from dorabatch.queue.states import Outcome, State
 from dorabatch.resources.cluster import NodeSpec
@@ -64,8 +64,8 @@ def test_devices_are_picked_for_one_container_only(parts: Parts) -> None:
     assert [h.cores for h in holds if h] == [(0, 1), (2, 3), (4, 5)]
     assert {h.boot_id for h in holds if h} == {"boot-1"}
     with parts.effects.engine.connect() as connection:
-        runs = store.runs_of(connection, [1, 2, 3])
-        kinds = [e.kind for e in store.events_of(connection, 1)]
+        runs = history.runs_of(connection, [1, 2, 3])
+        kinds = [e.kind for e in history.events_of(connection, 1)]
     assert [run.hold for run in runs] == holds
     assert kinds.count("place") == 3
 
@@ -200,7 +200,7 @@ def test_cancelled_in_the_same_transaction_is_stale_alone(parts: Parts) -> None:
     ]  # fmt: skip
     assert parts.states(1) == [State.PLACED, State.FINISHED, State.PLACED]
     with parts.effects.engine.connect() as connection:
-        assert [run.container_id for run in store.runs_of(connection, [1, 2, 3])] == [
+        assert [run.container_id for run in history.runs_of(connection, [1, 2, 3])] == [
             1, 3
         ]  # fmt: skip
 

@@ -12,7 +12,7 @@ from dorabatch.daemon.runs.settle import end_workloads, settle_gone
 from dorabatch.daemon.state.wait_reason import WaitReason
 from dorabatch.daemon.views.describe import describe_workload
 from dorabatch.errors import NotAllowed, Refused
-from dorabatch.queue import store
+from dorabatch.queue import history
 from dorabatch.queue import transitions as to
 from dorabatch.queue.records import Container, Submitter
 from dorabatch.queue.states import AfterStop, Outcome, State
@@ -443,7 +443,7 @@ def test_a_record_tells_what_it_waits_for(site: Parts) -> None:
     assert "waits: waits for workload 1 (afterok; it is running)\n" in text
     assert "  afterok:1 does not hold yet\n  after:1 holds\n" in text
     with site.effects.engine.connect() as connection:
-        (event,) = store.events_of(connection, workload.workload_id)
+        (event,) = history.events_of(connection, workload.workload_id)
     assert event.text == "submitted by alice, starts after:1,afterok:1"
 
 

@@ -5,7 +5,7 @@ import pytest
 from dorabatch.daemon.runs.settle import settle_gone
 from dorabatch.daemon.state.wait_reason import WaitReason
 from dorabatch.errors import AlreadyFinished, ConflictError, NotAllowed
-from dorabatch.queue import store
+from dorabatch.queue import history, store
 from dorabatch.queue import transitions as to
 from dorabatch.queue.records import StartHold, Workload
 from dorabatch.queue.states import AfterStop, Outcome, State
@@ -19,7 +19,7 @@ def workload_of(parts: Parts, workload_id: int) -> Workload:
 
 def events(parts: Parts, workload_id: int) -> list[tuple[str, str]]:
     with parts.effects.engine.connect() as connection:
-        found = store.events_of(connection, workload_id)
+        found = history.events_of(connection, workload_id)
     return [(one.kind, one.text) for one in found]
 
 

@@ -147,7 +147,7 @@ def test_hanging_fetches_hold_up_no_ready_work(parts: Parts, node: SlowNode) -> 
         wait_until(lambda: made.container(5).state is State.RUNNING)
         board = made.books.board
         said = made.views.why.text(board.workloads[1], has_placement=False)
-        assert "is starting: its image big:1 is being fetched on n1 (for 0 s, " in said
+        assert "is placed: its image big:1 is being fetched on n1 (for 0 s, " in said
         node.go.set()
         for number in range(4):
             wait_until(

@@ -4,7 +4,7 @@ import pytest
 
 from dorabatch.daemon.runs.settle import end_containers, settle_gone
 from dorabatch.daemon.views.describe import describe_workload
-from dorabatch.queue import store
+from dorabatch.queue import history
 from dorabatch.queue import transitions as to
 from dorabatch.queue.records import Container
 from dorabatch.queue.states import AfterStop, Outcome, State
@@ -98,7 +98,7 @@ def test_a_restart_keeps_the_hold_and_begins_another_attempt(parts: Parts) -> No
     assert parts.books.board.on_node("n1") == [after]
     assert len(parts.books.board.pending) == 0
     with parts.effects.engine.connect() as connection:
-        first, second = store.runs_of(connection, [runs.container_id])
+        first, second = history.runs_of(connection, [runs.container_id])
     assert (first.outcome, second.outcome) == (Outcome.FAILED, None)
     assert first.ended_at is not None
     assert second.hold == hold()
@@ -113,8 +113,8 @@ def test_a_requeue_lets_go_and_waits_again(parts: Parts) -> None:
     assert parts.books.board.nodes_in_use() == set()
     assert parts.books.board.pending.arrays().key.tolist() == [1]
     with parts.effects.engine.connect() as connection:
-        (run,) = store.runs_of(connection, [runs.container_id])
-        last = store.events_of(connection, 1)[-1]
+        (run,) = history.runs_of(connection, [runs.container_id])
+        last = history.events_of(connection, 1)[-1]
     assert (run.outcome, run.reason) == (Outcome.NODE_LOST, "why")
     assert (last.kind, last.text) == ("requeue", "attempt 1, node_lost, why")
     assert end_of(parts, 1) is None

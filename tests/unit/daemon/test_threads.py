@@ -15,7 +15,7 @@ from dorabatch.daemon.api.health import Health, HealthReport
 from dorabatch.daemon.runs import node_keeper
 from dorabatch.daemon.runs.launcher import Launcher
 from dorabatch.daemon.runs.node_keeper import NodeKeeper
-from dorabatch.daemon.runs.node_work import ExpectedRuns, NodeWork
+from dorabatch.daemon.runs.node_work import ExpectedRuns, NodeWork, Wakeups
 from dorabatch.daemon.runs.reconcile import Correction, Duty
 from dorabatch.daemon.service import Daemon
 from dorabatch.daemon.state import threads as threads_module
@@ -192,7 +192,7 @@ def test_a_container_is_worked_on_again_after_a_bug(
     monkeypatch.setattr(NodeWork, "_do", do)
     work = NodeWork(
         cast(ExpectedRuns, Nothing()), cast(Launcher, Nothing()), None, None,
-        Refusing(), threading.Event(), threading.Event(),
+        Refusing(), Wakeups(cycle=threading.Event(), look=threading.Event()),
     )  # type: ignore[arg-type]  # fmt: skip
     one = Correction(container_id=ContainerId(1), duty=Duty.LAUNCH)
     with pytest.raises(RuntimeError, match="no thread"):

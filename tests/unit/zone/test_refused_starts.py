@@ -8,7 +8,7 @@ from dorabatch.config import MailSettings
 from dorabatch.db import transaction
 from dorabatch.errors import NodeUnreachable
 from dorabatch.node.fake import FakeNode
-from dorabatch.queue import store
+from dorabatch.queue import history
 from dorabatch.queue.records import Container, Run
 from dorabatch.queue.states import State
 from dorabatch.queue.tables import MAILS
@@ -43,7 +43,7 @@ def the(zone: Zone, name: str) -> Container:
 def runs_of(zone: Zone, name: str) -> list[Run]:
     """The attempts of a workload."""
     with transaction(zone.world.effects.engine) as tx:
-        return list(store.runs_of(tx.connection, [the(zone, name).container_id]))
+        return list(history.runs_of(tx.connection, [the(zone, name).container_id]))
 
 
 def starts(node: FakeNode, call: str = "start") -> int:
