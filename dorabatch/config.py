@@ -60,6 +60,7 @@ class NodeSettings(_Section):
     pull_seconds_max: Seconds = 1800.0
     refusals_max: Count = 3
     refusing_retry_seconds: Seconds = 60.0
+    skip_used_gpus: bool = False
 
 
 class LaunchSettings(_Section):

@@ -126,7 +126,7 @@ def demand(**changes: Any) -> Demand:
 
 
 def facts(**changes: Any) -> NodeFacts:
-    """Four V100, eight cores, 16 GiB."""
+    """Four V100, eight cores, 16 GiB; no GPU of another host is among them."""
     made = NodeFacts(
         hostname="n1",
         boot_id="boot-1",
@@ -134,8 +134,13 @@ def facts(**changes: Any) -> NodeFacts:
         cpu_model="EPYC",
         memory_mib=16384,
         gpus=gpus(4),
+        probe="pynvml",
     )
-    return replace(made, **changes)
+    made = replace(made, **changes)
+    if made.hostname == "n1":
+        return made
+    own = [replace(g, uuid=f"{g.uuid}-{made.hostname}") for g in made.gpus]
+    return replace(made, gpus=tuple(own))
 
 
 def gpus(count: int, model: str = V100, prefix: str = "GPU") -> tuple[GpuFacts, ...]:

@@ -30,7 +30,7 @@ class Daemon:
 
     def load(self) -> None:
         """Begin to look after the nodes that are declared."""
-        self.parts.intake.nodes.load()
+        self.parts.intake.nodes.load(self.parts.books.board.nodes_in_use())
 
     def start(self) -> None:
         """Begin to serve."""

@@ -125,15 +125,16 @@ class DockerDriver:
 
     def probe(self) -> NodeFacts:
         """Look at processors, memory, GPUs and the clock."""
-        version = self.version().version
         with self._link.call("probe") as session:
+            docker_info = session.api.info()
             asked_at = self._link.clock.now().timestamp()
             text = self._probe_text(session)
             answered_at = self._link.clock.now().timestamp()
         try:
             return parse_probe(
                 text,
-                docker_version=version,
+                docker_version=str(docker_info.get("ServerVersion", "")),
+                docker_id=str(docker_info.get("ID", "")),
                 asked_at=asked_at,
                 answered_at=answered_at,
             )

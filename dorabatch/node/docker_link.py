@@ -21,6 +21,7 @@ from dorabatch.clock import Clock, SystemClock
 from dorabatch.errors import NodeError, NodeUnreachable
 from dorabatch.node.channel_http import ChannelAdapter, ChannelPool, DockerConnection
 from dorabatch.node.ssh import NodeAddress, NodeConnection, SshTimeouts
+from dorabatch.resources.names import host_and_port
 
 OnCall = Callable[[int, str], None]
 API_VERSION_MIN = (1, 40)
@@ -213,7 +214,8 @@ class NodeLink:
 
     def _where(self) -> str:
         address = self.address
-        return f"node {address.name} ({address.host}:{address.port})"
+        place = host_and_port(address.host, address.port)
+        return f"node {address.name} ({place})"
 
     def _current(self) -> DockerSession:
         with self._lock:

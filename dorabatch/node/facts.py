@@ -36,7 +36,10 @@ CODES_OF_A_STOP = frozenset({None, 137, 143, 255})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuFacts:
-    """One GPU as its driver describes it."""
+    """One GPU as its driver describes it.
+
+    `is_used_by_others`: processes were on it while none of our runs held it.
+    """
 
     uuid: str
     model: str
@@ -45,11 +48,16 @@ class GpuFacts:
     memory_used_mib: int | None = None
     utilization_percent: int | None = None
     process_pids: tuple[int, ...] = ()
+    is_used_by_others: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeFacts:
-    """What a node has, as seen in one probe."""
+    """What a node has, as seen in one probe.
+
+    `docker_id` is what dockerd calls itself, kept on its disk. `missing_gpus` are those
+    that it had and that the probe does not tell of: see `missing_gpus.with_missing`.
+    """
 
     hostname: str
     boot_id: str
@@ -63,6 +71,13 @@ class NodeFacts:
     probe: str = "none"
     gpu_error: str | None = None
     disk_free_mib: int | None = None
+    docker_id: str = ""
+    missing_gpus: tuple[GpuFacts, ...] = ()
+
+    @property
+    def all_gpus(self) -> tuple[GpuFacts, ...]:
+        """What it has when everything works: also what is missing now."""
+        return self.gpus + self.missing_gpus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +170,12 @@ def is_fingerprint(text: str) -> bool:
 
 
 def parse_probe(
-    text: str, *, docker_version: str, asked_at: float, answered_at: float
+    text: str,
+    *,
+    docker_version: str,
+    asked_at: float,
+    answered_at: float,
+    docker_id: str = "",
 ) -> NodeFacts:
     """Read the probe's JSON; the last line that is an object counts.
 
@@ -185,6 +205,7 @@ def parse_probe(
         memory_mib=_integer(document, "memory_mib", "probe"),
         gpus=gpus,
         docker_version=docker_version,
+        docker_id=docker_id,
         driver_version=_optional_text(document, "driver_version", "probe"),
         clock_offset_seconds=round(offset, 3),
         probe=kind,

@@ -25,6 +25,7 @@ from dorabatch.errors import (
     UserError,
 )
 from dorabatch.node.facts import HostKey, host_key_of, is_fingerprint
+from dorabatch.resources.names import host_and_port
 
 DEFAULT_DOCKER_SOCKET = "/var/run/docker.sock"
 OUTPUT_BYTES_MAX = 16 << 20
@@ -123,7 +124,7 @@ def scan_host_key(host: str, port: int, timeout_seconds: float) -> HostKey:
     """Read the key that a node's SSH server presents, without logging in."""
     check_host(host, port)
     timeouts = SshTimeouts(connect_seconds=timeout_seconds)
-    where = f"{host}:{port}"
+    where = host_and_port(host, port)
     transport = _negotiate(where, host, port, timeouts)
     try:
         return _presented_key(transport)
@@ -144,7 +145,9 @@ class NodeConnection:
         self._address = address
         self._timeouts = timeouts
         self._clock = clock or SystemClock()
-        self._where = f"node {address.name} ({address.host}:{address.port})"
+        self._where = (
+            f"node {address.name} ({host_and_port(address.host, address.port)})"
+        )
         self._socket_lock = threading.Lock()
         self._transport = _negotiate(self._where, address.host, address.port, timeouts)
         try:

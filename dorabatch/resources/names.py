@@ -211,6 +211,11 @@ def check_host(value: object) -> str:
     return bare
 
 
+def host_and_port(host: str, port: int) -> str:
+    """`node1.site:22`, an IPv6 address in brackets: `[fe80::1]:22`."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def check_login(value: object) -> str:
     """An account on a node."""
     text = check_text(value)

@@ -3,6 +3,7 @@
 A key is pinned only when the request names exactly that key.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +17,13 @@ from dorabatch.daemon.views.defrag_advice import DefragAdvice, defrag_text
 from dorabatch.errors import HostKeyChanged, ManifestError, UserError
 from dorabatch.resources.cluster import NodeSpec
 from dorabatch.resources.manifest import parse_json_document
-from dorabatch.resources.names import check_host, check_name
+from dorabatch.resources.names import check_host, check_name, host_and_port
 from dorabatch.resources.verbs import Verb
 
 _SCAN = ("host", "port", "user", "name", "allow", "zone")
 _ADD = (*_SCAN, "fingerprint")
 _SSH_PORT = 22
+_BRACKETED = re.compile(r"(\[[^\]]*\]):([0-9]{1,5})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +74,7 @@ class NodeRoutes:
             spec, pinned = self.nodes.pinned_key(name)
             host, port = spec.ssh_host, spec.ssh_port
         else:
-            host, port = _host(body), _port(body)
+            host, port = _place(body)
             self.nodes.check_new(*self._described(call, body))
         key = await run_in_threadpool(self.nodes.scan, host, port)
         return json_answer(
@@ -82,7 +84,7 @@ class NodeRoutes:
     async def add(self, call: Call) -> Response:
         """POST /v1/nodes: add a node with the key that was shown and agreed to."""
         body = await call.body(frozenset(_ADD))
-        host, port = _host(body), _port(body)
+        host, port = _place(body)
         fingerprint = text_field(body, "fingerprint")
         if not fingerprint:
             raise UserError("fingerprint: missing; scan the host key first (dnode add)")
@@ -138,13 +140,13 @@ class NodeRoutes:
     def _described(self, call: Call, body: dict[str, Any]) -> tuple[str, NodeSpec]:
         """The node that a request describes; UserError for what cannot be one."""
         call.check_zone(text_field(body, "zone"))
-        host, port = _host(body), _port(body)
+        host, port = _place(body)
         user = text_field(body, "user") or self.ssh_user
-        spec: dict[str, Any] = {"endpoint": f"ssh://{user}@{host}:{port}"}
+        spec: dict[str, Any] = {"endpoint": f"ssh://{user}@{host_and_port(host, port)}"}
         for field, key in (("fingerprint", "hostKey"), ("allow", "allow")):
             if body.get(field):
                 spec[key] = body[field]
-        name = _name(text_field(body, "name") or host)
+        name = _name(text_field(body, "name"), host)
         head = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}}
         try:
             document = parse_json_document({**head, "spec": spec})
@@ -172,16 +174,26 @@ def _message(saved: SavedNode) -> dict[str, object]:
     }
 
 
-def _host(body: dict[str, Any]) -> str:
+def _place(body: dict[str, Any]) -> tuple[str, int]:
+    """(host, port); an IPv6 address may bring its port: `[fe80::1]:22`."""
+    text, port = body.get("host"), _port(body)
+    split = _BRACKETED.fullmatch(text) if isinstance(text, str) else None
+    if split is not None:
+        text, own = split[1], _port({"port": int(split[2])})
+        if "port" in body and port not in (own, _SSH_PORT):
+            raise UserError(f"port: {port} and the {own} of the host differ; give one")
+        port = own
     try:
-        return check_host(body.get("host"))
+        return check_host(text), port
     except (ValueError, ValidationError) as error:
         raise UserError(f"host {error}") from error
 
 
-def _name(name: str) -> str:
+def _name(name: str, host: str) -> str:
+    if not name and ":" in host:
+        raise UserError(f"--name: missing; {host} cannot be a node's name")
     try:
-        return check_name(name)
+        return check_name(name or host)
     except ValueError as error:
         raise UserError(f"--name {error}") from error
 

@@ -33,10 +33,10 @@ class FreeDevices:
         assert view.facts is not None
         self.shared: dict[str, int] = {}
         for hold in holds:
-            if hold.gpu_milli < MILLI:
+            if hold.gpu_milli < MILLI and view.kept_out.isdisjoint(hold.gpus):
                 (uuid,) = hold.gpus
                 self.shared[uuid] = self.shared.get(uuid, MILLI) - hold.gpu_milli
-        used = {uuid for hold in holds for uuid in hold.gpus}
+        used = view.kept_out.union(uuid for hold in holds for uuid in hold.gpus)
         self.gpus: dict[str, list[str]] = {}
         for gpu in sorted(view.facts.gpus, key=lambda gpu: gpu.minor):
             if gpu.uuid not in used:

@@ -48,7 +48,7 @@ def take_snapshot(
     masks, mask = _masks(pending, known.views, board, avoided)
     asking = np.isin(pending.affinity, (Affinity.DISTRIBUTE, Affinity.FILL))
     groups = np.unique(pending.group[asking])
-    cluster, held_node, shared = _less_held(known, held, groups)
+    cluster, held_node, shared = _less_held(known, board, held, groups)
     return Snapshot(
         pending=pending,
         held=held,
@@ -64,13 +64,16 @@ def cluster_arrays(nodes: Sequence[NodeView], board: Board) -> ClusterArrays:
     """The nodes' totals and what no attempt holds of them."""
     known, held = NodeArrays(), board.held.arrays()
     known.look(nodes)
-    return _less_held(known, held, np.unique(held.group))[0]
+    return _less_held(known, board, held, np.unique(held.group))[0]
 
 
 def _less_held(
-    known: NodeArrays, held: HeldArrays, groups: IntArray
+    known: NodeArrays, board: Board, held: HeldArrays, groups: IntArray
 ) -> tuple[ClusterArrays, IntArray, SharedGpus]:
-    """The nodes less what is held; siblings of the workloads in `groups` only."""
+    """The nodes less what is held and the GPUs that get nothing now.
+
+    Siblings of the workloads in `groups` only.
+    """
     cluster = known.empty
     row_of = np.array([known.row_of.get(n, -1) for n in held.nodes], dtype=np.int64)
     node = row_of[held.node] if len(held) else np.zeros(0, dtype=np.int64)
@@ -83,6 +86,7 @@ def _less_held(
     shared = _shared_gpus(held, node, cluster.models)
     for place in shared.device_of:
         gpus[place[:2]] -= 1
+    _keep_out(gpus, shared, known, board)
     cpu = cluster.cpu_total_milli - np.bincount(
         at, weights=held.cpu_milli[here], minlength=len(cluster)
     ).astype(np.int64)
@@ -98,6 +102,23 @@ def _less_held(
         siblings=_siblings(held.group[here], at, groups),
     )
     return free, node, shared
+
+
+def _keep_out(
+    gpus: IntArray, shared: SharedGpus, known: NodeArrays, board: Board
+) -> None:
+    """Take away GPUs that get nothing now; one that is held counts as held already."""
+    column = {model: index for index, model in enumerate(known.empty.models)}
+    for row, view in enumerate(known.views):
+        if not view.kept_out or view.facts is None:
+            continue
+        holds = (container.hold for container in board.on_node(view.name))
+        held = {uuid for hold in holds if hold for uuid in hold.gpus}
+        for gpu in view.facts.all_gpus:
+            if gpu.uuid in view.kept_out - held:
+                gpus[row, column[gpu.model]] -= 1
+        for uuid in view.kept_out & shared.rest_milli.keys():
+            shared.rest_milli[uuid] = 0
 
 
 def _shared_gpus(held: HeldArrays, node: IntArray, models: Sequence[str]) -> SharedGpus:

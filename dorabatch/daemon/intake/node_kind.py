@@ -4,6 +4,7 @@ Turns Node documents into the fleet's settings and keepers. Places and starts no
 """
 
 import threading
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -52,10 +53,14 @@ class Nodes:
         self._cycle_wanted = cycle_wanted
         self._changing = threading.Lock()
 
-    def load(self) -> None:
-        """Fill the fleet from the database and start a keeper for each node."""
+    def load(self, in_use: Collection[str] = ()) -> None:
+        """Fill the fleet from the database and start a keeper for each node.
+
+        Of two that are one machine the first goes on: one `in_use` by runs, or older.
+        """
         refusals = self._stored.refusals()
-        for name, spec, facts in self._stored.all():
+        stored = sorted(self._stored.all(), key=lambda one: one[0] not in in_use)
+        for name, spec, facts in stored:
             settings = self._settings(name, spec)
             self._fleet.put(settings, facts)
             if name in refusals:
@@ -153,7 +158,7 @@ class Nodes:
             known = view.settings
             if view.name != wanted.name and (known.host, known.port) == place:
                 raise ConflictError(
-                    f"node {wanted.name}: {wanted.host}:{wanted.port} is node "
+                    f"node {wanted.name}: {wanted.place} is node "
                     f"{view.name} already, and its GPUs would count twice; give "
                     f"another address, or remove {view.name} first"
                 )

@@ -40,12 +40,18 @@ class _Capacity:
     @property
     def gpu_models(self) -> set[str]:
         """GPU models of all nodes, also of those that are away."""
-        return {g.model for v in self.usable if v.facts for g in v.facts.gpus}
+        return {g.model for v in self.usable if v.facts for g in v.facts.all_gpus}
 
     @property
     def cpu_models(self) -> set[str]:
         """CPU models of all nodes, also of those that are away."""
         return {v.facts.cpu_model for v in self.usable if v.facts} - {""}
+
+    @property
+    def may_have_gpus(self) -> bool:
+        """Whether of some node nobody knows yet which GPUs it has: NVML is broken."""
+        found = (view.facts for view in self.usable if view.facts)
+        return any(facts.gpu_error and not facts.all_gpus for facts in found)
 
 
 class Possible:
@@ -85,6 +91,8 @@ class Possible:
 
 def _check(demand: Demand, capacity: _Capacity) -> None:
     check_nodes_exist(demand.restriction, capacity.names)
+    if demand.gpu_count and capacity.may_have_gpus:
+        return
     check_models_exist(demand, capacity.gpu_models)
     check_cpus_exist(demand.restriction, capacity.cpu_models)
     accepts = accepts_table([demand.gpu_models], capacity.cluster.models)[0]

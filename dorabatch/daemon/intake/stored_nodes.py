@@ -42,11 +42,11 @@ class StoredNodes:
     clock: Clock
 
     def all(self) -> Iterator[tuple[str, NodeSpec, NodeFacts | None]]:
-        """(name, spec, facts when it was ever seen) of every node."""
+        """(name, spec, facts when it was ever seen) of every node, oldest first."""
         with self.engine.connect() as connection:
             stored = list_objects(connection, _KIND, self.zone)
             known = load_facts(connection, self.zone)
-        for one in stored:
+        for one in sorted(stored, key=lambda one: one.created_at):
             facts = facts_from_json(known[one.name][0]) if one.name in known else None
             yield one.name, load_node_spec(one.spec), facts
 

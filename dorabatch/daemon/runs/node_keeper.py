@@ -17,7 +17,12 @@ from dorabatch.daemon.runs.reconcile import Correction, Duty
 from dorabatch.daemon.runs.refusing_nodes import RefusingNodes
 from dorabatch.daemon.state.facts_json import facts_to_json
 from dorabatch.daemon.state.fleet import Fleet
-from dorabatch.daemon.state.node_view import DeclaredNode, NodeState
+from dorabatch.daemon.state.node_view import (
+    ANSWERING,
+    DeclaredNode,
+    NodeState,
+    NodeView,
+)
 from dorabatch.daemon.state.object_store import save_facts
 from dorabatch.daemon.state.threads import WatchedThreads
 from dorabatch.db import Writer
@@ -30,6 +35,7 @@ from dorabatch.errors import (
 )
 from dorabatch.node.driver import EventStream, NodeDriver
 from dorabatch.node.facts import ContainerFacts, NodeFacts
+from dorabatch.node.missing_gpus import with_missing, with_others_use
 from dorabatch.queue.records import Container, ContainerId
 
 
@@ -61,11 +67,11 @@ class NodeHealth:
         """The node's facts, read afresh; None while those that are known will do."""
         view, now = self._fleet.get(self._node), self._clock.monotonic()
         due_after = self._settings.node.probe_seconds
-        is_ready = view is not None and view.state is NodeState.READY
+        is_ready = view is not None and view.state in ANSWERING
         is_fresh = self._probed_at is not None and now - self._probed_at < due_after
         if is_ready and is_fresh:
             return None
-        facts = self._driver.probe()
+        facts = with_missing(view.facts if view else None, self._driver.probe())
         self._probed_at = now
         text = facts_to_json(facts)
         if view is None or view.facts is None or text != facts_to_json(view.facts):
@@ -75,10 +81,23 @@ class NodeHealth:
 
     def answered(self, facts: NodeFacts | None) -> bool:
         """The node has answered; whether it may be used again by this."""
+        before = self._fleet.get(self._node)
         is_news = self._fleet.seen(self._node, self._clock.now(), facts)
         if is_news:
             log.event("node-ready", node=self._node)
+        self._log_reason(before, self._fleet.get(self._node))
         return is_news
+
+    def _log_reason(self, before: NodeView | None, now: NodeView | None) -> None:
+        """A node that answers may be aside, or without some of its GPUs."""
+        if before is None or now is None or now.state not in ANSWERING:
+            return
+        if now.reason and (now.state, now.reason) != (before.state, before.reason):
+            log.warning(
+                "node-trouble", node=self._node, state=now.state, reason=now.reason
+            )
+        elif before.state is now.state and before.reason and not now.reason:
+            log.event("node-whole", node=self._node)
 
     def failed(self, state: NodeState, error: DorabatchError) -> None:
         """The node cannot be used, and why."""
@@ -169,7 +188,10 @@ class NodeKeeper:
             self._fault(NodeState.UNREACHABLE, error)
 
     def _look(self) -> None:
+        held = self._expected.held_gpus()
         facts = self._health.probe_when_due()
+        if facts is not None:
+            facts = with_others_use(facts, held | self._expected.held_gpus())
         idle = self._work.idle()
         listed = self.driver.list_ours(self._expected.cluster_id)
         observed = {facts.name: facts for facts in listed}
@@ -216,7 +238,8 @@ class NodeKeeper:
     def saw_end(self, labels: Mapping[str, str]) -> None:
         """The container with these labels has ended: conclude it if it is ours."""
         container_id = self._expected.present_attempt(labels)
-        if container_id is not None:
+        # Of a machine with two names only one holds it.
+        if container_id is not None and self._expected.find(container_id):
             self.conclude(container_id)
 
 

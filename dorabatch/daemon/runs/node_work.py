@@ -59,6 +59,11 @@ class ExpectedRuns:
         """Everything that holds something on the node."""
         return self._board.on_node(self.node)
 
+    def held_gpus(self) -> frozenset[str]:
+        """The GPUs that something holds on the node."""
+        holds = (one.hold for one in self.here())
+        return frozenset(uuid for hold in holds if hold for uuid in hold.gpus)
+
     def find(self, container_id: ContainerId) -> Container | None:
         """A container, where it is the node's now."""
         container = self._board.containers.get(container_id)
@@ -77,6 +82,7 @@ class ExpectedRuns:
         """What was seen, belongs to nobody any more, and did so for long enough."""
         now = self._clock.now()
         current = frozenset(self._requests.name_of(one) for one in self.here())
+        current |= {name for name, facts in observed.items() if self._is_held(facts)}
         ownerless = [name for name in observed if name not in current]
         since = self._ownerless_since
         self._ownerless_since = {name: since.get(name, now) for name in ownerless}
@@ -121,6 +127,15 @@ class ExpectedRuns:
             if found is not None:
                 known[identity.workload_id, identity.replica] = found.attempt
         return known
+
+    def _is_held(self, facts: ContainerFacts) -> bool:
+        """Whether it is what an attempt holds now, be it by another node's name.
+
+        An attempt is on one machine only, so that node is this machine.
+        """
+        container_id = self.present_attempt(facts.labels)
+        found = self._board.containers.get(container_id) if container_id else None
+        return found is not None and found.hold is not None
 
     def _on_record(self, workload_id: int, replica: int) -> Container | None:
         replicas = self._board.replicas.get(WorkloadId(workload_id), {})

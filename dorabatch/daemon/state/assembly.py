@@ -57,7 +57,8 @@ def empty_books(
     users = DeclaredUsers(settings.credits)
     credits = CreditBook(settings.zone, settings.credits, users)
     credits.chain_of = lambda user: (user, *policy.accounts_of(user))
-    fleet, history = fleet or Fleet(), RunHistory()
+    fleet = fleet or Fleet(skips_used_gpus=settings.node.skip_used_gpus)
+    history = RunHistory()
     asks = Asks(demand_of=demand, seconds_max=seconds_max)
     return Books(
         settings=settings,

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from dorabatch.node.facts import GpuFacts, NodeFacts
+from dorabatch.node.missing_gpus import lasting_gpu
 
 
 def facts_to_json(facts: NodeFacts) -> str:
@@ -16,12 +17,7 @@ def facts_to_json(facts: NodeFacts) -> str:
         facts,
         clock_offset_seconds=0.0,
         disk_free_mib=None,
-        gpus=tuple(
-            replace(
-                gpu, memory_used_mib=None, utilization_percent=None, process_pids=()
-            )
-            for gpu in facts.gpus
-        ),
+        gpus=tuple(lasting_gpu(gpu) for gpu in facts.gpus),
     )
     return json.dumps(asdict(lasting), sort_keys=True)
 
@@ -29,9 +25,12 @@ def facts_to_json(facts: NodeFacts) -> str:
 def facts_from_json(text: str) -> NodeFacts:
     """The facts that `facts_to_json` wrote."""
     values: dict[str, Any] = json.loads(text)
-    gpus = tuple(
-        GpuFacts(**{**gpu, "process_pids": tuple(gpu["process_pids"])})
-        for gpu in values.pop("gpus")
+    gpus, missing = (
+        tuple(
+            GpuFacts(**{**gpu, "process_pids": tuple(gpu["process_pids"])})
+            for gpu in values.pop(key, ())
+        )
+        for key in ("gpus", "missing_gpus")
     )
     cores = tuple(values.pop("cores"))
-    return NodeFacts(**values, gpus=gpus, cores=cores)
+    return NodeFacts(**values, gpus=gpus, missing_gpus=missing, cores=cores)

@@ -9,6 +9,7 @@ import threading
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from dorabatch.daemon.state.machines import Machines
 from dorabatch.daemon.state.node_view import (
     DeclaredNode,
     NodeState,
@@ -16,13 +17,19 @@ from dorabatch.daemon.state.node_view import (
     Refusal,
 )
 from dorabatch.node.facts import NodeFacts
+from dorabatch.node.missing_gpus import gpu_trouble
 
 
 class Fleet:
-    """All nodes of the zone."""
+    """All nodes of the zone.
 
-    def __init__(self) -> None:
+    A GPU that others use gets nothing new where `skips_used_gpus`.
+    """
+
+    def __init__(self, *, skips_used_gpus: bool = False) -> None:
+        self._skips_used_gpus = skips_used_gpus
         self._views: dict[str, NodeView] = {}
+        self._machines = Machines()
         self._lock = threading.Lock()
         self._revision = 0
 
@@ -51,6 +58,7 @@ class Fleet:
             known = self._views.get(settings.name)
             if known is None:
                 view = NodeView(settings=settings, facts=facts)
+                self._machines.tell(settings.name, facts)
             else:
                 view = replace(known, settings=settings)
             self._views[settings.name] = view
@@ -60,6 +68,7 @@ class Fleet:
         """Forget a node."""
         with self._lock:
             self._views.pop(name, None)
+            self._machines.tell(name, None)
             self._revision += 1
 
     def seen(self, name: str, now: datetime, facts: NodeFacts | None = None) -> bool:
@@ -69,17 +78,43 @@ class Fleet:
             if view is None:
                 return False
             news = facts or view.facts
-            is_ready = news is not None
+            if news is not view.facts:
+                self._machines.tell(name, news)
+            state, reason = self._judged(name, news)
             self._views[name] = replace(
                 view,
                 facts=news,
                 last_seen=now,
-                state=NodeState.READY if is_ready else NodeState.CONNECTING,
-                reason="" if is_ready else "not probed yet",
+                state=state,
+                reason=reason,
+                kept_out=self._kept_out(news),
             )
             if news is not view.facts:
                 self._revision += 1
+            is_ready = state is NodeState.READY
             return is_ready and view.state is not NodeState.READY
+
+    def _judged(self, name: str, facts: NodeFacts | None) -> tuple[NodeState, str]:
+        """How a node stands that has just answered."""
+        if facts is None:
+            return NodeState.CONNECTING, "not probed yet"
+        first = self._machines.first(name)
+        if first is None:
+            return NodeState.READY, gpu_trouble(facts)
+        return NodeState.ASIDE, (
+            f"the same machine as node {first[0]} ({first[1]} on both), so it takes "
+            f"nothing new; remove one of the two: dora delete node {name}"
+        )
+
+    def _kept_out(self, facts: NodeFacts | None) -> frozenset[str]:
+        if facts is None:
+            return frozenset()
+        used = (
+            gpu.uuid
+            for gpu in facts.gpus
+            if self._skips_used_gpus and gpu.is_used_by_others
+        )
+        return frozenset(used).union(gpu.uuid for gpu in facts.missing_gpus)
 
     def fault(self, name: str, state: NodeState, reason: str) -> bool:
         """The node cannot be used; whether this is news."""
@@ -136,5 +171,5 @@ class Fleet:
             gpu.model
             for view in self.views()
             if view.facts is not None
-            for gpu in view.facts.gpus
+            for gpu in view.facts.all_gpus
         }

@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from dorabatch.node.facts import NodeFacts
+from dorabatch.resources.names import host_and_port
 
 
 class NodeState(StrEnum):
@@ -18,6 +19,11 @@ class NodeState(StrEnum):
     UNREACHABLE = "UNREACHABLE"
     REFUSED = "REFUSED"
     QUARANTINED = "QUARANTINED"
+    ASIDE = "ASIDE"
+
+
+ANSWERING = frozenset({NodeState.READY, NodeState.ASIDE})
+"""States of a node that answers; one set aside takes nothing new all the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +39,11 @@ class DeclaredNode:
     allows_gpu: bool
     allows_cpu: bool
     scheduling_disabled: bool
+
+    @property
+    def place(self) -> str:
+        """Where its SSH server answers."""
+        return host_and_port(self.host, self.port)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,9 +75,11 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeView:
-    """A node at one moment. `reason` is a sentence when it is not READY.
+    """A node at one moment.
 
+    `reason` is a sentence when it is not READY, or not all of its GPUs are there.
     `refusal` is set while it is put aside because it refuses starts.
+    `kept_out` are its GPUs that get nothing new: missing, or in use by others.
     """
 
     settings: DeclaredNode
@@ -75,6 +88,7 @@ class NodeView:
     facts: NodeFacts | None = None
     last_seen: datetime | None = None
     refusal: Refusal | None = None
+    kept_out: frozenset[str] = frozenset()
 
     @property
     def is_ready(self) -> bool:

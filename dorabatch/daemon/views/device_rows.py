@@ -18,7 +18,7 @@ from dorabatch.queue.board import Board
 from dorabatch.queue.records import WHOLE_GPU_MILLI, Container
 
 MILLI = 1000
-FREE, HELD, SHARED, LOST = "free", "held", "shared", "lost"
+FREE, HELD, SHARED, USED, LOST = "free", "held", "shared", "used", "lost"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +32,9 @@ class DeviceRows:
     def gpus(self) -> list[Row]:
         """One row a GPU, by node and index.
 
-        A GPU that is held and that its node tells of no more is lost: it has no index
-        and comes last.
+        A GPU that its node had, or that is held there, and that the node tells of no
+        more is lost: it has no index and comes last. One that is used is not held:
+        processes are on it that are none of ours.
         """
         return [row for view in self.fleet.views() for row in self._gpus_of(view)]
 
@@ -55,16 +56,25 @@ class DeviceRows:
         use = node_use(self.board.on_node(view.name))
         here = sorted(view.facts.gpus, key=lambda gpu: gpu.minor) if view.facts else ()
         for gpu in here:
-            yield self._gpu(view, gpu.uuid, gpu, use.gpus.get(gpu.uuid))
+            yield self._gpu(view, gpu.uuid, gpu, use.gpus.get(gpu.uuid), gpu.model)
         known = {gpu.uuid for gpu in here}
-        for uuid in sorted(use.gpus.keys() - known):
-            yield self._gpu(view, uuid, None, use.gpus[uuid])
+        models = {uuid: one.model for uuid, one in use.gpus.items()}
+        models |= {
+            g.uuid: g.model for g in (view.facts.missing_gpus if view.facts else ())
+        }
+        for uuid in sorted(models.keys() - known):
+            yield self._gpu(view, uuid, None, use.gpus.get(uuid), models[uuid])
 
     def _gpu(
-        self, view: NodeView, uuid: str, gpu: GpuFacts | None, use: GpuUse | None
+        self,
+        view: NodeView,
+        uuid: str,
+        gpu: GpuFacts | None,
+        use: GpuUse | None,
+        model: str,
     ) -> Row:
         held = use.held_milli if use else 0
-        model = gpu.model if gpu else use.model if use else ""
+        is_open = gpu is not None and uuid not in view.kept_out
         return {
             "name": f"{view.name}.{gpu.minor if gpu else uuid}",
             "node": view.name,
@@ -73,9 +83,10 @@ class DeviceRows:
             "uuid": uuid,
             "model": model,
             "memory_mib": gpu.memory_mib if gpu else None,
-            "state": _state(use) if gpu else LOST,
+            "state": _state(gpu, use) if gpu else LOST,
             "held_milli": held,
-            "free_milli": max(WHOLE_GPU_MILLI - held, 0) if gpu else 0,
+            "free_milli": max(WHOLE_GPU_MILLI - held, 0) if is_open else 0,
+            "process_pids": list(gpu.process_pids) if gpu else [],
             "holders": [self._holder(one) for one in (use.holders if use else ())],
         }
 
@@ -107,9 +118,9 @@ class DeviceRows:
         }
 
 
-def _state(use: GpuUse | None) -> str:
+def _state(gpu: GpuFacts, use: GpuUse | None) -> str:
     if use is None:
-        return FREE
+        return USED if gpu.is_used_by_others else FREE
     holds = (one.hold for one in use.holders)
     is_whole = any(hold and hold.gpu_milli >= WHOLE_GPU_MILLI for hold in holds)
     return HELD if is_whole else SHARED

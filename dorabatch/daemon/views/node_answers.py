@@ -16,6 +16,7 @@ from dorabatch.daemon.state.last_plan import LastPlan, LatestPlan
 from dorabatch.daemon.state.node_view import NodeView
 from dorabatch.daemon.views.table_layout import Row
 from dorabatch.placer.arrays.feasible import (
+    GPUS,
     NODE_NOT_READY,
     PORT,
     RESERVED,
@@ -90,6 +91,8 @@ class NodeAnswers:
             return found.words if found else ""
         if one.reason == RESERVED:
             return kept[one.node].words
+        if one.reason == GPUS and view.kept_out:
+            return view.reason or _used_words(len(view.kept_out))
         return ""
 
     def _port_words(self, container: Container, node: str) -> str:
@@ -163,9 +166,16 @@ def _remedy(
     if near.reason == PORT:
         free = f"that port and {amounts}" if amounts else "that port is"
         return f"{starts} {free} free on {name} ({detail}){unless}"
+    if near.reason == GPUS and detail:
+        return f"{starts} {amounts} free on {name} ({detail}){unless}"
     if not amounts:
         return "" if near.reason else f"{name} has the room; the next cycle takes it"
     return f"{starts} {amounts} free on {name}{unless}"
+
+
+def _used_words(count: int) -> str:
+    many = "1 of its GPUs is" if count == 1 else f"{count} of its GPUs are"
+    return f"{many} in use by processes that are none of ours; see dnode show"
 
 
 def _amounts(one: NodeVerdict) -> str:

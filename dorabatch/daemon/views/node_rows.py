@@ -12,6 +12,7 @@ from dorabatch.daemon.state.node_view import DeclaredNode, NodeView
 from dorabatch.daemon.views.cell_texts import duration, moment_field, text_cell
 from dorabatch.daemon.views.node_use import node_use
 from dorabatch.daemon.views.table_layout import Cell, Row
+from dorabatch.node.facts import NodeFacts
 from dorabatch.queue.board import Board
 
 
@@ -28,19 +29,23 @@ class NodeRows:
         use = node_use(self.board.on_node(view.name))
         facts, settings, refusal = view.facts, view.settings, view.refusal
         state, reason = view.told
-        total = Counter(gpu.model for gpu in facts.gpus) if facts else Counter[str]()
+        total = (
+            Counter(gpu.model for gpu in facts.all_gpus) if facts else Counter[str]()
+        )
         return {
             "name": view.name,
             "zone": self.zone,
             "state": str(state),
             "scheduling_disabled": settings.scheduling_disabled,
             "allow": _allowed(settings),
-            "endpoint": f"ssh://{settings.user}@{settings.host}:{settings.port}",
+            "endpoint": f"ssh://{settings.user}@{settings.place}",
             "host_key": settings.fingerprint,
             "gpus": [
                 {"model": model, "total": total[model], **use.gpus_of(model)}
                 for model in sorted(total)
             ],
+            "gpus_missing": [gpu.uuid for gpu in facts.missing_gpus] if facts else [],
+            "gpus_used_by_others": _used_by_others(facts),
             "gpu_error": facts.gpu_error if facts else None,
             "probe": facts.probe if facts else None,
             "cores": len(facts.cores) if facts else None,
@@ -57,6 +62,14 @@ class NodeRows:
             "refuses_starts_since": moment_field(refusal.since if refusal else None),
             "reason": reason,
         }
+
+
+def _used_by_others(facts: NodeFacts | None) -> list[Row]:
+    return [
+        {"uuid": gpu.uuid, "index": gpu.minor, "pids": list(gpu.process_pids)}
+        for gpu in (facts.gpus if facts else ())
+        if gpu.is_used_by_others
+    ]
 
 
 def _allowed(settings: DeclaredNode) -> list[str]:

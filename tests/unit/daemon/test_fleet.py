@@ -128,3 +128,59 @@ def test_views_are_ordered_by_name(fleet: Fleet) -> None:
     for name in ("n3", "n0", "n2"):
         fleet.put(node_settings(name))
     assert [view.name for view in fleet.views()] == ["n0", "n1", "n2", "n3"]
+
+
+def test_the_second_of_one_machine_takes_nothing_until_the_first_is_gone(
+    fleet: Fleet,
+) -> None:
+    fleet.seen("n1", START, facts())
+    fleet.put(node_settings("again"))
+    assert fleet.seen("again", START, facts(gpus=gpus(4)[2:])) is False
+    view = fleet.get("again")
+    assert view is not None
+    assert view.state is NodeState.ASIDE
+    assert "same machine as node n1 (GPU GPU-" in view.reason
+    fleet.seen("n1", later(1), facts())
+    assert state(fleet) is NodeState.READY
+    fleet.drop("n1")
+    assert fleet.seen("again", later(2)) is True
+
+
+@pytest.mark.parametrize(
+    ("boot_id", "docker_id", "is_one"),
+    [
+        ("boot-1", "D1", True),
+        # A copied disk, two containers on one host, two that tell nothing.
+        ("boot-2", "D1", False),
+        ("boot-1", "D2", False),
+        ("boot-1", "", False),
+    ],
+)
+def test_a_machine_without_gpus_is_known_by_its_boot_and_its_docker(
+    fleet: Fleet, boot_id: str, docker_id: str, is_one: bool
+) -> None:
+    fleet.seen("n1", START, facts(gpus=(), docker_id="D1"))
+    fleet.put(node_settings("n2"))
+    found = facts(gpus=(), boot_id=boot_id, docker_id=docker_id)
+    assert fleet.seen("n2", START, found) is not is_one
+
+
+def test_a_node_without_some_of_its_gpus_says_why(fleet: Fleet) -> None:
+    broken = facts(gpus=(), missing_gpus=gpus(4), gpu_error="NVML is broken")
+    assert fleet.seen("n1", START, broken) is True
+    view = fleet.get("n1")
+    assert view is not None
+    assert view.reason == "4 of its 4 GPUs are missing: NVML is broken"
+    assert len(view.kept_out) == 4
+    assert fleet.known_models() == {V100}
+
+
+@pytest.mark.parametrize("skips", [False, True])
+def test_gpus_that_others_use_are_kept_out_where_the_site_says_so(skips: bool) -> None:
+    fleet = Fleet(skips_used_gpus=skips)
+    fleet.put(node_settings("n1"))
+    busy = tuple(replace(gpu, is_used_by_others=True) for gpu in gpus(2))
+    fleet.seen("n1", START, facts(gpus=(*busy, *gpus(4)[2:])))
+    view = fleet.get("n1")
+    assert view is not None
+    assert view.kept_out == ({"GPU-0", "GPU-1"} if skips else set())

@@ -1,9 +1,12 @@
 """Which hardware a workload gets, and which it never gets."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
+from dorabatch.config import NodeSettings
+from dorabatch.node.facts import NodeFacts
 from dorabatch.node.fake import FakeNode
 from tests.makers import RTX, V100, facts, gpus
 from tests.unit.daemon.test_api import Api
@@ -236,3 +239,86 @@ def test_a_node_that_is_added_becomes_ready(zone: Zone) -> None:
     zone.apply(job(selectors={**gpu(2, V100), "node": {"name": "n5"}}))
     zone.go()
     assert [one.node for one in zone.jobs()] == ["n5"]
+
+
+BROKEN = "NVML does not start: Driver Not Loaded"
+
+
+def broken(zone: Zone, name: str) -> NodeFacts:
+    """A driver update on a node; what it had before."""
+    before = zone.world.nodes[name].facts
+    bare = replace(before, gpus=(), gpu_error=BROKEN)
+    zone.world.nodes[name].facts = bare
+    zone.go(61)
+    return before
+
+
+def test_work_waits_for_a_node_with_a_broken_driver(zone: Zone) -> None:
+    before = broken(zone, "n1")
+    (row,) = [one for one in zone.json("dnode", "list") if one["name"] == "n1"]
+    assert (row["state"], row["reason"]) == (
+        "READY", f"4 of its 4 GPUs are missing: {BROKEN}",
+    )  # fmt: skip
+    zone.apply(job("four", selectors=gpu(4, V100)))
+    zone.go()
+    assert zone.state("four") == "queued"
+    assert BROKEN in zone.run("dstat", "--why", "four")
+    zone.start_again(zone.world.settings)
+    zone.go(61)
+    assert BROKEN in zone.run("dnode", "list")
+    zone.apply(job("also", selectors=gpu(4, V100)))
+    zone.world.nodes["n1"].facts = before
+    zone.go(61)
+    zone.go()
+    assert zone.state("four") == "running"
+    assert BROKEN not in zone.run("dnode", "list")
+    rows = [one["state"] for one in zone.json("dora", "get", "gpu")]
+    assert "lost" not in rows
+
+
+def test_what_a_new_node_with_a_broken_driver_has_nobody_knows(zone: Zone) -> None:
+    said = zone.apply(job("a100", selectors=gpu(1, "A100")), status=2)
+    assert "no node has GPU model" in said
+    zone.world.nodes["n4"].facts = facts(hostname="n4", gpus=(), gpu_error=BROKEN)
+    zone.go(61)
+    zone.apply(job("a100", selectors=gpu(1, "A100")))
+    zone.go()
+    assert zone.state("a100") == "queued"
+
+
+@pytest.mark.parametrize("skips", [False, True])
+def test_gpus_that_others_use(zone: Zone, skips: bool) -> None:
+    node = NodeSettings(skip_used_gpus=skips)
+    zone.start_again(zone.world.settings.model_copy(update={"node": node}))
+    there = zone.world.nodes["n1"]
+    busy = tuple(replace(one, process_pids=(4711,)) for one in there.facts.gpus[:3])
+    there.facts = replace(there.facts, gpus=(*busy, there.facts.gpus[3]))
+    zone.go(61)
+    shown = zone.json("dnode", "show", "n1")
+    assert [one["pids"] for one in shown["gpus_used_by_others"]] == [[4711]] * 3
+    rows = [one for one in zone.json("dora", "get", "gpu") if one["node"] == "n1"]
+    assert [one["state"] for one in rows] == ["used"] * 3 + ["free"]
+    zone.apply(job("two", selectors={**gpu(2, V100), "node": {"name": "n1"}}))
+    zone.go()
+    assert zone.state("two") == ("queued" if skips else "running")
+    if skips:
+        assert "processes that are none of ours" in zone.run("dstat", "--why", "two")
+
+
+def test_one_machine_under_two_names_gives_its_gpus_once(zone: Zone) -> None:
+    zone.apply(job("first", selectors={**gpu(4, V100), "node": {"name": "n1"}}))
+    zone.go()
+    ids = zone.ids("first")
+    second, first = zone.world.nodes["n2"], zone.world.nodes["n1"]
+    second.facts, second.containers = first.facts, first.containers
+    zone.go(61)
+    (row,) = [one for one in zone.json("dnode", "list") if one["name"] == "n2"]
+    assert row["state"] == "ASIDE"
+    assert "the same machine as node n1" in row["reason"]
+    zone.apply(job("more", selectors={**gpu(4, V100), "node": {"name": "n2"}}))
+    # Long enough for what belongs to nobody to be removed.
+    zone.go(61)
+    zone.go(61)
+    assert zone.state("more") == "queued"
+    assert zone.ids("first") == ids
+    second.containers = {}
