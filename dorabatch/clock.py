@@ -1,10 +1,13 @@
 """The only reader of the clock: real time, or a time that tests set.
 
-Never sleeps on behalf of deciding code: those take `now` as a parameter.
+What lasts is measured by what has passed, so a clock never follows a step of the
+machine's wall clock: it goes on from where that was when the clock was made. Never
+sleeps on behalf of deciding code: those take `now` as a parameter.
 """
 
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -18,16 +21,41 @@ class Clock(Protocol):
     def monotonic(self) -> float:
         """Seconds that never go back."""
 
+    def wall_lead(self) -> float:
+        """Seconds by which the machine's wall clock is ahead of `now`: its steps."""
+
     def wait(self, event: threading.Event, seconds: float) -> bool:
         """Wait until the event is set or the time is over; True when set."""
 
 
+def wall_time() -> datetime:
+    """What the machine's clock on the wall shows, in UTC."""
+    return datetime.now(UTC)
+
+
+def time_since_boot() -> float:
+    """Seconds since the machine began, those it slept through too."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 class SystemClock:
-    """The machine's clock."""
+    """The machine's clock as it was when this was made, and what has passed since."""
+
+    def __init__(
+        self,
+        wall: Callable[[], datetime] = wall_time,
+        passed: Callable[[], float] = time_since_boot,
+    ) -> None:
+        self._wall, self._passed = wall, passed
+        self._began, self._began_at = wall(), passed()
 
     def now(self) -> datetime:
         """The present moment, aware, in UTC."""
-        return datetime.now(UTC)
+        return self._began + timedelta(seconds=self._passed() - self._began_at)
+
+    def wall_lead(self) -> float:
+        """Seconds by which the machine's wall clock is ahead of `now`: its steps."""
+        return (self._wall() - self.now()).total_seconds()
 
     def monotonic(self) -> float:
         """Seconds that never go back."""
@@ -44,6 +72,11 @@ class FakeClock:
     def __init__(self, start: datetime) -> None:
         self._start = start
         self._passed = timedelta()
+        self.lead = 0.0
+
+    def wall_lead(self) -> float:
+        """What the test says that the wall clock was stepped by."""
+        return self.lead
 
     def now(self) -> datetime:
         """The set moment."""

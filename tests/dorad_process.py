@@ -32,6 +32,7 @@ class Dorad:
         self.config = folder / "dorad.yaml"
         self.log = folder / "dorad.log"
         self.process: subprocess.Popen[bytes] | None = None
+        self.program: tuple[str | Path, ...] = (BIN / "dorad", "--config", self.config)
         state = {"socket": str(self.socket), "state_dir": str(folder / "state")}
         self.config.write_text(yaml.safe_dump({**state, **settings}))
 
@@ -45,7 +46,7 @@ class Dorad:
         """Start the process and do not wait."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [BIN / "dorad", "--config", self.config],
+                self.program,
                 env={**os.environ, **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -77,7 +77,7 @@ def compose(settings: Settings, clock: Clock | None = None) -> tuple[Books, Effe
         outbox=outbox,
         identity=DaemonIdentity(zone=settings.zone, cluster_id=cluster_id, epoch=epoch),
         log_files=LogFiles(folder=settings.state_dir / "logs"),
-        open_driver=partial(open_driver, settings),
+        open_driver=partial(open_driver, settings, clock),
         fetches=ImageFetches(clock),
         mail_wanted=mail_wanted,
     )

@@ -14,6 +14,7 @@ from typing import TextIO
 import click
 
 from dorabatch import log
+from dorabatch.clock import Clock
 from dorabatch.config import Settings, read_settings
 from dorabatch.daemon.api.assembly import app_of
 from dorabatch.daemon.api.server import raise_open_files
@@ -88,8 +89,8 @@ def main() -> None:
         sys.exit(130)
 
 
-def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT."""
+def serve(settings: Settings, clock: Clock | None = None) -> None:
+    """Serve until SIGTERM or SIGINT; by the machine's clock where none is given."""
     log.configure(level=settings.log_level, as_json=settings.log_format == "json")
     stop, hung_up = threading.Event(), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -98,7 +99,7 @@ def serve(settings: Settings) -> None:
     raise_open_files()
     with lock_state_dir(settings):
         narrow(settings)
-        parts = parts_of(*compose(settings))
+        parts = parts_of(*compose(settings, clock))
         app = app_of(
             parts.books, parts.effects, parts.views, parts.intake, parts.keepers
         )

@@ -88,6 +88,7 @@ class Daemon:
     def turn(self) -> None:
         """One beat: a scheduling cycle, and once a second what is due by itself."""
         parts = self.parts
+        parts.effects.clock_steps.look(parts.effects.clock)
         result = parts.cycle.run()
         if result.placed or result.stale:
             log.event(

@@ -3,7 +3,10 @@
 import threading
 from datetime import timedelta
 
+import pytest
+
 from dorabatch.clock import FakeClock, SystemClock
+from dorabatch.daemon.state.clock_steps import ClockSteps
 from tests.makers import START
 
 
@@ -31,3 +34,25 @@ def test_the_machines_clock() -> None:
     event.set()
     assert clock.wait(event, 60) is True
     assert clock.wait(threading.Event(), 0.001) is False
+
+
+def test_a_step_of_the_wall_clock_is_told_and_not_followed() -> None:
+    wall, passed = [START], [100.0]
+    clock = SystemClock(wall=lambda: wall[0], passed=lambda: passed[0])
+    for hours in (1, -3):
+        wall[0] += timedelta(hours=hours, seconds=10)
+        passed[0] += 10
+        steps = [1, -2][hours < 0]
+        assert clock.wall_lead() == pytest.approx(steps * 3600)
+    assert clock.now() - START == timedelta(seconds=20)
+
+
+def test_steps_are_counted_and_small_ones_are_not(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock, steps = FakeClock(START), ClockSteps()
+    for lead in (0.0, 0.4, 3600.2, 3600.3, -7200.0, -7200.0):
+        clock.lead = lead
+        steps.look(clock)
+    assert (steps.count, steps.lead) == (2, -7200.0)
+    assert [one.message for one in caplog.records].count("clock-step") == 2

@@ -68,7 +68,11 @@ def routes_of(
             fleet=books.fleet,
             latest=books.latest,
             identity=effects.identity,
-            health=Health(threads=effects.threads, writer=effects.writer),
+            health=Health(
+                threads=effects.threads,
+                writer=effects.writer,
+                clock_steps=effects.clock_steps,
+            ),
         ).routes(),
     )
 

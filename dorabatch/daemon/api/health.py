@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from sqlalchemy.exc import SQLAlchemyError
 
 from dorabatch import log
+from dorabatch.daemon.state.clock_steps import ClockSteps
 from dorabatch.daemon.state.threads import WatchedThreads
 from dorabatch.db import Tx, Writer
 from dorabatch.errors import DorabatchError
@@ -21,11 +22,17 @@ WELL = "ok"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthReport:
-    """Threads that have died or fail all the time, and the database in words."""
+    """Threads that have died or fail all the time, and the database in words.
+
+    Steps of the machine's clock harm nothing: how many, and by how many seconds it is
+    ahead of the daemon's time now.
+    """
 
     threads_dead: tuple[str, ...]
     threads_failing: Mapping[str, str]
     database: str
+    clock_steps: int = 0
+    clock_ahead_seconds: float = 0.0
 
     @property
     def is_ok(self) -> bool:
@@ -50,6 +57,7 @@ class Health:
 
     threads: WatchedThreads
     writer: Writer
+    clock_steps: ClockSteps
     seconds_max: float = ANSWER_SECONDS_MAX
 
     async def check(self) -> HealthReport:
@@ -58,6 +66,8 @@ class Health:
             threads_dead=self.threads.dead(),
             threads_failing=self.threads.failing(),
             database=await self._database(),
+            clock_steps=self.clock_steps.count,
+            clock_ahead_seconds=round(self.clock_steps.lead, 1),
         )
 
     async def _database(self) -> str:

@@ -58,6 +58,8 @@ class StatusRoutes:
                 "epoch": self.identity.epoch,
                 "user": call.caller.user,
                 "health": health.sentence,
+                "clock_steps": health.clock_steps,
+                "clock_ahead_seconds": health.clock_ahead_seconds,
                 "live_workloads": sum(one.ended_at is None for one in workloads),
                 "queued": len(self.board.pending),
                 "running": sum(one.state is State.RUNNING for one in held),
@@ -78,6 +80,8 @@ class StatusRoutes:
             "threads_failing": health.threads_failing,
             "database": health.database,
             "nodes_refusing": _refusing(self.fleet.views()),
+            "clock_steps": health.clock_steps,
+            "clock_ahead_seconds": health.clock_ahead_seconds,
         }
         return json_answer(found, 200 if health.is_ok else 503)
 

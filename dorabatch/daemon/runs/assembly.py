@@ -121,7 +121,6 @@ def _work_on(
     )
     ends = EndRecords(
         board=books.board,
-        fleet=books.fleet,
         writer=effects.writer,
         clock=effects.clock,
         settlement=Settlement(billing=books.billing, usage=books.usage),

@@ -4,6 +4,7 @@ Opens nothing yet: the connection is made at its first use, and never used insid
 transaction.
 """
 
+from dorabatch.clock import Clock
 from dorabatch.config import Settings
 from dorabatch.daemon.state.node_view import DeclaredNode
 from dorabatch.db import is_in_transaction
@@ -14,7 +15,7 @@ from dorabatch.node.driver import NodeDriver
 from dorabatch.node.ssh import NodeAddress, SshTimeouts
 
 
-def open_driver(settings: Settings, node: DeclaredNode) -> NodeDriver:
+def open_driver(settings: Settings, clock: Clock, node: DeclaredNode) -> NodeDriver:
     """The connection to a node, made at its first use."""
     address = NodeAddress(
         name=node.name,
@@ -33,7 +34,9 @@ def open_driver(settings: Settings, node: DeclaredNode) -> NodeDriver:
         channels=settings.node.launches_at_once + 2,
         pull_seconds=settings.node.pull_seconds_max,
     )
-    return open_node(address, timeouts=timeouts, limits=limits, on_call=_outside_tx)
+    return open_node(
+        address, timeouts=timeouts, limits=limits, on_call=_outside_tx, clock=clock
+    )
 
 
 def _outside_tx(_number: int, operation: str) -> None:

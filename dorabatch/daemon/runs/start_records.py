@@ -5,7 +5,7 @@ container's `rev`. Acts on no node, and tells nobody what to do next.
 """
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from dorabatch import log
 from dorabatch.clock import Clock
@@ -19,16 +19,16 @@ from dorabatch.daemon.runs.end_verdict import (
 )
 from dorabatch.daemon.runs.reconcile import ENDED_STATES
 from dorabatch.daemon.runs.refusing_nodes import RefusingNodes
+from dorabatch.daemon.runs.run_span import run_span
 from dorabatch.daemon.runs.settle import Settlement, change_told
 from dorabatch.daemon.runs.start_fault import Fault, fault_of
 from dorabatch.daemon.state.avoided_nodes import AvoidedNodes
-from dorabatch.daemon.state.fleet import Fleet
 from dorabatch.daemon.state.registries import Registries
 from dorabatch.daemon.state.spec_units import spec_of
 from dorabatch.daemon.steps import Step, Steps
 from dorabatch.db import Tx, Writer
 from dorabatch.errors import DorabatchError, RegistrySilent
-from dorabatch.node.facts import Circumstances, ContainerFacts, NodeFacts
+from dorabatch.node.facts import Circumstances, ContainerFacts
 from dorabatch.queue import store
 from dorabatch.queue.board import Board
 from dorabatch.queue.records import Container, ContainerId
@@ -169,7 +169,6 @@ class EndRecords:
     """The ends of a zone's runs."""
 
     board: Board
-    fleet: Fleet
     writer: Writer
     clock: Clock
     settlement: Settlement
@@ -235,17 +234,10 @@ class EndRecords:
     ) -> Container:
         if facts is None or facts.state not in ENDED_STATES:
             return exited(container, exit_code=None, started_at=None, ended_at=now)
-        node = self._node_facts(container)
-        shift = timedelta(seconds=node.clock_offset_seconds if node else 0.0)
-        started = facts.started_at - shift if facts.started_at else None
-        ended = facts.finished_at - shift if facts.finished_at else now
+        started, ended = run_span(container.started_at, facts, now)
         return exited(
             container,
             exit_code=facts.exit_code if facts.started_at else None,
             started_at=started,
-            ended_at=max(ended, started) if started else ended,
+            ended_at=ended,
         )
-
-    def _node_facts(self, container: Container) -> NodeFacts | None:
-        view = self.fleet.get(container.hold.node) if container.hold else None
-        return view.facts if view else None

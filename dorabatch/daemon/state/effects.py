@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import Engine
 
 from dorabatch.clock import Clock
+from dorabatch.daemon.state.clock_steps import ClockSteps
 from dorabatch.daemon.state.daemon_identity import DaemonIdentity
 from dorabatch.daemon.state.image_fetches import ImageFetches
 from dorabatch.daemon.state.log_files import LogFiles
@@ -39,4 +40,5 @@ class Effects:
     cycle_wanted: threading.Event = field(default_factory=threading.Event)
     mail_wanted: threading.Event = field(default_factory=threading.Event)
     forecasts: StartForecasts = field(default_factory=StartForecasts)
+    clock_steps: ClockSteps = field(default_factory=ClockSteps)
     threads: WatchedThreads = field(default_factory=WatchedThreads)

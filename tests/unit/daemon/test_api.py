@@ -339,6 +339,8 @@ def test_health_is_200_or_503(api: Api) -> None:
         "threads_failing": {},
         "database": "ok",
         "nodes_refusing": [],
+        "clock_steps": 0,
+        "clock_ahead_seconds": 0.0,
     }
     assert (status, orjson.loads(reply)) == (200, well)
     assert orjson.loads(api.ask("GET", "/v1/status")[1])["health"] == "ok"

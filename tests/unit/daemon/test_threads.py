@@ -237,7 +237,10 @@ class Refusing(ThreadPoolExecutor):
 
 def health(parts: Parts) -> HealthReport:
     one = Health(
-        threads=parts.effects.threads, writer=parts.effects.writer, seconds_max=0.1
+        clock_steps=parts.effects.clock_steps,
+        threads=parts.effects.threads,
+        writer=parts.effects.writer,
+        seconds_max=0.1,
     )
     return asyncio.run(one.check())
 
