@@ -61,6 +61,7 @@ class Daemon:
         """
         effects = self.parts.effects
         while not stop.wait(0.5):
+            effects.clock_steps.look(effects.clock)
             if hung_up.is_set():
                 hung_up.clear()
                 log.event("sighup", meaning=_SIGHUP)
@@ -88,7 +89,6 @@ class Daemon:
     def turn(self) -> None:
         """One beat: a scheduling cycle, and once a second what is due by itself."""
         parts = self.parts
-        parts.effects.clock_steps.look(parts.effects.clock)
         result = parts.cycle.run()
         if result.placed or result.stale:
             log.event(

@@ -56,7 +56,7 @@ class NodeFacts:
     """What a node has, as seen in one probe.
 
     `docker_id` is what dockerd calls itself, kept on its disk. `missing_gpus` are those
-    that it had and that the probe does not tell of: see `missing_gpus.with_missing`.
+    that it had and that the probe does not tell of.
     """
 
     hostname: str
@@ -73,11 +73,6 @@ class NodeFacts:
     disk_free_mib: int | None = None
     docker_id: str = ""
     missing_gpus: tuple[GpuFacts, ...] = ()
-
-    @property
-    def all_gpus(self) -> tuple[GpuFacts, ...]:
-        """What it has when everything works: also what is missing now."""
-        return self.gpus + self.missing_gpus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

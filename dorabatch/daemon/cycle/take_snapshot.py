@@ -114,7 +114,7 @@ def _keep_out(
             continue
         holds = (container.hold for container in board.on_node(view.name))
         held = {uuid for hold in holds if hold for uuid in hold.gpus}
-        for gpu in view.facts.all_gpus:
+        for gpu in view.all_gpus:
             if gpu.uuid in view.kept_out - held:
                 gpus[row, column[gpu.model]] -= 1
         for uuid in view.kept_out & shared.rest_milli.keys():

@@ -40,7 +40,7 @@ class _Capacity:
     @property
     def gpu_models(self) -> set[str]:
         """GPU models of all nodes, also of those that are away."""
-        return {g.model for v in self.usable if v.facts for g in v.facts.all_gpus}
+        return {g.model for v in self.usable for g in v.all_gpus}
 
     @property
     def cpu_models(self) -> set[str]:
@@ -50,8 +50,8 @@ class _Capacity:
     @property
     def may_have_gpus(self) -> bool:
         """Whether of some node nobody knows yet which GPUs it has: NVML is broken."""
-        found = (view.facts for view in self.usable if view.facts)
-        return any(facts.gpu_error and not facts.all_gpus for facts in found)
+        bare = (view.facts for view in self.usable if not view.all_gpus)
+        return any(facts is not None and facts.gpu_error for facts in bare)
 
 
 class Possible:

@@ -22,6 +22,8 @@ from dorabatch.daemon.state.node_view import (
     DeclaredNode,
     NodeState,
     NodeView,
+    with_missing,
+    with_others_use,
 )
 from dorabatch.daemon.state.object_store import save_facts
 from dorabatch.daemon.state.threads import WatchedThreads
@@ -35,7 +37,6 @@ from dorabatch.errors import (
 )
 from dorabatch.node.driver import EventStream, NodeDriver
 from dorabatch.node.facts import ContainerFacts, NodeFacts
-from dorabatch.node.missing_gpus import with_missing, with_others_use
 from dorabatch.queue.records import Container, ContainerId
 
 

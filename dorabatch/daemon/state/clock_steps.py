@@ -1,7 +1,7 @@
 """Steps of the machine's wall clock: noticed, logged and counted.
 
 They change nothing else: the daemon goes by what has passed since it began. Written by
-the cycle's thread, read by the API.
+the daemon's main thread, read by the API.
 """
 
 from dorabatch import log

@@ -7,8 +7,8 @@ import json
 from dataclasses import asdict, replace
 from typing import Any
 
+from dorabatch.daemon.state.node_view import lasting_gpu
 from dorabatch.node.facts import GpuFacts, NodeFacts
-from dorabatch.node.missing_gpus import lasting_gpu
 
 
 def facts_to_json(facts: NodeFacts) -> str:

@@ -1,13 +1,14 @@
 """A node as the daemon sees it at one moment: settings, state, facts.
 
-Pure: values only; talks to no node and keeps no table.
+Pure: values, and what a node's facts mean beside those before; talks to no node and
+keeps no table.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from dorabatch.node.facts import NodeFacts
+from dorabatch.node.facts import GpuFacts, NodeFacts
 from dorabatch.resources.names import host_and_port
 
 
@@ -108,3 +109,71 @@ class NodeView:
     def name(self) -> str:
         """The node's name in its zone."""
         return self.settings.name
+
+    @property
+    def all_gpus(self) -> tuple[GpuFacts, ...]:
+        """What it has when everything works: also what is missing now."""
+        return self.facts.gpus + self.facts.missing_gpus if self.facts else ()
+
+
+def lasting_gpu(gpu: GpuFacts) -> GpuFacts:
+    """The GPU without readings of the moment."""
+    return replace(
+        gpu,
+        memory_used_mib=None,
+        utilization_percent=None,
+        process_pids=(),
+        is_used_by_others=False,
+    )
+
+
+def with_missing(before: NodeFacts | None, now: NodeFacts) -> NodeFacts:
+    """What the node tells, with the GPUs that it had before and that are missing.
+
+    A broken driver, a library that is being replaced and a GPU that fell off its bus
+    are faults that pass. Only a probe without any error after another boot of the
+    machine says that a GPU was taken out.
+    """
+    if before is None:
+        return now
+    told = {gpu.uuid for gpu in now.gpus}
+    gone = [gpu for gpu in before.gpus + before.missing_gpus if gpu.uuid not in told]
+    if _tells_all(now) and now.boot_id != before.boot_id:
+        gone = []
+    gone.sort(key=lambda gpu: gpu.minor)
+    return replace(now, missing_gpus=tuple(lasting_gpu(gpu) for gpu in gone))
+
+
+def with_others_use(now: NodeFacts, held: frozenset[str]) -> NodeFacts:
+    """The facts with the GPUs marked that others use: busy, and held by none of ours.
+
+    held: uuids that our runs held before or after the probe.
+    """
+    gpus = tuple(
+        replace(gpu, is_used_by_others=True)
+        if gpu.process_pids and gpu.uuid not in held
+        else gpu
+        for gpu in now.gpus
+    )
+    return replace(now, gpus=gpus)
+
+
+def gpu_trouble(facts: NodeFacts) -> str:
+    """What is wrong with the node's GPUs, in a sentence; empty where nothing is."""
+    missing, every = len(facts.missing_gpus), len(facts.gpus + facts.missing_gpus)
+    why = facts.gpu_error or (
+        "the node finds no NVML library"
+        if facts.probe == "none"
+        else "NVML tells of them no more"
+    )
+    if not missing:
+        return facts.gpu_error or ""
+    return f"{missing} of its {every} GPUs {_are(missing)} missing: {why}"
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
+def _tells_all(facts: NodeFacts) -> bool:
+    return facts.probe != "none" and facts.gpu_error is None

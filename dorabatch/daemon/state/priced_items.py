@@ -49,7 +49,7 @@ def accepted_items(
             found[cores] = None
             continue
         milli = demand.gpu_count * demand.gpu_milli
-        for model in {gpu.model for gpu in view.facts.all_gpus}:
+        for model in {gpu.model for gpu in view.all_gpus}:
             if demand.gpu_models is None or model in demand.gpu_models:
                 found[(Item(model=model, milli=milli), *cores)] = None
     return list(found)

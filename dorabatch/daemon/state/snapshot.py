@@ -135,7 +135,7 @@ class NodeArrays:
             self.empty = _with_states(self.empty, self.views)
             return
         self.row_of = {view.name: row for row, view in enumerate(self.views)}
-        models = {g.model for v in self.views if v.facts for g in v.facts.all_gpus}
+        models = {gpu.model for view in self.views for gpu in view.all_gpus}
         self.empty = _empty_cluster(self.views, tuple(sorted(models)))
 
 
@@ -145,8 +145,8 @@ def _same_hardware(old: NodeView | None, new: NodeView) -> bool:
     if old.facts is new.facts:
         return True
     ours, theirs = old.facts, new.facts
-    return (ours.all_gpus, ours.cores, ours.memory_mib) == (
-        theirs.all_gpus, theirs.cores, theirs.memory_mib,
+    return (old.all_gpus, ours.cores, ours.memory_mib) == (
+        new.all_gpus, theirs.cores, theirs.memory_mib,
     )  # fmt: skip
 
 
@@ -167,7 +167,7 @@ def _empty_cluster(views: Sequence[NodeView], models: tuple[str, ...]) -> Cluste
     cpu, memory = np.zeros(len(views), np.int64), np.zeros(len(views), np.int64)
     for row, view in enumerate(views):
         assert view.facts is not None
-        for gpu in view.facts.all_gpus:
+        for gpu in view.all_gpus:
             gpus[row, column[gpu.model]] += 1
         cpu[row] = len(view.facts.cores) * MILLI
         memory[row] = view.facts.memory_mib

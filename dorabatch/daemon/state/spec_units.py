@@ -109,7 +109,7 @@ def amounts(demand: Demand, view: NodeView) -> tuple[int, int]:
     """
     facts = view.facts
     assert facts is not None
-    total_milli, gpus = len(facts.cores) * MILLI, len(facts.all_gpus)
+    total_milli, gpus = len(facts.cores) * MILLI, len(view.all_gpus)
     cpu, memory = demand.cpu_milli, demand.memory_mib
     parts = demand.gpu_count * demand.gpu_milli
     if cpu == SHARE:

@@ -29,9 +29,7 @@ class NodeRows:
         use = node_use(self.board.on_node(view.name))
         facts, settings, refusal = view.facts, view.settings, view.refusal
         state, reason = view.told
-        total = (
-            Counter(gpu.model for gpu in facts.all_gpus) if facts else Counter[str]()
-        )
+        total = Counter(gpu.model for gpu in view.all_gpus)
         return {
             "name": view.name,
             "zone": self.zone,

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from dorabatch.daemon.state.facts_json import facts_from_json, facts_to_json
+from dorabatch.daemon.state.node_view import gpu_trouble, with_missing, with_others_use
 from dorabatch.node.facts import NodeFacts
-from dorabatch.node.missing_gpus import gpu_trouble, with_missing, with_others_use
 from tests.makers import facts, gpus
 
 BROKEN = "NVML does not start: Driver/library version mismatch"
@@ -30,7 +30,7 @@ def missing(now: NodeFacts, before: NodeFacts) -> list[str]:
 def test_what_is_broken_is_not_gone(now: NodeFacts) -> None:
     assert missing(now, facts()) == ["GPU-0", "GPU-1", "GPU-2", "GPU-3"]
     again = with_missing(with_missing(facts(), now), now)
-    assert len(again.all_gpus) == 4
+    assert len(again.missing_gpus) == 4
     assert with_missing(again, facts()) == facts()
 
 
