@@ -22,7 +22,7 @@ DIGEST_LABEL = LABEL_PREFIX + "spec-digest"
 
 _CLUSTER_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _COUNT = re.compile(r"[0-9]{1,18}", re.ASCII)
-_PLAIN = re.compile(r"[A-Za-z0-9._-]{0,128}")
+_WORD_LENGTH_MAX = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +76,7 @@ def identity_labels(identity: RunIdentity) -> dict[str, str]:
     if invalid:
         raise Refused(
             f"{invalid[0]!r} cannot be a container's zone or workspace label; allowed "
-            "are letters, digits, '.', '_' and '-', up to 128 of them"
+            f"are up to {_WORD_LENGTH_MAX} characters that print, without '/'"
         )
     return {
         CLUSTER_LABEL: identity.cluster_id,
@@ -117,8 +117,11 @@ def parse_identity(labels: Mapping[str, str]) -> RunIdentity | None:
 
 
 def is_plain(word: str) -> bool:
-    """True when the word is safe in a label and in an environment value."""
-    return _PLAIN.fullmatch(word) is not None
+    """True when the word is safe in a label and in an environment value.
+
+    Both take any text as it is: a home is called as its login, such as `CORP\\anna`.
+    """
+    return len(word) <= _WORD_LENGTH_MAX and word.isprintable() and "/" not in word
 
 
 def _count(text: str | None) -> int | None:

@@ -13,6 +13,7 @@ from typing import Annotated
 from pydantic import PlainValidator
 
 NAME_LENGTH_MAX = 63
+LOGIN_LENGTH_MAX = 128
 MODEL_LENGTH_MAX = 100
 IMAGE_LENGTH_MAX = 512
 PATH_LENGTH_MAX = 1024
@@ -115,10 +116,15 @@ def check_text(value: object) -> str:
     return value
 
 
+def is_mail_address(text: str) -> bool:
+    """Whether it is a plain mail address; a login such as `CORP\\anna` makes none."""
+    return _MAIL.fullmatch(text) is not None
+
+
 def check_mail_address(value: object) -> str:
     """A plain mail address, without a display name."""
     text = check_text(value)
-    if not _MAIL.fullmatch(text):
+    if not is_mail_address(text):
         raise ValueError(
             f"{quoted(text)} is not a mail address; write one such as ana@example.org"
         )
@@ -189,6 +195,24 @@ def check_env_name(value: object) -> str:
         raise ValueError(
             f"{text} is set by the queue for the GPUs given to the workload; "
             "ask for GPUs in spec.selectors.gpu"
+        )
+    return text
+
+
+def check_person(value: object) -> str:
+    """A login as a directory writes it: `CORP\\anna`, `anna@corp.example.com`, `svc$`.
+
+    Whether there is such a login is not looked at.
+    """
+    text = check_text(value)
+    if text in _RESERVED:
+        raise ValueError(f"{text!r} is a reserved word and cannot be a name")
+    is_word = text.isprintable() and text == text.strip() and text[:1] != "-"
+    is_cut = any(mark in text for mark in "/,:;")
+    if not 1 <= len(text) <= LOGIN_LENGTH_MAX or not is_word or is_cut:
+        raise ValueError(
+            f"{quoted(text)} is not a login: use 1 to {LOGIN_LENGTH_MAX} characters "
+            "that print, without any of / , : ; and not beginning with '-'"
         )
     return text
 
@@ -276,6 +300,7 @@ WorkloadName = Annotated[str, PlainValidator(check_workload_name)]
 ModelName = Annotated[str, PlainValidator(check_model)]
 Image = Annotated[str, PlainValidator(check_image)]
 Host = Annotated[str, PlainValidator(check_host)]
+PersonName = Annotated[str, PlainValidator(check_person)]
 Login = Annotated[str, PlainValidator(check_login)]
 HostKey = Annotated[str, PlainValidator(check_host_key)]
 Path = Annotated[str, PlainValidator(check_path)]

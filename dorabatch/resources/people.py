@@ -24,6 +24,7 @@ from dorabatch.resources.document import (
 from dorabatch.resources.names import (
     Name,
     NameOrAll,
+    PersonName,
     check_mail_address,
     check_text,
     quoted,
@@ -191,11 +192,17 @@ class UserSpec(Part):
     ] = ()
 
 
+class PersonMetadata(Metadata):
+    """The name of a person: their login, however the directory writes it."""
+
+    name: PersonName
+
+
 class User(Document):
     """A person with an account."""
 
     rank: ClassVar[int] = 40
 
     kind: Literal["User"]
-    metadata: Metadata
+    metadata: PersonMetadata
     spec: UserSpec = UserSpec()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from dorabatch.daemon.runs.container_request import volume_name
 from dorabatch.errors import ImagePullFailed, NodeError, NodeUnreachable, StartFailed
 from dorabatch.node.container_spec import ContainerRequest, MountRequest
 from dorabatch.node.docker_driver import open_node
@@ -352,3 +353,22 @@ def in_thread(work: Callable[[], Any]) -> Callable[[], Any]:
         return results[0]
 
     return result
+
+
+@pytest.mark.parametrize("login", ["CORP\\anna", "anna@corp.example", "müller", "svc$"])
+def test_a_home_is_called_as_its_login(bench: Bench, login: str) -> None:
+    wish = bench.wish("runs on")
+    wish = replace(
+        wish,
+        identity=replace(wish.identity, workspace=login),
+        mounts=(MountRequest(volume=volume_name(login, "data"), target="/data"),),
+    )
+    for mount in wish.mounts:
+        bench.driver.ensure_volume(mount)
+    bench.driver.create(wish)
+    bench.driver.start(wish.identity.name)
+    found = bench.driver.inspect(wish.identity.name)
+    assert found is not None
+    assert parse_identity(found.labels) == wish.identity
+    bench.driver.remove(wish.identity.name)
+    bench.driver.remove_volume(wish.mounts[0].volume)

@@ -14,6 +14,7 @@ from dorabatch.daemon.intake.dependencies import DependencyNames
 from dorabatch.daemon.intake.homes import Homes
 from dorabatch.daemon.intake.possible import Possible
 from dorabatch.daemon.rights import Caller, Place, may
+from dorabatch.daemon.runs.container_request import check_startable
 from dorabatch.daemon.state.site_policy import SitePolicy
 from dorabatch.daemon.state.spec_units import demand_of_spec, remember_spec
 from dorabatch.errors import UserError
@@ -51,6 +52,9 @@ class Intake:
         warnings = check_site_bounds(spec, self.settings)
         is_first = may(caller, Verb.APPLY, "Policy", Place(zone=zone))
         check_turn(spec.priority, self.policy.settings, is_admin=is_first)
+        check_startable(
+            spec, caller.submitter, (zone, workspace), self.settings.containers
+        )
         self.possible.check(demand_of_spec(spec, 1))
         dependency = self.dependencies.resolved(caller, spec.dependency, workspace)
         text = canonical_json(spec)

@@ -1,22 +1,31 @@
 """A placed container as it is asked of Docker: its name, devices, mounts and limits.
 
-Translates only; talks to no node.
+Translates, and says before anything is stored what no node would start; talks to none.
 """
 
-from dataclasses import dataclass
+import hashlib
+import re
+from dataclasses import dataclass, replace
 
-from dorabatch.config import Settings
+from dorabatch.config import ContainerSettings, Settings
 from dorabatch.daemon.state.daemon_identity import DaemonIdentity
 from dorabatch.daemon.state.fleet import Fleet
 from dorabatch.daemon.state.spec_units import spec_of
-from dorabatch.errors import invariant
-from dorabatch.node.container_spec import ContainerRequest, MountRequest, PortRequest
+from dorabatch.errors import Refused, invariant
+from dorabatch.node.container_spec import (
+    ContainerRequest,
+    MountRequest,
+    PortRequest,
+    create_body,
+    dropped_env,
+)
 from dorabatch.node.identity import RunIdentity, container_name
 from dorabatch.queue.board import Board
-from dorabatch.queue.records import Container, Workload
+from dorabatch.queue.records import Container, Submitter, Workload
 from dorabatch.resources.workload import MIB, WorkloadSpec
 
 _NANO_PER_MILLI = 1_000_000
+_VOLUME_WORD = re.compile(r"[A-Za-z0-9_.-]+")
 _SHELLS = frozenset({"sh", "bash", "ash", "dash", "zsh", "ksh", "fish"})
 
 
@@ -48,31 +57,14 @@ class ContainerRequests:
         spec, who, hold = spec_of(workload), workload.submitter, container.hold
         invariant(hold is not None, "only what is placed can be launched")
         assert hold is not None
-        allowed = self.settings.containers
-        return ContainerRequest(
-            identity=self._identity(container),
-            image=spec.image.image,
-            argv=spec.argv or (),
-            env=spec.env,
-            uid=who.uid,
-            gid=who.gid,
-            groups=who.groups,
-            allow_root=who.uid == 0,
+        return replace(
+            wanted(self._identity(container), spec, who, self.settings.containers),
             gpu_uuids=hold.gpus,
             gpu_milli=hold.gpu_milli,
             cores=hold.cores or self.shared_cores(hold.node) or None,
             nano_cpus=None if hold.cores else hold.cpu_milli * _NANO_PER_MILLI,
             memory_bytes=hold.memory_mib * MIB,
-            shm_bytes=spec.config.shm_bytes,
-            pids_limit=allowed.pids_max,
-            network=spec.network.mode,
-            allow_host_network=allowed.host_network,
-            ports=_ports(spec, container.replica),
-            mounts=_mounts(spec, workload.workspace),
-            workdir=spec.config.workdir,
             stop_grace_seconds=self.grace_seconds(container),
-            log_bytes_max=allowed.log_bytes_max,
-            open_stdin=is_bare_shell(spec.argv),
         )
 
     def shared_cores(self, node: str) -> tuple[int, ...]:
@@ -111,6 +103,64 @@ class ContainerRequests:
         )
 
 
+def wanted(
+    run: RunIdentity, spec: WorkloadSpec, who: Submitter, allowed: ContainerSettings
+) -> ContainerRequest:
+    """What a run asks of Docker wherever it gets its place."""
+    return ContainerRequest(
+        identity=run,
+        image=spec.image.image,
+        argv=spec.argv or (),
+        env=spec.env,
+        uid=who.uid,
+        gid=who.gid,
+        groups=who.groups,
+        allow_root=who.uid == 0,
+        shm_bytes=spec.config.shm_bytes,
+        pids_limit=allowed.pids_max,
+        network=spec.network.mode,
+        allow_host_network=allowed.host_network,
+        ports=_ports(spec, run.replica),
+        mounts=_mounts(spec, run.workspace),
+        workdir=spec.config.workdir,
+        log_bytes_max=allowed.log_bytes_max,
+        open_stdin=is_bare_shell(spec.argv),
+    )
+
+
+def check_startable(
+    spec: WorkloadSpec,
+    who: Submitter,
+    place: tuple[str, str],
+    allowed: ContainerSettings,
+) -> None:
+    """Raise Refused, as a start in this (zone, workspace) would, or for what it drops.
+
+    A variable that the container would not get is refused, for a job without it does
+    something else than its user asked for.
+    """
+    zone, workspace = place
+    dropped = dropped_env(spec.env)
+    if dropped:
+        raise Refused(
+            f"spec.config.env: {dropped[0]} cannot be set from outside: names in LD_* "
+            "would act on the node too, DORA_* and NVIDIA_VISIBLE_DEVICES and its kind "
+            f"are the queue's; set it in the command (env {dropped[0]}=... PROGRAM)"
+        )
+    run = RunIdentity(
+        cluster_id="any",
+        workload_id=1,
+        replica=1,
+        attempt=1,
+        zone=zone,
+        workspace=workspace,
+    )
+    try:
+        create_body(wanted(run, spec, who, allowed))
+    except Refused as refusal:
+        raise Refused(f"could not start: {refusal.message}") from refusal
+
+
 def _ports(spec: WorkloadSpec, replica: int) -> tuple[PortRequest, ...]:
     return tuple(
         PortRequest(
@@ -137,8 +187,12 @@ def volume_name(workspace: str, name: str) -> str:
     """The Docker named volume of a volume of a workspace; no other has the same.
 
     Both parts may hold dots: where the workspace does, a word in capitals, which no
-    name has, stands between them.
+    name has, stands between them. A home whose login Docker would not take is named by
+    a hash of it.
     """
+    if not _VOLUME_WORD.fullmatch(workspace):
+        digest = hashlib.sha256(workspace.encode()).hexdigest()[:32]
+        return f"dora.home.{digest}.{name}"
     between = ".VOLUME." if "." in workspace else "."
     return f"dora.volume.{workspace}{between}{name}"
 

@@ -15,6 +15,7 @@ from dorabatch.config import MailSettings
 from dorabatch.daemon.state.object_store import get_object
 from dorabatch.db import Tx
 from dorabatch.queue.tables import MAILS
+from dorabatch.resources.names import is_mail_address
 from dorabatch.resources.people import UserSpec
 
 RETRY_SECONDS_MAX = 3600.0
@@ -55,11 +56,17 @@ class Outbox:
         return bool(self._settings.host)
 
     def address_of(self, connection: Connection, user: str) -> str:
-        """Where a user's mail goes: as declared, else at the site's domain, else ""."""
+        """Where a user's mail goes: as declared, else at the site's domain, else "".
+
+        What has an @ is an address, or a login that looks like one.
+        """
         stored = get_object(connection, "User", "", "", user)
         declared = UserSpec.model_validate_json(stored.spec).mail if stored else None
+        if declared is not None:
+            return declared
         domain = self._settings.domain
-        return declared or (f"{user}@{domain}" if domain else "")
+        address = user if "@" in user else f"{user}@{domain}"
+        return address if is_mail_address(address) else ""
 
     def enqueue(self, tx: Tx, key: str, letter: Letter, *, now: datetime) -> bool:
         """Put a mail in, to be sent once the transaction is on disk.
@@ -69,8 +76,7 @@ class Outbox:
         """
         if not self.is_on:
             return False
-        to = letter.to
-        address = to if "@" in to else self.address_of(tx.connection, to)
+        address = self.address_of(tx.connection, letter.to)
         if not address:
             return False
         if count_waiting(tx.connection) >= self._settings.waiting_max:

@@ -366,9 +366,9 @@ def test_facts_about_people_age(monkeypatch: pytest.MonkeyPatch) -> None:
         looked_up.append(uid)
         return SimpleNamespace(pw_name=names[uid])
 
-    groups = [SimpleNamespace(gr_gid=70, gr_mem=["new"])]
+    groups = {"old": [1], "new": [70, 1]}
     monkeypatch.setattr(unix_accounts.pwd, "getpwuid", found)
-    monkeypatch.setattr(unix_accounts.grp, "getgrall", lambda: groups)
+    monkeypatch.setattr(unix_accounts.os, "getgrouplist", lambda who, _: groups[who])
     accounts = UnixAccounts(clock)
     assert accounts.submitter_of(7, 1) == Submitter(user="old", uid=7, gid=1)
     names[7] = "new"
@@ -385,8 +385,25 @@ def test_a_failed_look_up_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(
         unix_accounts.pwd, "getpwuid", lambda uid: SimpleNamespace(pw_name=names[uid])
     )
-    monkeypatch.setattr(unix_accounts.grp, "getgrall", list)
+    monkeypatch.setattr(unix_accounts.os, "getgrouplist", lambda *_: [1])
     accounts = UnixAccounts(FakeClock(START))
     assert accounts.submitter_of(8, 1).user == "uid-8"
     names[8] = "carol"
     assert accounts.submitter_of(8, 1).user == "carol"
+
+
+def test_who_had_a_name_keeps_it_while_the_directory_is_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, names = FakeClock(START), {8: "carol"}
+    monkeypatch.setattr(
+        unix_accounts.pwd, "getpwuid", lambda uid: SimpleNamespace(pw_name=names[uid])
+    )
+    monkeypatch.setattr(unix_accounts.os, "getgrouplist", lambda *_: [1])
+    accounts = UnixAccounts(clock)
+    assert accounts.submitter_of(8, 1).user == "carol"
+    del names[8]
+    clock.advance(unix_accounts.LAST_KNOWN_SECONDS - 1)
+    assert accounts.submitter_of(8, 1).user == "carol"
+    clock.advance(1)
+    assert accounts.submitter_of(8, 1).user == "uid-8"

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dorabatch.daemon.runs.container_request import volume_name
+from dorabatch.node.container_spec import MountRequest, check_mount
 from dorabatch.resources.names import check_name
 
 PART = st.from_regex(r"[a-z0-9]{1,2}", fullmatch=True)
@@ -22,3 +23,11 @@ def test_two_volumes_never_share_a_name(
 def test_the_pair_that_was_one() -> None:
     assert volume_name("u", "x.v") != volume_name("u.x", "v")
     assert volume_name("ana", "home") == "dora.volume.ana.home"
+
+
+def test_homes_that_docker_cannot_write() -> None:
+    logins = ["CORP\\anna", "corp\\anna", "anna@corp", "svc$", "müller", "a b", "Anna"]
+    names = {volume_name(login, "data") for login in logins}
+    assert len(names) == len(logins)
+    for name in names:
+        check_mount(MountRequest(volume=name, target="/data"))

@@ -53,7 +53,7 @@ def test_labels_are_read_back(cluster_id: str, numbers: list[int], zone: str) ->
         ("dorabatch.replica", "x"),
         ("dorabatch.attempt", "٣"),
         ("dorabatch.epoch", "9" * 30),
-        ("dorabatch.zone", "a b"),
+        ("dorabatch.zone", "a/b"),
         ("dorabatch.workspace", "a\nb"),
     ],
 )
@@ -74,5 +74,33 @@ def test_foreign_labels_are_nobodys() -> None:
 def test_odd_zone_is_refused() -> None:
     with pytest.raises(Refused, match="label"):
         identity_labels(
-            RunIdentity(cluster_id="c", workload_id=1, replica=0, attempt=0, zone="a b")
+            RunIdentity(cluster_id="c", workload_id=1, replica=0, attempt=0, zone="a/b")
         )
+
+
+@pytest.mark.parametrize(
+    "login",
+    [
+        "CORP\\anna",
+        "anna@corp.example.com",
+        "Anna",
+        "svc$",
+        "müller",
+        "a b",
+        "a" * 128,
+    ],
+)
+def test_a_home_is_called_as_its_login(login: str) -> None:
+    one = RunIdentity(
+        cluster_id="c", workload_id=1, replica=1, attempt=1, workspace=login
+    )
+    assert parse_identity(identity_labels(one)) == one
+
+
+@pytest.mark.parametrize("login", ["a\nb", "a/b", "\udcff", "a" * 129, "a\0"])
+def test_what_cannot_be_a_label_is_refused(login: str) -> None:
+    one = RunIdentity(
+        cluster_id="c", workload_id=1, replica=1, attempt=1, workspace=login
+    )
+    with pytest.raises(Refused, match="label"):
+        identity_labels(one)

@@ -287,3 +287,27 @@ def test_what_is_held_waits_until_it_is_released(zone: Zone) -> None:
     zone.go()
     assert [one.name for one in zone.jobs("a")] == ["a.1"]
     assert "is not held" in zone.run("drelease", "a", status=3)
+
+
+@pytest.mark.parametrize(
+    "login", ["CORP\\\\anna", "anna@corp.example.com", "Anna", "svc$", "müller"]
+)
+def test_logins_as_directories_write_them_have_a_user(zone: Zone, login: str) -> None:
+    document = f"""
+apiVersion: v1
+kind: User
+metadata: {{name: "{login}"}}
+spec: {{mail: anna@example.org}}
+"""
+    zone.apply(document)
+    plain = login.replace("\\\\", "\\")
+    assert plain in zone.run("dora", "get", "user")
+    assert plain in zone.run("dora", "describe", "user", plain)
+    zone.run("dora", "delete", "user", plain)
+    assert plain not in zone.run("dora", "get", "user")
+
+
+@pytest.mark.parametrize("login", ["a/b", "-a", " a", "a:b", "All", "x" * 129])
+def test_what_is_no_login_has_none(zone: Zone, login: str) -> None:
+    document = {"apiVersion": "v1", "kind": "User", "metadata": {"name": login}}
+    assert "metadata.name" in zone.apply(document, status=2)
