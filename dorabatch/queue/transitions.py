@@ -131,14 +131,18 @@ def exited(
     started_at: datetime | None,
     ended_at: datetime,
 ) -> Container:
-    """The end of the attempt as Docker tells it; still to be removed."""
+    """The end of the attempt as Docker tells it; still to be removed.
+
+    Never before its start, whatever was done to the clocks in between.
+    """
     invariant(container.state is State.STOPPING, "only what stops can have ended")
+    began = started_at or container.started_at
     return replace(
         container,
         rev=container.rev + 1,
         exit_code=exit_code,
-        started_at=started_at or container.started_at,
-        ended_at=ended_at,
+        started_at=began,
+        ended_at=max(ended_at, began) if began else ended_at,
     )
 
 

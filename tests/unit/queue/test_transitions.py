@@ -1,6 +1,8 @@
 """Transitions: every legal change is possible, every other raises."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
 
 import pytest
 
@@ -105,6 +107,13 @@ def test_finished_lets_go_and_keeps_the_time_docker_told() -> None:
     assert (after.ended_at, after.hold) == (later(2), None)
     assert (after.outcome, after.exit_code) == (Outcome.DONE, 0)
     assert after.after_stop is None
+
+
+@pytest.mark.parametrize("told", [later(9), None])
+def test_no_end_is_before_its_start(told: datetime | None) -> None:
+    stops = replace(at(State.STOPPING), started_at=later(8))
+    ended = to.exited(stops, exit_code=0, started_at=told, ended_at=later(2))
+    assert ended.ended_at == ended.started_at == (told or later(8))
 
 
 def test_an_end_without_outcome_counts_as_cancelled() -> None:
