@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dorabatch.errors import Refused
 from dorabatch.node.identity import (
@@ -118,7 +118,12 @@ def create_body(wish: ContainerRequest) -> dict[str, object]:
 
 
 def spec_digest(wish: ContainerRequest) -> str:
-    """Return a short hash of what the container is; its epoch does not count."""
+    """Return a short hash of what the container is.
+
+    Its epoch does not count, and no cores that it shares: they change while it runs.
+    """
+    if wish.nano_cpus is not None:
+        wish = replace(wish, cores=None)
     body = _body(wish, {**_labels(wish), EPOCH_LABEL: ""})
     text = json.dumps(body, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -129,6 +129,13 @@ def test_digest_sees_settings_and_not_the_epoch() -> None:
         assert spec_digest(replace(SMALL, **other)) != digest
 
 
+def test_digest_sees_the_cores_of_its_own_and_not_those_it_shares() -> None:
+    own = wish_of({"cores": (0, 1)})
+    assert spec_digest(own) != spec_digest(replace(own, cores=(2, 3)))
+    shared = wish_of({"cores": (0, 1), "nano_cpus": 500_000_000})
+    assert spec_digest(shared) == spec_digest(replace(shared, cores=(2, 3)))
+
+
 @pytest.mark.parametrize(
     ("cores", "text"),
     [((0,), "0"), ((0, 1, 2), "0-2"), ((5, 3, 1), "1,3,5"), ((4, 0, 1, 1), "0-1,4")],
