@@ -172,9 +172,9 @@ def containers_without_hold(
     containers: Iterable[Container],
     observed: Mapping[str, Iterable[tuple[int, int, int]]],
 ) -> list[str]:
-    """What runs on a node is an attempt that holds its place there.
+    """What is on a node is an attempt that holds its place there until it is gone.
 
-    observed[node]: (workload, replica, attempt) of each container that runs there.
+    observed[node]: (workload, replica, attempt) of each container that is there.
     """
     held = {
         (c.hold.node, c.workload_id, c.replica, c.attempt)
@@ -182,7 +182,7 @@ def containers_without_hold(
         if c.hold is not None
     }
     return [
-        f"{node}: attempt {attempt} of {workload}.{replica} runs and holds nothing"
+        f"{node}: attempt {attempt} of {workload}.{replica} is there and holds nothing"
         for node, runs in observed.items()
         for workload, replica, attempt in runs
         if (node, workload, replica, attempt) not in held

@@ -5,6 +5,8 @@ Each deed draws what it needs from the world's random numbers and does one thing
 
 from collections.abc import Callable
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from dorabatch.daemon.intake.cancel import Selection
 from dorabatch.errors import (
     DorabatchError,
@@ -14,11 +16,12 @@ from dorabatch.errors import (
     StartFailed,
 )
 from dorabatch.node.facts import CODES_OF_A_STOP
-from dorabatch.node.fake import FakeNode
 from dorabatch.resources.workload import WorkloadDocument
 from tests.makers import RTX, V100, document
+from tests.simulation import faults
+from tests.simulation.machines import Machine, attempt_of
 from tests.simulation.work import SteppedKeeper
-from tests.simulation.world import ROOT, World, attempt_of
+from tests.simulation.world import ROOT, World
 
 Deed = Callable[[World], None]
 
@@ -67,7 +70,12 @@ def apply(world: World) -> None:
         live = [w for w in world.live() if w.name == document.name]
         if live:
             document = scaled(live[0].spec_json, document, draw.choice((0, 1, 2, 4)))
+    key = world.books.board.live_names.get((who.user, document.name))
+    # Whatever comes of it: what it was is not what it is any more.
+    world.rewritten |= {int(key)} if key is not None else set()
     world.parts.intake.applier.apply(who, document)
+    # Somebody wants it again, or for the first time.
+    world.cancelled -= {int(key)} if key is not None else set()
 
 
 def scaled(spec_json: str, document: WorkloadDocument, count: int) -> WorkloadDocument:
@@ -87,7 +95,9 @@ def cancel_one(world: World) -> None:
     who = world.caller(chosen.submitter if world.random.random() < 0.8 else ROOT)
     cancelling = world.parts.intake.cancelling
     wanted = Selection(refs=(str(chosen.workload_id),))
+    world.asked.add(int(chosen.workload_id))
     cancelling.cancel(who, cancelling.selected(who, wanted))
+    world.cancelled.add(int(chosen.workload_id))
 
 
 def hold_or_release(world: World) -> None:
@@ -123,12 +133,27 @@ def job_ends(world: World) -> None:
 
 def turn(world: World) -> None:
     """The cycle's beat."""
-    world.daemon.turn()
+    if world.is_in_turn:
+        # One thread has the cycle.
+        return
+    world.is_in_turn = True
+    try:
+        world.daemon.turn()
+    finally:
+        world.is_in_turn = False
 
 
 def look(world: World) -> None:
     """A keeper looks at its node."""
-    world.random.choice(world.keepers()).look()
+    keeper = world.random.choice(world.keepers())
+    if keeper.node in world.looking:
+        # Each node is looked at by one thread.
+        return
+    world.looking.add(keeper.node)
+    try:
+        keeper.look()
+    finally:
+        world.looking.discard(keeper.node)
 
 
 def work(world: World) -> None:
@@ -152,7 +177,7 @@ def hours_pass(world: World) -> None:
         world.clock.advance(600)
         for keeper in world.keepers():
             keeper.look()
-        world.daemon.turn()
+        turn(world)
 
 
 def call_fails(world: World) -> None:
@@ -183,7 +208,11 @@ def node_returns(world: World) -> None:
 def node_reboots(world: World) -> None:
     """A node starts anew: nothing runs there any more, and its link is lost."""
     node = world.random.choice(list(world.nodes.values()))
-    world.lose(node, {1, 3, *CODES_OF_A_STOP})
+    world.lose(node, {1, 3, *CODES_OF_A_STOP}, "reboot")
+    for causes in world.lost.values():
+        # What somebody took is not there to tell who ended it first.
+        if "taken" in causes:
+            causes.add("reboot")
     node.reboot()
     _keeper_of(world, node).link_lost()
 
@@ -193,7 +222,11 @@ def dockerd_restarts(world: World) -> None:
     draw = world.random
     node = draw.choice(list(world.nodes.values()))
     running = [one for there, one in world.running() if there is node]
-    world.lose(node, CODES_OF_A_STOP)
+    for name in running:
+        if draw.random() < 0.2:
+            world.exits[attempt_of(node, name)] = 0
+            node.obey_well(name)
+    world.lose(node, CODES_OF_A_STOP, "docker")
     node.stop_docker()
     try:
         for name in running:
@@ -206,7 +239,7 @@ def dockerd_restarts(world: World) -> None:
             work(world)
     finally:
         # What was started on the way down is ended by the next one.
-        world.lose(node, CODES_OF_A_STOP)
+        world.lose(node, CODES_OF_A_STOP, "docker")
         node.start_docker()
         _keeper_of(world, node).link_lost()
 
@@ -214,7 +247,7 @@ def dockerd_restarts(world: World) -> None:
 def dockerd_restarts_at_once(world: World) -> None:
     """The same, while nobody looks."""
     node = world.random.choice(list(world.nodes.values()))
-    world.lose(node, CODES_OF_A_STOP)
+    world.lose(node, CODES_OF_A_STOP, "docker")
     node.stop_docker()
     node.start_docker()
     _keeper_of(world, node).link_lost()
@@ -223,9 +256,9 @@ def dockerd_restarts_at_once(world: World) -> None:
 def container_taken(world: World) -> None:
     """Somebody removes a container behind the daemon's back."""
     node = world.random.choice(list(world.nodes.values()))
-    if node.containers:
-        name = world.random.choice(sorted(node.containers))
-        world.lost.add(attempt_of(node, name))
+    if node.ours():
+        name = world.random.choice(sorted(node.ours()))
+        world.lost.setdefault(attempt_of(node, name), set()).add("taken")
         node.containers.pop(name)
 
 
@@ -249,7 +282,17 @@ def restart(world: World) -> None:
     world.kill()
 
 
+FAULTS: tuple[tuple[Deed, int], ...] = (
+    (faults.disk_fills, 1),
+    (faults.database_locked, 1),
+    (faults.disk_heals, 4),
+    (faults.removals_slow, 1),
+    (faults.removals_done, 2),
+    (faults.old_news, 3),
+    (faults.old_daemon_wakes, 1),
+)
 DEEDS: tuple[tuple[Deed, int], ...] = (
+    *FAULTS,
     (submit, 12),
     (apply, 4),
     (cancel_one, 4),
@@ -271,6 +314,7 @@ DEEDS: tuple[tuple[Deed, int], ...] = (
     (restart, 1),
 )
 BUSY: tuple[tuple[Deed, int], ...] = (
+    *FAULTS,
     (submit, 30),
     (apply, 2),
     (cancel_one, 2),
@@ -299,6 +343,13 @@ MEANWHILE: tuple[Deed, ...] = (
     node_vanishes,
     dockerd_restarts_at_once,
     time_passes,
+    faults.disk_fills,
+    faults.disk_heals,
+    faults.old_news,
+    turn,
+    look,
+    work,
+    work,
 )
 """What others may do between two steps of one duty."""
 
@@ -315,10 +366,11 @@ def step(world: World, usual: tuple[tuple[Deed, int], ...] = DEEDS) -> None:
     deeds, weights = zip(*usual, strict=True)
     deed = world.random.choices(deeds, weights)[0]
     world.trail.append(deed.__name__)
+    world.trouble.begin_step()
     world.attempt(lambda: _do(world, deed))
 
 
-def _keeper_of(world: World, node: FakeNode) -> SteppedKeeper:
+def _keeper_of(world: World, node: Machine) -> SteppedKeeper:
     return next(keeper for keeper in world.keepers() if keeper.driver is node)
 
 
@@ -329,3 +381,8 @@ def _do(world: World, deed: Deed) -> None:
         raise
     except DorabatchError as refusal:
         world.trail.append(f"  refused: {refusal.message}")
+    except SQLAlchemyError as error:
+        # A thread outlives it, a user asks again.
+        if not world.trouble.excuses(error):
+            raise
+        world.trail.append(f"  the database refuses: {error}")

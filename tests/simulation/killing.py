@@ -6,6 +6,7 @@ the thread that drives the daemon.
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -46,6 +47,12 @@ class ToldWriter:
         answer = self._writer.do(action)
         self._moment("after-write")
         return answer
+
+    def post(self, action: Callable[[Tx], _T]) -> "Future[_T]":
+        future = self._writer.post(action)
+        # Whoever hears of it does so in the driving thread, not as chance has it.
+        wait([future])
+        return future
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._writer, name)

@@ -1,28 +1,25 @@
 """Whatever happens, and whenever the daemon dies, the laws hold after every step.
 
-`--seed=N` repeats one run; without it, the same seeds are run each time.
+`--seed=N` repeats one life of each scenario; without it, the same seeds are lived each
+time. `python -m tests.simulation` lives as many as one likes.
 """
 
-import logging
+import os
+import subprocess
+import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from sqlalchemy import select, text
 
-from dorabatch.daemon.state.site_policy import Edit
-from dorabatch.fairshare.turn.account_tree import Account
 from dorabatch.queue.tables import EVENTS
-from tests.simulation.deeds import BUSY, DEEDS, Deed, interfere, step
+from tests.simulation.deeds import BUSY, step
+from tests.simulation.life import LANE, SCENARIOS, live
 from tests.simulation.world import PRICES, World
 
-SEEDS = 12
+SEEDS = 16
 STEPS = 250
-LANE = {"lane": {"fraction": 0.2, "trial": "20s", "stops_max": 2}}
-"""Two of ten GPUs are for trials."""
-LIMITS = {
-    "limits": {"gpus_per_user": 3, "running_per_user": 4, "gpus": {"lab": 5, "uni": 4}}
-}
-"""Of ten GPUs; both users are below the lab, and that below the uni."""
 
 pytestmark = pytest.mark.simulation
 
@@ -35,30 +32,21 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.mark.mission("M32")
-def test_laws_hold_after_every_step(
-    seed: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    _live(World(seed, tmp_path), DEEDS, seed, caplog)
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_laws_hold_after_every_step(scenario: str, seed: int) -> None:
+    with TemporaryDirectory(dir=in_memory()) as folder:
+        life = live(scenario, seed, STEPS, Path(folder))
+    assert not life.broken, life.tale()
 
 
-def test_laws_hold_where_much_is_tried(
-    seed: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    _live(World(seed, tmp_path, LANE, credits=PRICES), BUSY, seed, caplog)
-
-
-def test_laws_hold_where_use_is_limited(
-    seed: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    world = World(seed, tmp_path, LANE | LIMITS, credits=PRICES)
-    policy, edit = world.books.policy, Edit(actor="root", now=world.clock.now)
-    for row in (
-        Account(name="uni"),
-        Account(name="lab", parent="uni"),
-        *(Account(name=u.user, parent="lab", is_user=True) for u in world.users()),
-    ):
-        policy.add(world.effects.writer, edit, row, [])
-    _live(world, BUSY, seed, caplog)
+def test_what_waits_for_others_meets_each_fate() -> None:
+    fates: set[tuple[str, bool]] = set()
+    seed = 0
+    while not {("holds", True), ("never", False)} <= fates and seed < SEEDS:
+        with TemporaryDirectory(dir=in_memory()) as folder:
+            fates |= live("dependent", seed, STEPS, Path(folder)).fates
+        seed += 1
+    assert {("holds", True), ("never", False)} <= fates
 
 
 def test_every_fate_of_a_trial_is_met(tmp_path: Path) -> None:
@@ -77,55 +65,6 @@ def test_every_fate_of_a_trial_is_met(tmp_path: Path) -> None:
     assert not missing
 
 
-def _live(
-    world: World,
-    deeds: tuple[tuple[Deed, int], ...],
-    seed: int,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    caplog.set_level(logging.ERROR, "dorabatch")
-    world.interfere = lambda: interfere(world)
-    world.is_quiet = False
-    try:
-        for number in range(STEPS):
-            step(world, deeds)
-            _demand(world, seed, number, world.broken(), caplog)
-        world.drain()
-        _demand(world, seed, STEPS, world.broken_at_end(), caplog)
-    except AssertionError:
-        raise
-    except BaseException as error:
-        raise AssertionError(
-            _tale(world, seed, len(world.trail), [repr(error)])
-        ) from error
-    finally:
-        world.close()
-
-
-def _demand(
-    world: World,
-    seed: int,
-    number: int,
-    broken: list[str],
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    logged = [
-        f"logged: {record.getMessage()} {record.exc_text or record.exc_info}"
-        for record in caplog.records
-    ]
-    if broken or logged:
-        raise AssertionError(_tale(world, seed, number, [*broken, *logged]))
-
-
-def _tale(world: World, seed: int, number: int, broken: list[str]) -> str:
-    last = "\n  ".join(world.trail[-25:])
-    laws = "\n  ".join(broken)
-    return (
-        f"after step {number} of --seed={seed}:\n  {laws}\nwhat happened last:\n"
-        f"  {last}\nrepeat it: pytest -m simulation tests/simulation --seed={seed}"
-    )
-
-
 @pytest.mark.parametrize(
     ("planted", "word"),
     [
@@ -136,11 +75,11 @@ def _tale(world: World, seed: int, number: int, broken: list[str]) -> str:
         ("UPDATE containers SET trial_seconds = 9, state = 'queued'", "on trial"),
     ],
 )
-def test_a_planted_fault_is_found(planted: str, word: str, tmp_path: Path) -> None:
+def test_a_broken_record_is_found(planted: str, word: str, tmp_path: Path) -> None:
     world = World(1, tmp_path)
-    world.is_quiet = True
     while not world.running():
         step(world)
+    world.trouble.heal()
     assert world.broken() == []
     with world.effects.engine.begin() as connection:
         connection.execute(text(planted))
@@ -148,15 +87,24 @@ def test_a_planted_fault_is_found(planted: str, word: str, tmp_path: Path) -> No
     world.close()
 
 
-def test_a_seed_repeats_itself(tmp_path: Path) -> None:
-    trails = []
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        world = World(7, tmp_path / name)
-        world.interfere = lambda world=world: interfere(world)
-        world.is_quiet = False
-        for _ in range(120):
-            step(world)
-        trails.append((world.trail, world.kills, world.attempts()))
-        world.close()
-    assert trails[0] == trails[1]
+@pytest.mark.parametrize("scenario", ["usual", "limited"])
+def test_a_seed_gives_the_same_bytes_in_another_process(scenario: str) -> None:
+    told = [
+        subprocess.run(
+            [
+                *(sys.executable, "-m", "tests.simulation", "--scenario", scenario),
+                *("--seeds", "7", "--processes", "1", "--trail"),
+            ],
+            env={**os.environ, "PYTHONHASHSEED": number},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for number in ("1", "2")
+    ]
+    assert told[0] == told[1]
+    assert told[0].count(b"\n") > STEPS
+
+
+def in_memory() -> str | None:
+    """Where no power cut is played, nothing need reach a disk."""
+    return "/dev/shm" if Path("/dev/shm").is_dir() else None

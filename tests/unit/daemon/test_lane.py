@@ -172,7 +172,7 @@ def test_a_stopped_trial_is_neither_charged_nor_used(world: World) -> None:
     with world.effects.engine.connect() as connection:
         rebuilt = world.books.usage.rebuild(connection, now)
     assert rebuilt.get("dave") is None or rebuilt["dave"].used == pytest.approx(0)
-    assert world.broken_chain() == []
+    assert world.laws.of_chain() == []
 
 
 def test_without_prices_a_stopped_trial_is_no_use_either(tmp_path: Path) -> None:
@@ -314,7 +314,7 @@ def test_a_trial_is_stopped_once_wherever_the_daemon_dies(tmp_path: Path) -> Non
         amounts = credits_of(world, key)
         assert amounts.get("charged", 0) == amounts.get("refunded", 0)
         assert "lien" not in amounts
-        assert [*world.broken(), *world.broken_chain()] == []
+        assert [*world.broken(), *world.laws.of_chain()] == []
         kills = world.kills
         world.close()
         if not kills:

@@ -1,0 +1,1 @@
+"""Bugs that are planted by hand, to see whether the tests find them."""
