@@ -11,6 +11,7 @@ import hashlib
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -142,12 +143,8 @@ class Node:
         """Write all that the node keeps over a reboot."""
         for name in ("run", "docker", "log"):
             (self.folder / name).mkdir(parents=True)
-        self._write_accounts()
+        self._write_etc()
         self.accept_key(client_key)
-        # Nobody answers there, so that a look-up fails at once and not after a timeout.
-        (self.folder / "resolv.conf").write_text(
-            "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n"
-        )
         self.write_gpus(self.gpus)
         self._make_host_key()
         (self.folder / "sshd_config").write_text(
@@ -164,7 +161,18 @@ class Node:
         }
         (self.folder / "daemon.json").write_text(json.dumps(settings, indent=1))
 
-    def _write_accounts(self) -> None:
+    def _write_etc(self) -> None:
+        """Give the node an /etc of its own, without the machine's secrets."""
+        etc = self.folder / "etc"
+        secrets = shutil.ignore_patterns("*shadow*", "ssh_host_*", "resolv.conf")
+        shutil.copytree("/etc", etc, symlinks=True, ignore=secrets)
+        # Nobody answers there, so that a look-up fails at once and not after a timeout.
+        (etc / "resolv.conf").write_text(
+            "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n"
+        )
+        self._write_accounts(etc)
+
+    def _write_accounts(self, etc: Path) -> None:
         """Let root have a home of its own: the machine's .bashrc is not the node's."""
         home = self.authorized_keys.parent.parent
         self.authorized_keys.parent.mkdir(parents=True, mode=0o700)
@@ -172,10 +180,10 @@ class Node:
         lines = Path("/etc/passwd").read_text().splitlines()
         others = [line for line in lines if not line.startswith("root:")]
         root = f"root:x:0:0:root:{home}:/bin/bash"
-        (self.folder / "passwd").write_text("\n".join([root, *others, ""]))
+        (etc / "passwd").write_text("\n".join([root, *others, ""]))
         # A locked root account, as some machines have, would be refused by sshd.
-        (self.folder / "shadow").touch(mode=0o600)
-        (self.folder / "shadow").write_text("root:*:19000:0:99999:7:::\n")
+        (etc / "shadow").touch(mode=0o600)
+        (etc / "shadow").write_text("root:*:19000:0:99999:7:::\n")
 
     def _session_variables(self) -> str:
         """What an ssh session gets; a node without GPUs has no NVML either."""

@@ -15,20 +15,14 @@ mount --make-rprivate /
 mount -t proc proc /proc
 mount --bind "$directory/boot_id" /proc/sys/kernel/random/boot_id
 mkdir -p /var/lib/docker
-mount --bind "$directory/passwd" /etc/passwd
-mount --bind "$directory/shadow" /etc/shadow
+# The whole folder: a file that the machine replaces (useradd renames /etc/passwd) takes
+# whatever is mounted on it along.
+mount --bind "$directory/etc" /etc
 mount --bind "$directory/docker" /var/lib/docker
 mount --bind "$directory/log" /var/log
 mount --bind "$directory/run" /run
 # Where /var/run is no link to /run, Docker's socket must be found there all the same.
 [ /var/run -ef /run ] || mount --bind "$directory/run" /var/run
-# /etc/resolv.conf may be a link into the /run that has just been covered.
-resolver=$(readlink -m /etc/resolv.conf)
-if [ ! -e "$resolver" ]; then
-    mkdir -p "$(dirname "$resolver")"
-    : >"$resolver"
-fi
-mount --bind "$directory/resolv.conf" "$resolver"
 # Docker asks for shared mounts; the peers are this node's alone.
 mount --make-rshared /
 

@@ -5,6 +5,7 @@ Everything here is real: sshd, dockerd, namespaces. Never tests dorabatch.
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -98,6 +99,20 @@ def test_a_session_is_on_its_own_node(cluster: Cluster) -> None:
         for name in cluster.nodes
     }
     assert len(boots) == 2
+
+
+def test_an_account_is_added_on_the_machine_while_a_node_is_up(
+    cluster: Cluster,
+) -> None:
+    # What useradd does: a new file is renamed over the old one.
+    accounts = Path("/etc/passwd")
+    new = Path("/etc/passwd.dorabatch-test")
+    shutil.copy2(accounts, new)
+    os.replace(new, accounts)
+    for name in cluster.nodes:
+        done = ssh(cluster, name, "id -un && echo $HOME")
+        home = cluster.nodes[name].folder / "home"
+        assert done.stdout == f"root\n{home}\n", done.stderr
 
 
 def test_a_session_finds_docker_at_the_standard_socket(cluster: Cluster) -> None:
