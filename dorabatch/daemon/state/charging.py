@@ -235,7 +235,9 @@ class Billing:
         return [
             _posting(
                 "charge",
-                f"charge:{_key(mine[0].run)}:{one.segment}:{one.model}:{until}",
+                # With the total: a start that is known better moves it at one moment.
+                f"charge:{_key(mine[0].run)}:{one.segment}:{one.model}:{until}"
+                f":{one.total}",
                 mine[-1],
                 until - 1,
                 amount=one.total,
