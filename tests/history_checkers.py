@@ -11,7 +11,7 @@ from typing import Any
 
 from dorabatch.queue.demand import Demand
 from dorabatch.queue.records import Container, ContainerId, Run
-from dorabatch.queue.states import Outcome
+from dorabatch.queue.states import Outcome, State
 
 Attempt = tuple[int, int, int]
 """(workload, replica, attempt)"""
@@ -75,6 +75,26 @@ def wrong_causes(
         for workload, replica, attempt, run in results
         if run.outcome is Outcome.NODE_LOST
         and CAUSES[run.reason] not in lost.get((workload, replica, attempt), ())
+    ]
+
+
+def wrong_boots(
+    containers: Iterable[Container],
+    running: Mapping[str, Iterable[Attempt]],
+    boots: Mapping[str, str],
+) -> list[str]:
+    """What runs on a node is known to have begun on the boot that the node has now.
+
+    running[node]: the attempts that run there now; boots[node]: its boot id.
+    """
+    now = {one: boots[node] for node, some in running.items() for one in some}
+    return [
+        f"container {one.container_id} runs since boot {boot}, and is recorded as of "
+        f"{one.hold.boot_id}"
+        for one in containers
+        for boot in [now.get((one.workload_id, one.replica, one.attempt))]
+        if one.state is State.RUNNING and one.hold is not None
+        if boot is not None and one.hold.boot_id != boot
     ]
 
 

@@ -11,6 +11,7 @@ CYCLE = "dorabatch/daemon/cycle"
 STATE = "dorabatch/daemon/state"
 DEPENDENT = (simulation("dependent"),)
 TRIED = (simulation("tried"),)
+HOLDS = tests_of("tests/unit/daemon/test_holds.py", "tests/unit/daemon/test_commit.py")
 PAID = (simulation("usual", "unlimited"),)
 
 BUGS: tuple[Bug, ...] = (
@@ -124,8 +125,10 @@ BUGS: tuple[Bug, ...] = (
     Bug(
         name="records are written without guard",
         file="dorabatch/queue/store.py",
-        old='    .where(CONTAINERS.c.rev == bindparam("key_rev"))\n',
-        new='    .where(CONTAINERS.c.rev < bindparam("key_rev") + 99)\n',
+        old='CONTAINERS.c.rev < bindparam("rev"))\n'
+        '    .where(CONTAINERS.c.rev == bindparam("key_rev"))\n',
+        new='bindparam("key_rev") == bindparam("key_rev"))\n',
+        by=(simulation("usual"), tests_of("tests/unit/daemon/test_commit.py")),
     ),
     Bug(
         name="a verdict comes from words",
@@ -139,19 +142,21 @@ BUGS: tuple[Bug, ...] = (
         file=f"{CYCLE}/gates/held_gate.py",
         old="    is_held = number > 0\n",
         new="    is_held = number < 0\n",
-        by=(tests_of("tests/unit/daemon/test_holds.py"),),
+        by=(HOLDS,),
     ),
     Bug(
         name="a hold of the last moment is missed",
         file=f"{CYCLE}/places.py",
         old="        if workload.start_hold is not None:\n            return None\n",
         new="",
+        by=(HOLDS,),
     ),
     Bug(
         name="a held one is restarted in place",
         file=f"{RUNS}/settle.py",
         old="        is_held = workload.start_hold is not None\n",
         new="        is_held = False\n",
+        by=(HOLDS, simulation("usual")),
     ),
     Bug(
         name="a limit counts half of what is held",
@@ -307,7 +312,7 @@ BUGS: tuple[Bug, ...] = (
         file="dorabatch/daemon/timers/time_limits.py",
         old="        if limit is None or now - container.started_at <",
         new="        if limit is None or container.started_at - now <",
-        by=(tests_of("tests/unit/daemon/test_limits.py"),),
+        by=(tests_of("tests/unit/daemon/test_time_limits.py"),),
     ),
     Bug(
         name="an event of an old boot ends a run",

@@ -105,7 +105,9 @@ def hold_or_release(world: World) -> None:
     live = world.live()
     if not live:
         return
-    chosen = world.random.choice(live)
+    endless = [one for one in live if '"Always"' in one.spec_json]
+    some = endless if endless and world.random.random() < 0.5 else live
+    chosen = world.random.choice(some)
     who = world.caller(chosen.submitter if world.random.random() < 0.8 else ROOT)
     holds = world.parts.intake.holds
     if chosen.start_hold is None:

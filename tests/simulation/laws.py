@@ -54,6 +54,9 @@ class Laws:
             *checkers.broken_laws(disk.containers, has),
             *checkers.containers_without_hold(disk.containers, world.containers()),
             *checkers.replicas_running_twice(there),
+            *history_checkers.wrong_boots(
+                disk.containers, there, {name: one.boot_id for name, one in has.items()}
+            ),
             *checkers.differences_in_memory(board.containers, disk.containers),
             *(text for node in world.nodes.values() for text in node.violations),
             *(t for n in world.nodes.values() for t in n.touched_strangers()),

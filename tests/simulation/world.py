@@ -28,7 +28,8 @@ from dorabatch.daemon.state.books import Books
 from dorabatch.daemon.state.effects import Effects
 from dorabatch.daemon.state.log_files import LogFiles
 from dorabatch.node.facts import ContainerState
-from dorabatch.queue.records import ContainerId, Submitter, Workload
+from dorabatch.queue.records import ContainerId, Submitter, Workload, WorkloadId
+from dorabatch.queue.states import State
 from dorabatch.resources.cluster import NodeSpec
 from dorabatch.resources.manifest import parse_manifest
 from tests.makers import ALICE, BOB, START, ZONE
@@ -318,7 +319,19 @@ class World:
             has = one.facts
             is_vague = has.has_ended and has.exit_code in codes and not has.oom_killed
             if is_vague or has.state is ContainerState.RUNNING:
-                self.lost.setdefault(attempt_of(node, name), set()).add(cause)
+                causes = self.lost.setdefault(attempt_of(node, name), set())
+                causes.add(cause)
+                # Its start goes on record after this: with the boot of that moment.
+                if not self._is_start_recorded(attempt_of(node, name)):
+                    causes.add("docker")
+
+    def _is_start_recorded(self, attempt: Attempt) -> bool:
+        board, (workload, replica, number) = self.books.board, attempt
+        key = board.replicas.get(WorkloadId(workload), {}).get(replica)
+        found = board.containers.get(key) if key is not None else None
+        if found is None or found.attempt != number:
+            return True
+        return found.state not in (State.PLACED, State.STARTING)
 
     # -- the end -----------------------------------------------------------------
 

@@ -49,6 +49,11 @@ ASKED = demand(gpu_models=(V100,))
             ([(1, 1, 1, LOST)], {(1, 1, 1): {"reboot"}}),
             ([(1, 1, 1, LOST)], {(1, 1, 1): {"docker"}}),
         ),
+        (
+            laws.wrong_boots,
+            ([HELD], {"n1": [(1, 1, 1)]}, {"n1": "boot-1"}),
+            ([HELD], {"n1": [(1, 1, 1)]}, {"n1": "boot-2"}),
+        ),
         (laws.given_up, ([OVER],), ([replace(OVER, outcome=Outcome.NODE_LOST)],)),
         (
             laws.ended_unasked,

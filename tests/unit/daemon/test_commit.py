@@ -1,6 +1,7 @@
 """Committing a plan: exclusive devices, guarded writes, stale ones left alone."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -17,7 +18,7 @@ from dorabatch.db import Tx, Writer
 from dorabatch.errors import ConflictError
 from dorabatch.placer.arrays.types import SHARE, Placement
 from dorabatch.queue import history, store
-from dorabatch.queue.records import Container
+from dorabatch.queue.records import Container, StartHold, WorkloadId
 from dorabatch.queue.states import Outcome, State
 from dorabatch.resources.cluster import NodeSpec
 from tests.checkers import broken_laws
@@ -27,6 +28,7 @@ from tests.unit.daemon.conftest import Parts, caller
 
 N1 = view("n1")
 NODES = {"n1": facts()}
+HOLD = StartHold(by="root", reason="at the last moment")
 KEY = "SHA256:" + "A" * 43
 
 
@@ -166,6 +168,15 @@ def test_each_replica_has_its_own_port(parts: Parts) -> None:
     done = commit(parts, snapshot_of(parts), [(1, 0), (2, 0)])
     ports = [one.hold.ports for one in done.placed if one.hold]
     assert ports == [("tcp/25000",), ("tcp/25001",)]
+
+
+def test_held_before_the_commit_is_stale(parts: Parts) -> None:
+    parts.submit("a")
+    snapshot, writer = snapshot_of(parts), parts.effects.writer
+    held = replace(parts.books.board.workloads[WorkloadId(1)], start_hold=HOLD)
+    writer.do(lambda tx: store.save_workload(tx, held))
+    done = commit(parts, snapshot, [(1, 1)])
+    assert (done.placed, done.stale) == ((), 1)
 
 
 def test_cancelled_before_the_commit_is_stale(parts: Parts) -> None:
