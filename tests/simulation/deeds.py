@@ -260,7 +260,11 @@ def container_taken(world: World) -> None:
     node = world.random.choice(list(world.nodes.values()))
     if node.ours():
         name = world.random.choice(sorted(node.ours()))
-        world.lost.setdefault(attempt_of(node, name), set()).add("taken")
+        causes = world.lost.setdefault(attempt_of(node, name), set())
+        causes.add("taken")
+        if node.containers[name].facts.has_ended:
+            # Nothing tells any more whether that was before a reboot.
+            causes.add("reboot")
         node.containers.pop(name)
 
 

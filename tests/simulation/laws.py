@@ -150,11 +150,15 @@ class Laws:
         longest = {
             job_name(one): seconds_max(disk.workloads[one.workload_id])
             for one in disk.containers
+            # Of what was rewritten, the present spec tells nothing of earlier runs.
+            if one.workload_id not in world.rewritten
         }
         priced = {
             name: longest[name.split("/")[0]]
             for name, run in runs.items()
-            if name not in free and run.outcome is not Outcome.NODE_LOST
+            if name.split("/")[0] in longest
+            and name not in free
+            and run.outcome is not Outcome.NODE_LOST
         }
         return history_checkers.undercharged(runs, disk.charges, priced)
 
