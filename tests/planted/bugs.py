@@ -182,6 +182,7 @@ BUGS: tuple[Bug, ...] = (
         file=f"{RUNS}/end_verdict.py",
         old="CODES_OF_A_STOP and age < GOING_DOWN_SECONDS\n",
         new="CODES_OF_A_STOP and False\n",
+        by=(simulation("usual"), tests_of("tests/unit/daemon/test_ending.py")),
     ),
     Bug(
         name="a thread dies without a word",
@@ -201,6 +202,7 @@ BUGS: tuple[Bug, ...] = (
         file="dorabatch/db.py",
         old="            self._on_commit(tx.changes)\n        # Whatever",
         new="                self._on_commit(tx.changes)\n        # Whatever",
+        by=(simulation("usual"), tests_of("tests/unit/test_db.py")),
     ),
     Bug(
         name="the board keeps what has left a node",
@@ -228,7 +230,7 @@ BUGS: tuple[Bug, ...] = (
         file=f"{STATE}/charging.py",
         old="        if is_stopped_trial(container):\n",
         new="        if False:\n",
-        by=TRIED,
+        by=(*TRIED, tests_of("tests/unit/daemon/test_lane.py")),
     ),
     Bug(
         name="a failure fulfils afterok",
