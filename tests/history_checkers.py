@@ -68,14 +68,23 @@ def done_again(
 def wrong_causes(
     results: Iterable[Result], lost: Mapping[Attempt, AbstractSet[str]]
 ) -> list[str]:
-    """Who is said to have ended an attempt did; lost[attempt]: who may have."""
-    return [
-        f"attempt {attempt} of {workload}.{replica} is lost because {run.reason}; it "
-        f"was {sorted(lost.get((workload, replica, attempt), ()))}"
-        for workload, replica, attempt, run in results
-        if run.outcome is Outcome.NODE_LOST
-        and CAUSES[run.reason] not in lost.get((workload, replica, attempt), ())
-    ]
+    """Who is said to have ended an attempt did; lost[attempt]: who may have.
+
+    What is lost for another reason was refused, or its start was: it never ran.
+    """
+    broken = []
+    for workload, replica, attempt, run in results:
+        if run.outcome is not Outcome.NODE_LOST:
+            continue
+        cause = CAUSES.get(run.reason.partition("; gave up")[0])
+        known = lost.get((workload, replica, attempt), ())
+        has_run = cause is None and run.started_at is not None
+        if has_run or (cause is not None and cause not in known):
+            broken.append(
+                f"attempt {attempt} of {workload}.{replica} is lost because "
+                f"{run.reason}; it was {sorted(known)}"
+            )
+    return broken
 
 
 def wrong_boots(

@@ -132,10 +132,10 @@ BUGS: tuple[Bug, ...] = (
     ),
     Bug(
         name="a verdict comes from words",
-        file=f"{RUNS}/end_verdict.py",
-        old="    return any(shape.search(lowered) for shape in _USERS_SHAPES)",
-        new='    return "not found" in lowered or "no such file" in lowered',
-        by=(tests_of("tests/unit/daemon/test_ending.py"),),
+        file=f"{RUNS}/start_fault.py",
+        old="    return Fault.UNCLEAR if is_unclear else Fault.NODE\n",
+        new='    return Fault.JOB if "no such file" in lowered else Fault.NODE\n',
+        by=(tests_of("tests/unit/daemon/test_start_fault.py"),),
     ),
     Bug(
         name="the gate lets held rows pass",
@@ -200,8 +200,8 @@ BUGS: tuple[Bug, ...] = (
     Bug(
         name="memory is told before the commit",
         file="dorabatch/db.py",
-        old="            self._on_commit(tx.changes)\n        # Whatever",
-        new="                self._on_commit(tx.changes)\n        # Whatever",
+        old="        self._on_commit(tx.changes)\n        return answers",
+        new="            self._on_commit(tx.changes)\n        return answers",
         by=(simulation("usual"), tests_of("tests/unit/test_db.py")),
     ),
     Bug(

@@ -14,7 +14,7 @@ from dorabatch.fairshare.store.ledger_tables import (
     METERS,
     RUN_CREDITS,
 )
-from dorabatch.queue import store
+from dorabatch.queue import history, store
 from dorabatch.queue.records import Container, Run, Workload, WorkloadId
 from dorabatch.queue.states import State
 from dorabatch.queue.tables import EVENTS
@@ -62,7 +62,7 @@ def read(connection: Connection) -> OnDisk:
     return OnDisk(
         workloads={o.workload_id: o for o in found if isinstance(o, Workload)},
         containers=containers,
-        runs=store.runs_of(connection, keys),
+        runs=history.runs_of(connection, keys),
         histories=_seen_states(connection),
         liens=_totals(connection, {"lien": 1}),
         charges=_totals(connection, {"charged": 1, "refunded": -1}),
