@@ -107,12 +107,18 @@ class ContainerRequest:
     open_stdin: bool = False
 
 
-def create_body(wish: ContainerRequest) -> dict[str, object]:
-    """Return the JSON object of Docker's create call."""
+def check_request(wish: ContainerRequest) -> None:
+    """Raise Refused for what Docker is not asked for."""
     _check_process(wish)
     _check_names(wish)
     _check_limits(wish)
     _check_attachments(wish)
+    _labels(wish)
+
+
+def create_body(wish: ContainerRequest) -> dict[str, object]:
+    """Return the JSON object of Docker's create call; Refused as check_request says."""
+    check_request(wish)
     labels = _labels(wish)
     return _body(wish, {**labels, DIGEST_LABEL: spec_digest(wish)})
 

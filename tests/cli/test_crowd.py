@@ -30,11 +30,13 @@ def as_user() -> Iterator[None]:
     if os.geteuid() != 0:
         yield
         return
+    os.setegid(NOBODY)
     os.seteuid(NOBODY)
     try:
         yield
     finally:
         os.seteuid(0)
+        os.setegid(0)
 
 
 class Crowd:
@@ -171,7 +173,8 @@ def submit(here: Crowd, name: str) -> None:
         method="POST",
     )
     asked.sendall(body.encode())
-    assert answer(asked)[0] == 201
+    status, message = answer(asked)
+    assert status == 201, message
 
 
 def test_connections_of_one_user_leave_room_for_others(

@@ -1,5 +1,6 @@
 """Clocks: the set one moves only when told; the real one is aware and steady."""
 
+import logging
 import threading
 from datetime import timedelta
 
@@ -48,8 +49,9 @@ def test_a_step_of_the_wall_clock_is_told_and_not_followed() -> None:
 
 
 def test_steps_are_counted_and_small_ones_are_not(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(logging.getLogger("dorabatch"), "propagate", True)
     clock, steps = FakeClock(START), ClockSteps()
     for lead in (0.0, 0.4, 3600.2, 3600.3, -7200.0, -7200.0):
         clock.lead = lead

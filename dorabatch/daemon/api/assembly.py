@@ -44,7 +44,6 @@ def app_of(
         home_of=books.users.default_workspace,
         zone=books.settings.zone,
         body_bytes_max=books.settings.limits.body_bytes_max,
-        body_seconds_max=books.settings.api.body_seconds_max,
     )
     return make_app(border, routes_of(books, effects, views, intake, keepers))
 

@@ -4,7 +4,6 @@ The one border that every route passes: it names the caller, asks whether they m
 this at all, and turns errors into answers. Decides nothing about workloads.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +33,6 @@ from dorabatch.errors import (
     NodeError,
     NotAllowed,
     NotFound,
-    RequestTooLate,
     TooMuchOpen,
     UserError,
     invariant,
@@ -61,13 +59,11 @@ _STATUS = (
     (ConflictError, 409),
     (UserError, 400),
     (NodeError, 502),
-    (RequestTooLate, 408),
     (TooMuchOpen, 429),
     (DaemonUnavailable, 503),
 )
 _HUNG_UP = 499
 """Nobody is there to read it; for the log alone."""
-_UNREAD = (BodyTooLarge, RequestTooLate)
 """After these the rest of the request is not waited for."""
 
 
@@ -85,7 +81,6 @@ class Call:
     home: str
     request: Request
     body_bytes_max: int
-    body_seconds_max: float
 
     def begin_stream(self) -> None:
         """From here on it waits, and is no longer counted as at work.
@@ -135,17 +130,9 @@ class Call:
     async def body(self, allowed: frozenset[str]) -> dict[str, Any]:
         """The request's JSON object, within the size bound and with known fields only.
 
-        Raises UserError, or RequestTooLate; a body that is too large or too slow is
-        not read to its end.
+        Raises UserError; a body that is too large is not read to its end.
         """
-        try:
-            async with asyncio.timeout(self.body_seconds_max):
-                value = await self._value()
-        except TimeoutError as error:
-            raise RequestTooLate(
-                "the request's body did not come within "
-                f"{self.body_seconds_max:g} s (api.body_seconds_max); send it again"
-            ) from error
+        value = await self._value()
         unknown = sorted(set(value) - allowed)
         if unknown:
             raise UserError(
@@ -208,7 +195,6 @@ class Border:
     home_of: Callable[[str], str]
     zone: str
     body_bytes_max: int
-    body_seconds_max: float
 
     def endpoint(self, route: Route) -> Endpoint:
         """A route's handler behind the border; InvariantError for a senseless route."""
@@ -246,7 +232,6 @@ class Border:
             home=self.home_of(caller.user),
             request=request,
             body_bytes_max=self.body_bytes_max,
-            body_seconds_max=self.body_seconds_max,
         )
 
     def _may(self, caller: Caller, verb: Verb, kind: str) -> bool:
@@ -282,7 +267,7 @@ def error_answer(error: DorabatchError) -> Response:
     """The response an error becomes."""
     status = next((s for kind, s in _STATUS if isinstance(error, kind)), 500)
     answer = json_answer(error_record(error), status)
-    if isinstance(error, _UNREAD):
+    if isinstance(error, BodyTooLarge):
         answer.headers["Connection"] = "close"
     return answer
 

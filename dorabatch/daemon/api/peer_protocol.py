@@ -7,6 +7,7 @@ too slow is answered and closed before it fills memory. Knows no route.
 import asyncio
 import socket
 import struct
+from enum import Enum, auto
 from typing import Any
 
 import orjson
@@ -26,6 +27,14 @@ _PEER = struct.Struct("3i")
 _HEAD_END = b"\r\n\r\n"
 
 
+class _Part(Enum):
+    """What is missing of a request that has begun."""
+
+    NOTHING = auto()
+    HEAD = auto()
+    BODY = auto()
+
+
 class PeerProtocol(HttpToolsProtocol):
     """Puts the peer's user and group ids into each request's state."""
 
@@ -41,6 +50,7 @@ class PeerProtocol(HttpToolsProtocol):
         self._in_head = True
         self._head_bytes = 0
         self._head_tail = b""
+        self._awaited = _Part.NOTHING
 
     # -- the connection -------------------------------------------------------
 
@@ -78,6 +88,20 @@ class PeerProtocol(HttpToolsProtocol):
             self._refuse(431, _too_large("line and headers", limit, "head_bytes_max"))
             return
         super().data_received(data)
+        self._be_patient()
+
+    def _be_patient(self) -> None:
+        """Wait for what is missing of a head or a body, and no longer than allowed."""
+        part = _Part.BODY if not self._in_head else _Part.HEAD
+        if part is _Part.HEAD and not self._head_bytes:
+            part = _Part.NOTHING
+        if part is self._awaited or self._is_refused:
+            return
+        self._awaited = part
+        if part is _Part.HEAD:
+            self._give_up_after(self._api.head_seconds_max, self._late)
+        elif part is _Part.BODY:
+            self._give_up_after(self._api.body_seconds_max, self._late)
 
     def _head_with(self, data: bytes) -> int:
         """How long the head is, as far as it has come."""
@@ -89,14 +113,8 @@ class PeerProtocol(HttpToolsProtocol):
 
     # -- what the parser tells --------------------------------------------------
 
-    def on_message_begin(self) -> None:
-        """A request begins; that of a kept connection has its time from here."""
-        super().on_message_begin()
-        if self.cycle is not None:
-            self._give_up_after(self._api.head_seconds_max, self._late)
-
     def on_headers_complete(self) -> None:
-        """Its head is there; the body's time is its reader's."""
+        """The head of a request is there; its body may be too."""
         self._wait_on()
         self._in_head, self._head_bytes, self._head_tail = False, 0, b""
         api = self._api
@@ -119,6 +137,7 @@ class PeerProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """It is there; what follows is another one's head."""
+        self._wait_on()
         self._in_head = True
         if not self._is_refused:
             super().on_message_complete()
@@ -143,9 +162,15 @@ class PeerProtocol(HttpToolsProtocol):
             self._timer = None
 
     def _late(self) -> None:
+        what, setting = "line and headers", "head_seconds_max"
+        if self._awaited is _Part.BODY:
+            what, setting = "body", "body_seconds_max"
+            if self.cycle.response_started:
+                self.transport.close()
+                return
         late = RequestTooLate(
-            "the request's line and headers did not come within "
-            f"{self._api.head_seconds_max:g} s (api.head_seconds_max); send it again"
+            f"the request's {what} did not come within {getattr(self._api, setting):g} "
+            f"s (api.{setting}); send it again"
         )
         self._refuse(408, late)
 

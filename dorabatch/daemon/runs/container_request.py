@@ -16,7 +16,7 @@ from dorabatch.node.container_spec import (
     ContainerRequest,
     MountRequest,
     PortRequest,
-    create_body,
+    check_request,
     dropped_env,
 )
 from dorabatch.node.identity import RunIdentity, container_name
@@ -156,7 +156,7 @@ def check_startable(
         workspace=workspace,
     )
     try:
-        create_body(wanted(run, spec, who, allowed))
+        check_request(wanted(run, spec, who, allowed))
     except Refused as refusal:
         raise Refused(f"could not start: {refusal.message}") from refusal
 
