@@ -7,6 +7,7 @@ the reason to wait says the same. Reads the board; decides nothing.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import count
 
 from dorabatch.daemon.cycle.waiting_reason import waiting_reason
 from dorabatch.daemon.state.last_plan import LastPlan
@@ -48,11 +49,14 @@ class KeptRows:
     """Rows by workload; each is checked against what it was made from.
 
     Written by whoever lists, read by the same: an entry is made whole and put in by
-    one assignment.
+    one assignment. With each goes the number of the plan that it was last held
+    against, so that many lists of one plan look at its reasons once.
     """
 
     def __init__(self) -> None:
-        self._kept: dict[WorkloadId, Listed] = {}
+        self._kept: dict[WorkloadId, tuple[int, Listed]] = {}
+        self._numbers = count(1)
+        self._plan: tuple[LastPlan | None, int] = (None, 0)
 
     def listed(
         self,
@@ -62,13 +66,24 @@ class KeptRows:
         now: datetime,
     ) -> Listed:
         """The workload's row as of now."""
-        kept = self._kept.get(workload.workload_id)
-        if kept is None or not _holds(kept, last, workload, containers):
+        number = self._number_of(last)
+        seen, kept = self._kept.get(workload.workload_id, (0, None))
+        is_same = kept is not None and _is_of(kept, workload, containers)
+        if kept is None or not (is_same and (seen == number or _waits_as(kept, last))):
             kept = make_listed(last, workload, containers, now)
             if len(self._kept) >= _KEPT_MAX:
                 self._kept.clear()
-            self._kept[workload.workload_id] = kept
+            seen = 0
+        if seen != number:
+            self._kept[workload.workload_id] = (number, kept)
         return kept if kept.started_at is None else _at(kept, now)
+
+    def _number_of(self, last: LastPlan) -> int:
+        plan, number = self._plan
+        if plan is not last:
+            number = next(self._numbers)
+            self._plan = (last, number)
+        return number
 
 
 def make_listed(
@@ -99,11 +114,11 @@ def less(listed: Listed, hidden: frozenset[str]) -> Listed:
     return replace(listed, row=row, cells=cells, hidden=hidden)
 
 
-def _holds(
-    kept: Listed, last: LastPlan, workload: Workload, containers: Sequence[Container]
-) -> bool:
-    if kept.workload is not workload or kept.containers != containers:
-        return False
+def _is_of(kept: Listed, workload: Workload, containers: Sequence[Container]) -> bool:
+    return kept.workload is workload and kept.containers == containers
+
+
+def _waits_as(kept: Listed, last: LastPlan) -> bool:
     if kept.waits is None:
         return True
     row = kept.row
