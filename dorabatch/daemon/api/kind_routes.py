@@ -148,7 +148,7 @@ class KindRoutes:
         kind, query = self.kinds.of(call.kind), call.query
         call.check_zone(query.get("zone"))
         name = query.get("name")
-        if kind.listing is not None and (name is None or kind.name == "Workload"):
+        if kind.listing is not None and (name is None or kind.lists_one):
             media, body = await run_in_threadpool(kind.listing, call.caller, query)
             return Response(body, media_type=media)
         if name is None:

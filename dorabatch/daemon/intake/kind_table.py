@@ -89,6 +89,7 @@ class KindEntry:
     cells, columns   the table of its list
     rows()    every object; the border leaves out what the caller may not see
     listing   instead of `rows` where lists are too long to be made row by row
+    lists_one   the listing answers for one name as well, with the row of a list
     find      one object as a record; raises NotFound
     belongs   whose an object is, from its record: it decides who may see it
     text      a record for people
@@ -107,6 +108,7 @@ class KindEntry:
     rows: Rows | None = None
     shown: Callable[[Caller, Row], Row] = lambda _caller, row: row
     listing: Listing | None = None
+    lists_one: bool = False
     target: Target | None = None
     apply: Apply | None = None
     delete: Delete | None = None

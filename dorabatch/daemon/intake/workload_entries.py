@@ -51,6 +51,7 @@ class WorkloadEntries:
             cells=WORKLOAD_CELLS,
             columns=WORKLOAD_COLUMNS,
             listing=lambda caller, query: self._list(caller, query, view=""),
+            lists_one=True,
             find=self._workload,
             belongs=_of_record,
             text=describe_workload,
