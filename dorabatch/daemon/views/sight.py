@@ -7,6 +7,7 @@ the others is the site's setting. Never shows what a record alone would tell.
 from dorabatch.daemon.rights import Caller, may_list, place_of
 from dorabatch.daemon.views.table_layout import Row
 from dorabatch.queue.records import Workload
+from dorabatch.queue.states import State
 
 _NAMES = frozenset({"name", "workspace"})
 HIDDEN: dict[str, frozenset[str]] = {
@@ -48,5 +49,22 @@ class Sight:
 
 
 def without(row: Row, hidden: frozenset[str]) -> Row:
-    """A row whose hidden fields are empty."""
-    return {**row, **{name: None for name in hidden if name in row}} if hidden else row
+    """A row with hidden fields empty, and without what people or jobs wrote."""
+    if not hidden:
+        return row
+    shown = {**row, **{name: None for name in hidden if name in row}}
+    if row.get("reason"):
+        shown["reason"] = _own_words(row)
+    return shown
+
+
+def _own_words(row: Row) -> str:
+    """The reason as far as the queue itself says it: why something waits.
+
+    Behind a colon comes what somebody gave as a reason, or what an attempt said; how a
+    run ended is its owner's to know.
+    """
+    if row.get("state") != State.QUEUED:
+        return ""
+    words: str = row["reason"]
+    return words.partition(": ")[0].partition("; attempt ")[0]

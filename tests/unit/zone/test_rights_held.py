@@ -123,6 +123,19 @@ def test_a_name_cannot_be_guessed(plain: Zone, others: str) -> None:
     assert len(plain.json("dstat")) == (1 if others == "queue" else 0)
 
 
+def test_what_somebody_wrote_is_shown_to_those_who_see_the_job(plain: Zone) -> None:
+    others_job(plain, "theirs")
+    plain.apply(job("mine"))
+    board = plain.world.books.board
+    holds = plain.world.parts.intake.holds
+    for workload in list(board.workloads.values()):
+        holds.hold("ann", workload, "of the merger")
+    plain.go()
+    rows = {row["user"]: row["reason"] for row in plain.json("dstat")}
+    assert rows == {ME: "held by ann: of the merger", OTHER: "held by ann"}
+    assert plain.run("dstat").count("merger") == 1
+
+
 def test_who_is_declared_cannot_be_guessed(plain: Zone) -> None:
     theirs = {"role": "user", "kind": "All", "zone": "All", "workspace": OTHER}
     declare(plain, "User", OTHER, {"resources": [theirs]})
