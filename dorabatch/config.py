@@ -57,6 +57,8 @@ class NodeSettings(_Section):
     launches_at_once: Count = 8
     pulls_at_once: Count = 4
     orphan_grace_seconds: Seconds = 60.0
+    on_lost: Literal["wait", "requeue", "fail"] = "wait"
+    lost_after_seconds: Seconds = 3600.0
     pull_seconds_max: Seconds = 1800.0
     refusals_max: Count = 3
     refusing_retry_seconds: Seconds = 60.0

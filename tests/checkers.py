@@ -168,6 +168,22 @@ def broken_laws(
     ]
 
 
+def not_given_up(
+    observed: Mapping[str, Sequence[tuple[int, int, int]]],
+    containers: Iterable[Container],
+    used: AbstractSet[str],
+) -> dict[str, list[tuple[int, int, int]]]:
+    """What runs, without what lost nodes still run of attempts that are over.
+
+    That is nobody's until it is removed; `used` are the nodes that are not lost.
+    """
+    held = {(c.workload_id, c.replica, c.attempt) for c in containers if c.hold}
+    return {
+        node: [one for one in runs if node in used or one in held]
+        for node, runs in observed.items()
+    }
+
+
 def containers_without_hold(
     containers: Iterable[Container],
     observed: Mapping[str, Iterable[tuple[int, int, int]]],

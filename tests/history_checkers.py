@@ -22,6 +22,9 @@ CAUSES = {
     "the node's Docker daemon was restarted": "docker",
     "the container was removed by somebody else": "taken",
 }
+UNHEARD = frozenset({"taken", "silent"})
+"""Whoever ended so tells nobody how: it was removed by hand, or its node is lost."""
+_SILENCE = ("was declared lost", "has not answered for")
 
 
 def wrong_attempts(containers: Iterable[Container], runs: Iterable[Run]) -> list[str]:
@@ -76,6 +79,8 @@ def wrong_causes(
     for workload, replica, attempt, run in results:
         if run.outcome is not Outcome.NODE_LOST:
             continue
+        if is_of_silence(run.reason):
+            continue
         cause = CAUSES.get(run.reason.partition("; gave up")[0])
         known = lost.get((workload, replica, attempt), ())
         has_run = cause is None and run.started_at is not None
@@ -112,8 +117,13 @@ def given_up(containers: Iterable[Container]) -> list[str]:
     return [
         f"container {one.container_id} is given up as {one.outcome}: {one.reason}"
         for one in containers
-        if one.outcome is Outcome.NODE_LOST
+        if one.outcome is Outcome.NODE_LOST and not is_of_silence(one.reason)
     ]
+
+
+def is_of_silence(reason: str) -> bool:
+    """Whether a run was ended because its node did not tell, by order or by itself."""
+    return any(words in reason for words in _SILENCE)
 
 
 def ended_unasked(

@@ -3,6 +3,7 @@
 Shows a key before it is pinned. Never opens a connection to a node: the daemon does.
 """
 
+import json
 from typing import TypedDict, Unpack
 
 import click
@@ -219,6 +220,66 @@ def defrag(dry_run: bool, as_json: bool) -> None:
         )
     render = "json" if as_json else "text"
     stream_out(send("GET", "/v1/defrag", [("render", render)]).body())
+
+
+@dnode.command(
+    help="Declare a node lost that never comes back: its runs end without its word.",
+    examples=(
+        ("See what that ends, and be asked", "dnode lost gpu01"),
+        ("Without a question, as JSON", "dnode lost gpu01 --yes --json"),
+        ("What it would end", "dnode lost gpu01 --dry-run"),
+    ),
+    notes=(
+        "Switch the machine off before: what runs there is queued again or fails, as"
+        " `--on-lost` said, and if the machine runs on, its work is done twice. Refused"
+        " for a node that answers. Nothing is placed on a lost node; when it answers,"
+        " what is left there of the ended runs is stopped and removed first, and then"
+        " it is in use again, unless it is cordoned."
+    ),
+)
+@click.argument("name")
+@click.option("--dry-run", is_flag=True, help="Say what it would end, and end nothing.")
+@yes_option
+@json_option
+def lost(name: str, dry_run: bool, yes: bool, as_json: bool) -> int:
+    """Show what would end, ask, and declare it lost."""
+    path = f"/v1/nodes/{quote(name)}/lost"
+    if dry_run:
+        return _show_runs(_post(path, {"dry_run": True}), as_json=as_json)
+    if not yes:
+        record = _post(path, {"dry_run": True})
+        for run in record["runs"]:
+            note("dnode", _run_words(run))
+        if not confirm("dnode", _lost_question(name, record), instead="give --yes"):
+            note("dnode", f"node {name} was not declared lost")
+            return 1
+    return _show_runs(_post(path, {}), as_json=as_json)
+
+
+def _run_words(run: Record) -> str:
+    """`12.1 ana/train of ana, 2 GPUs: running, then queued again`."""
+    label = f"{run['id']}.{run['replica']} {run['workspace']}/{run['name']}"
+    gpus = f", {run['gpus']:g} GPUs" if run["gpus"] else ""
+    return f"{label} of {run['user']}{gpus}: {run['state']}, then {run['then']}"
+
+
+def _lost_question(name: str, record: Record) -> str:
+    since = record.get("silent_since")
+    silent = f"silent since {since}" if since else "silent"
+    return (
+        f"End these {len(record['runs'])} runs, as node {name} is lost ({silent})? If "
+        "the machine is not off, their work is done twice."
+    )
+
+
+def _show_runs(record: Record, *, as_json: bool) -> int:
+    if as_json:
+        say(json.dumps(record))
+        return 0
+    for run in record["runs"]:
+        say(_run_words(run))
+    say(str(record["message"]))
+    return 0
 
 
 @dnode.command(

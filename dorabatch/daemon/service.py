@@ -102,6 +102,7 @@ class Daemon:
         if now - self._limits_at >= _LIMITS_SECONDS:
             self._limits_at = now
             parts.timers.time_limits.end_overdue()
+            parts.timers.silent_runs.end_overdue()
             self._tend_credit()
 
     def _beat(self) -> None:

@@ -248,6 +248,16 @@ def running_in(
     return [_container(row) for row in tx.connection.execute(statement)]
 
 
+def latest_attempts(
+    connection: Connection, workload_ids: Iterable[int]
+) -> dict[tuple[int, int], int]:
+    """The latest attempt of each (workload, replica) of these workloads."""
+    columns = CONTAINERS.c.workload_id, CONTAINERS.c.replica, CONTAINERS.c.attempt
+    wanted = select(*columns).where(CONTAINERS.c.workload_id.in_(sorted(workload_ids)))
+    rows = connection.execute(wanted)
+    return {(workload, replica): attempt for workload, replica, attempt in rows}
+
+
 def get_workload(tx: Tx, workload_id: WorkloadId) -> Workload | None:
     """One workload as it stands in this transaction."""
     return next(iter(get_workloads(tx, [workload_id])), None)

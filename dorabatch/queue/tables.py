@@ -86,7 +86,10 @@ NODE_FACTS = Table(
     Column("name", String(63), primary_key=True),
     Column("facts", Text, nullable=False),
     Column("seen_at", Moment, nullable=False),
+    Column("lost_at", Moment),
+    Column("lost_by", String(64)),
 )
+"""What is known of each node over a restart; `lost_*` while it is kept out of use."""
 
 NODE_REFUSALS = Table(
     "node_refusals",

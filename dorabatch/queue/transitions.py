@@ -146,6 +146,27 @@ def exited(
     )
 
 
+def given_up(
+    container: Container,
+    after: AfterStop,
+    outcome: Outcome | None,
+    reason: str,
+    *,
+    ended_at: datetime,
+    lost: int,
+) -> Container:
+    """It has ended as far as anybody knows: its node will not tell.
+
+    What has ended before keeps its end. `lost` is how often it was queued again after
+    lost attempts, this one included.
+    """
+    if container.state is State.STOPPING:
+        moved = replace(container, rev=container.rev + 1, after_stop=after)
+    else:
+        moved = stopping(container, after, outcome, reason)
+    return replace(moved, ended_at=container.ended_at or ended_at, lost_requeues=lost)
+
+
 def finished(container: Container, now: datetime) -> Container:
     """Confirmed gone: what it held is free."""
     moved = _move(container, State.FINISHED)

@@ -95,6 +95,12 @@ JOB_OPTIONS = (
         "spec.config.restartable",
     ),
     JobOption(
+        "--on-lost HOW",
+        TEXT,
+        "When its node is silent: wait, 'wait 2h', requeue or fail.",
+        "spec.config.onLost",
+    ),
+    JobOption(
         "--pull POLICY",
         TEXT,
         "Fetch the image: Always or IfNotPresent.",

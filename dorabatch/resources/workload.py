@@ -7,7 +7,7 @@ the system plain numbers to count with. It never looks at nodes, rights or stora
 import shlex
 from decimal import Decimal
 from hashlib import sha256
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import orjson
 from pydantic import Field, PlainSerializer, PlainValidator, model_validator
@@ -125,6 +125,36 @@ def read_env(value: object) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(found.items()))
 
 
+class OnLost(NamedTuple):
+    """What becomes of a run whose node is silent: wait, requeue or fail.
+
+    `seconds`: how long it waits before it is queued again; None: as long as it takes.
+    """
+
+    action: str
+    seconds: int | None = None
+
+    def __str__(self) -> str:
+        if self.seconds is None:
+            return self.action
+        return f"{self.action} {write_run_seconds(self.seconds)}"
+
+
+def read_on_lost(value: object) -> OnLost | None:
+    """onLost: wait, wait with a time, requeue or fail."""
+    if value is None or isinstance(value, OnLost):
+        return value
+    words = value.split() if isinstance(value, str) else []
+    if len(words) == 1 and words[0] in ("wait", "requeue", "fail"):
+        return OnLost(words[0])
+    if len(words) == 2 and words[0] == "wait":
+        return OnLost("wait", read_run_seconds(words[1]))
+    raise ValueError(
+        "must be wait, wait with a time such as 'wait 2h', requeue or fail, not "
+        f"{show(value)}"
+    )
+
+
 class Replica(Part):
     """How many containers."""
 
@@ -170,6 +200,12 @@ class Config(Part):
     stop_grace_seconds: Annotated[
         Annotated[int, PlainValidator(whole_number(0, STOP_GRACE_SECONDS_MAX))] | None,
         Field(alias="stopGrace"),
+    ] = None
+    on_lost: Annotated[
+        OnLost | None,
+        PlainValidator(read_on_lost),
+        PlainSerializer(lambda one: None if one is None else str(one)),
+        Field(alias="onLost"),
     ] = None
 
 
@@ -388,10 +424,14 @@ def load_spec(text: str) -> WorkloadSpec:
 
 
 def spec_digest(spec: WorkloadSpec) -> str:
-    """Equal for specs that run the same container, whatever their number and turn.
+    """Equal for specs that run the same container, whatever is around it.
 
+    That is: their number, their turn, what they wait for, what follows a lost node.
     Fields at their default are left out, so that a field added by a later version
     changes no digest.
     """
-    beside = {"replica", "priority", "dependency"}
+    beside = {
+        **dict.fromkeys(("replica", "priority", "dependency"), True),
+        "config": {"on_lost"},
+    }
     return sha256(_dump(spec, exclude_defaults=True, exclude=beside)).hexdigest()

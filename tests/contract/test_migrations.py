@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from dorabatch.config import MailSettings
 from dorabatch.daemon.schema import migrate, require_current
 from dorabatch.daemon.state import object_store
-from dorabatch.daemon.state.node_view import Refusal
+from dorabatch.daemon.state.node_view import Loss, Refusal
 from dorabatch.daemon.state.outbox import Letter, Outbox
 from dorabatch.db import open_engine, transaction
 from dorabatch.errors import ConfigError
@@ -28,7 +28,7 @@ from dorabatch.queue.records import StartHold, WorkloadId
 from dorabatch.queue.tables import METADATA, WORKLOADS
 from tests.makers import START, ZONE, hold, new_workload
 
-HEAD = "0009"
+HEAD = "0010"
 TABLES = [METADATA, share_tables.METADATA]
 REFUSAL = Refusal(since=START, reason="no", tries=1, try_at=START, with_gpus=True)
 
@@ -276,6 +276,23 @@ def test_who_was_declared_before_roles_were_served_keeps_the_default(url: str) -
     }
     migrate(url)
     assert specs(engine) == {"ana": {"mail": "a@b"}, "bob": {}}
+    engine.dispose()
+
+
+def test_a_lost_node_is_an_ordinary_one_below_its_revision(url: str) -> None:
+    migrate(url)
+    engine = open_engine(url)
+    with transaction(engine) as tx:
+        object_store.save_facts(tx, ZONE, "n1", "{}", START)
+        object_store.save_loss(tx, ZONE, "n1", Loss(by="root", at=START))
+    migrate(url, "0009")
+    facts = METADATA.tables["node_facts"]
+    with engine.connect() as connection:
+        kept = connection.execute(select(facts.c.facts, facts.c.seen_at)).one()
+    assert tuple(kept) == ("{}", START)
+    migrate(url)
+    with engine.connect() as connection:
+        assert object_store.load_facts(connection, ZONE)["n1"].lost is None
     engine.dispose()
 
 

@@ -8,6 +8,7 @@ from sqlalchemy.exc import IntegrityError
 
 from dorabatch.daemon.runs.settle import end_workloads
 from dorabatch.daemon.state import object_store
+from dorabatch.daemon.state.node_view import Loss
 from dorabatch.daemon.state.object_store import StoredObject
 from dorabatch.db import transaction
 from dorabatch.errors import LeaseLost
@@ -327,13 +328,50 @@ def test_facts_of_nodes_are_kept(engine: Engine) -> None:
         object_store.save_facts(tx, "other", "n1", "{}", START)
     with engine.connect() as connection:
         assert object_store.load_facts(connection, ZONE) == {
-            "n1": ('{"a":1}', later(1))
+            "n1": ('{"a":1}', later(1), None)
         }
     with transaction(engine) as tx:
         object_store.forget_facts(tx, ZONE, "n1")
     with engine.connect() as connection:
         assert object_store.load_facts(connection, ZONE) == {}
         assert set(object_store.load_facts(connection, "other")) == {"n1"}
+
+
+def test_what_is_remembered_of_a_node_is_kept(engine: Engine) -> None:
+    lost = Loss(by="root", at=later(5), settled_at=later(5))
+    with transaction(engine) as tx:
+        for zone in (ZONE, "other"):
+            object_store.save_facts(tx, zone, "n1", "{}", START)
+        object_store.save_seen(tx, ZONE, "n1", later(3))
+        object_store.save_loss(tx, ZONE, "n1", lost)
+        # Nothing is remembered of a node that was never seen.
+        object_store.save_seen(tx, ZONE, "n2", later(3))
+        object_store.save_loss(tx, ZONE, "n2", lost)
+    with engine.connect() as connection:
+        found = object_store.load_facts(connection, ZONE)
+        assert found == {"n1": ("{}", later(3), lost)}
+        assert object_store.load_facts(connection, "other")["n1"] == ("{}", START, None)
+    with transaction(engine) as tx:
+        object_store.save_facts(tx, ZONE, "n1", '{"a":1}', later(9))
+    with engine.connect() as connection:
+        assert object_store.load_facts(connection, ZONE)["n1"].lost == lost
+    with transaction(engine) as tx:
+        object_store.save_loss(tx, ZONE, "n1", None)
+    with engine.connect() as connection:
+        assert object_store.load_facts(connection, ZONE)["n1"].lost is None
+
+
+def test_the_latest_attempts_on_disk(engine: Engine) -> None:
+    first = insert(engine, new_workload("a", replicas=2))[0].workload_id
+    (second,) = (one.workload_id for one in insert(engine, new_workload("b")))
+    with transaction(engine) as tx:
+        one = store.containers_of(tx, first)[1]
+        store.save_containers(tx, [(one, to.placed(one, hold(), 1))])
+    with engine.connect() as connection:
+        assert store.latest_attempts(connection, [first, second, 99]) == {
+            (first, 1): 0, (first, 2): 1, (second, 1): 0,
+        }  # fmt: skip
+        assert store.latest_attempts(connection, []) == {}
 
 
 def test_rows_written_together_are_those_of_single_statements(engine: Engine) -> None:

@@ -201,6 +201,22 @@ def node_vanishes(world: World) -> None:
     world.random.choice(list(world.nodes.values())).cut()
 
 
+def node_is_lost(world: World) -> None:
+    """An admin declares a node lost; its power is off, or only its link."""
+    node = world.random.choice(list(world.nodes.values()))
+    node.cut()
+    _keeper_of(world, node).look()
+    for one in world.books.board.on_node(node.name):
+        attempt = (int(one.workload_id), one.replica, one.attempt)
+        world.lost.setdefault(attempt, set()).add("silent")
+    if world.random.random() < 0.5:
+        node.reboot()
+    lost = world.parts.intake.lost_nodes
+    lost.declare(world.caller(ROOT), node.name)
+    if world.random.random() < 0.5:
+        node.mend()
+
+
 def node_returns(world: World) -> None:
     """All nodes can be reached again."""
     for node in world.nodes.values():
@@ -311,6 +327,7 @@ DEEDS: tuple[tuple[Deed, int], ...] = (
     (hours_pass, 2),
     (call_fails, 4),
     (node_vanishes, 1),
+    (node_is_lost, 2),
     (node_returns, 3),
     (node_reboots, 1),
     (dockerd_restarts, 2),
@@ -330,6 +347,7 @@ BUSY: tuple[tuple[Deed, int], ...] = (
     (work, 40),
     (time_passes, 16),
     (call_fails, 3),
+    (node_is_lost, 1),
     (node_returns, 3),
     (node_reboots, 1),
     (dockerd_restarts, 2),
@@ -347,6 +365,7 @@ MEANWHILE: tuple[Deed, ...] = (
     submit,
     apply,
     node_vanishes,
+    node_is_lost,
     dockerd_restarts_at_once,
     time_passes,
     faults.disk_fills,

@@ -47,12 +47,14 @@ class Laws:
         """Every law that does not hold now."""
         world, before = self._world, self._seen
         disk = self.on_disk()
-        there = world.attempts()
+        used = {one.name for one in world.books.fleet.views() if not one.lost}
+        there = checkers.not_given_up(world.attempts(), disk.containers, used)
+        kept = checkers.not_given_up(world.containers(), disk.containers, used)
         has = {name: node.facts for name, node in world.nodes.items()}
         board = world.books.board
         found = [
             *checkers.broken_laws(disk.containers, has),
-            *checkers.containers_without_hold(disk.containers, world.containers()),
+            *checkers.containers_without_hold(disk.containers, kept),
             *checkers.replicas_running_twice(there),
             *history_checkers.wrong_boots(
                 disk.containers, there, {name: one.boot_id for name, one in has.items()}
@@ -117,7 +119,7 @@ class Laws:
         seen = {
             one: code
             for one, code in world.exits.items()
-            if "taken" not in world.lost.get(one, ())
+            if history_checkers.UNHEARD.isdisjoint(world.lost.get(one, ()))
         }
         endless = {
             int(key)

@@ -32,6 +32,7 @@ from dorabatch.queue.records import ContainerId, Submitter, Workload, WorkloadId
 from dorabatch.queue.states import State
 from dorabatch.resources.cluster import NodeSpec
 from dorabatch.resources.manifest import parse_manifest
+from tests.history_checkers import UNHEARD
 from tests.makers import ALICE, BOB, START, ZONE
 from tests.simulation.killing import Killed, telling
 from tests.simulation.laws import Laws, differences_of_books
@@ -299,7 +300,7 @@ class World:
             attempt: nonce
             for node in self.nodes.values()
             for attempt, nonce in node.nonces.items()
-            if "taken" not in self.lost.get(attempt, ())
+            if UNHEARD.isdisjoint(self.lost.get(attempt, ()))
         }
 
     def kept_logs(self) -> dict[Attempt, bytes]:

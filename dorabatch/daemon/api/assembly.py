@@ -57,6 +57,7 @@ def routes_of(
         *KindRoutes(kinds=intake.kinds).routes(),
         *NodeRoutes(
             nodes=intake.nodes,
+            lost=intake.lost_nodes,
             advice=views.defrag,
             ssh_user=books.settings.ssh.user,
         ).routes(),

@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from dorabatch.daemon.api.http import Call, Route, json_answer, text_answer, text_field
+from dorabatch.daemon.intake.lost_nodes import LostNodes
 from dorabatch.daemon.intake.node_kind import Nodes, SavedNode
 from dorabatch.daemon.views.defrag_advice import DefragAdvice, defrag_text
 from dorabatch.errors import HostKeyChanged, ManifestError, UserError
@@ -31,6 +32,7 @@ class NodeRoutes:
     """What an admin does to nodes; `ssh_user` is who logs in where none is said."""
 
     nodes: Nodes
+    lost: LostNodes
     advice: DefragAdvice
     ssh_user: str
 
@@ -50,6 +52,11 @@ class NodeRoutes:
                 method="POST", path="/v1/nodes/{name}/rekey", kind="Node",
                 verb=Verb.APPLY, handler=self.rekey, body=("fingerprint",),
                 summary="Pin another SSH host key",
+            ),
+            Route(
+                method="POST", path="/v1/nodes/{name}/lost", kind="Node",
+                verb=Verb.DELETE, handler=self.lose, body=("dry_run",),
+                summary="End the runs of a node that never comes back",
             ),
             Route(
                 method="POST", path="/v1/nodes/{name}/{verb}", kind="Node",
@@ -110,6 +117,14 @@ class NodeRoutes:
             {**_message(saved), "message": f"{name}: {key.fingerprint} pinned"}
         )
 
+    async def lose(self, call: Call) -> Response:
+        """POST /v1/nodes/{name}/lost: end its runs, or only say which they are."""
+        body, name = await call.body(frozenset({"dry_run"})), call.word("name")
+        if body.get("dry_run"):
+            return json_answer(await run_in_threadpool(self.lost.preview, name))
+        found = await run_in_threadpool(self.lost.declare, call.caller, name)
+        return json_answer(found)
+
     async def change(self, call: Call) -> Response:
         """POST /v1/nodes/{name}/cordon, uncordon or probe."""
         name, wanted = call.word("name"), call.word("verb")
@@ -119,7 +134,9 @@ class NodeRoutes:
                 {"name": name, "message": f"node {name} is being probed"}
             )
         if wanted not in ("cordon", "uncordon"):
-            raise UserError(f"{wanted!r} (allowed: cordon, uncordon, probe, rekey)")
+            raise UserError(
+                f"{wanted!r} (allowed: cordon, uncordon, probe, rekey, lost)"
+            )
         if wanted == "cordon":
             await run_in_threadpool(
                 lambda: self.nodes.change(call.caller, name, scheduling_disabled=True)

@@ -92,8 +92,10 @@ class PlanCommitter:
         self, tx: Tx, placements: Sequence[Placement], now: datetime
     ) -> Committed:
         """Write a part of the plan; runs inside the writer's transaction."""
-        # A node may have been removed since the plan was made.
-        there = [one for one in placements if self._fleet.get(self._names[one.node])]
+        # A node may have been removed or lost since the plan was made.
+        views = {one.node: self._fleet.get(self._names[one.node]) for one in placements}
+        gone = {row for row, view in views.items() if view is None or view.lost}
+        there = [one for one in placements if one.node not in gone]
         changed = self._places.taken(there)
         admission = self._billing.admit(
             tx, [self._placing(after) for _, after in changed], now

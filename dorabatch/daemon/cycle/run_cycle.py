@@ -113,4 +113,9 @@ def told_plan(
         snapshot=snapshot,
         reserved=reserved,
         waits={**scene.asking.waits, **refused},
+        silent={
+            view.name: view.silent_since
+            for view in snapshot.nodes
+            if view.silent_since is not None
+        },
     )

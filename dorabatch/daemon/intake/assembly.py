@@ -13,6 +13,7 @@ from dorabatch.daemon.intake.hand_over import HandOver
 from dorabatch.daemon.intake.holds import Holds
 from dorabatch.daemon.intake.homes import Homes
 from dorabatch.daemon.intake.kind_table import KindTable
+from dorabatch.daemon.intake.lost_nodes import LostNodes
 from dorabatch.daemon.intake.node_entries import NodeEntries
 from dorabatch.daemon.intake.node_kind import Nodes
 from dorabatch.daemon.intake.offers import Offers
@@ -31,6 +32,7 @@ from dorabatch.daemon.intake.workload_entries import WorkloadEntries
 from dorabatch.daemon.intake.workload_kind import WorkloadApplier
 from dorabatch.daemon.intake.workspace_kind import WorkspaceKind
 from dorabatch.daemon.intake.zone_kind import ZoneKind
+from dorabatch.daemon.runs.assembly import lost_runs_of
 from dorabatch.daemon.runs.node_keeper import Keepers
 from dorabatch.daemon.state.books import Books
 from dorabatch.daemon.state.claim_book import ClaimBook
@@ -49,6 +51,7 @@ class IntakeParts:
     cancelling: Cancelling
     holds: Holds
     nodes: Nodes
+    lost_nodes: LostNodes
     kinds: KindTable
     credit_orders: CreditOrders
     policy_changes: PolicyChanges
@@ -89,6 +92,14 @@ def intake_of(
             cycle_wanted=effects.cycle_wanted,
         ),
         nodes=nodes,
+        lost_nodes=LostNodes(
+            zone=books.settings.zone,
+            board=books.board,
+            fleet=books.fleet,
+            lost_runs=lost_runs_of(books, effects),
+            clock=effects.clock,
+            cycle_wanted=effects.cycle_wanted,
+        ),
         kinds=kind_table_of(books, effects, views, applier, nodes),
         credit_orders=_credit_orders(books, effects, views),
         policy_changes=_policy_changes(books, effects),

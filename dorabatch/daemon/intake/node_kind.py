@@ -13,6 +13,7 @@ from dorabatch.config import Settings
 from dorabatch.daemon.intake.stored_nodes import StoredNodes
 from dorabatch.daemon.rights import Caller
 from dorabatch.daemon.runs.node_keeper import Keepers
+from dorabatch.daemon.state.facts_json import facts_from_json
 from dorabatch.daemon.state.fleet import Fleet
 from dorabatch.daemon.state.node_view import DeclaredNode, NodeState
 from dorabatch.errors import ConflictError, NodeError, NotFound
@@ -60,9 +61,15 @@ class Nodes:
         """
         refusals = self._stored.refusals()
         stored = sorted(self._stored.all(), key=lambda one: one[0] not in in_use)
-        for name, spec, facts in stored:
+        for name, spec, known in stored:
             settings = self._settings(name, spec)
-            self._fleet.put(settings, facts)
+            if known is None:
+                self._fleet.put(settings)
+            else:
+                facts = facts_from_json(known.facts)
+                self._fleet.put(
+                    settings, facts, last_seen=known.seen_at, lost=known.lost
+                )
             if name in refusals:
                 self._keepers.refusing.know(name, refusals[name])
             self._start(settings)
@@ -130,7 +137,12 @@ class Nodes:
                 )
             except SQLAlchemyError:
                 if view is not None:
-                    self._fleet.put(view.settings, view.facts)
+                    self._fleet.put(
+                        view.settings,
+                        view.facts,
+                        last_seen=view.last_seen,
+                        lost=view.lost,
+                    )
                 raise
             self._keepers.drop(name)
             self._keepers.refusing.forget(name)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 
 from dorabatch.clock import Clock
-from dorabatch.daemon.state.facts_json import facts_from_json
 from dorabatch.daemon.state.node_view import Refusal
 from dorabatch.daemon.state.object_store import (
+    KnownNode,
     RemovedObject,
     StoredObject,
     delete_object,
@@ -24,7 +24,6 @@ from dorabatch.daemon.state.object_store import (
 )
 from dorabatch.db import Tx, Writer
 from dorabatch.errors import ConflictError
-from dorabatch.node.facts import NodeFacts
 from dorabatch.queue import store
 from dorabatch.queue.states import HOLDING
 from dorabatch.resources.cluster import NodeSpec
@@ -41,14 +40,13 @@ class StoredNodes:
     writer: Writer
     clock: Clock
 
-    def all(self) -> Iterator[tuple[str, NodeSpec, NodeFacts | None]]:
-        """(name, spec, facts when it was ever seen) of every node, oldest first."""
+    def all(self) -> Iterator[tuple[str, NodeSpec, KnownNode | None]]:
+        """(name, spec, what is known when it was ever seen), oldest first."""
         with self.engine.connect() as connection:
             stored = list_objects(connection, _KIND, self.zone)
             known = load_facts(connection, self.zone)
         for one in sorted(stored, key=lambda one: one.created_at):
-            facts = facts_from_json(known[one.name][0]) if one.name in known else None
-            yield one.name, load_node_spec(one.spec), facts
+            yield one.name, load_node_spec(one.spec), known.get(one.name)
 
     def refusals(self) -> dict[str, Refusal]:
         """Node name -> its refusal, of those that refuse starts."""
@@ -103,7 +101,8 @@ def _check_empty(tx: Tx, zone: str, name: str) -> None:
         of = f"workload{'' if len(ids) == 1 else 's'} {', '.join(ids[:5])}"
         raise ConflictError(
             f"node {name} still holds {count} ({of}); cordon it "
-            f"(dnode cordon {name}) and wait, or cancel them"
+            f"(dnode cordon {name}) and wait, or cancel them; if it never comes back, "
+            f"dnode lost {name} ends them"
         )
 
 

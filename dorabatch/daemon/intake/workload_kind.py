@@ -63,7 +63,8 @@ class WorkloadApplier:
         # The same words mean what they meant when they were first said.
         same_wait = asked.dependency == before.dependency
         same_turn = same_wait and asked.priority == before.priority
-        if same_spec and same_count and same_turn:
+        same_loss = asked.config.on_lost == before.config.on_lost
+        if same_spec and same_count and same_turn and same_loss:
             return _applied(new, "not changed", f"{new.workspace}/{new.name}")
         now = self.clock.now()
         wanted = replace(
@@ -95,6 +96,8 @@ class WorkloadApplier:
         self.hand_over.changed(changed)
         if same_spec and same_count:
             what = "its turn in the queue" if same_wait else "what it waits for"
+            if same_turn:
+                what = "what follows when its node is silent"
             return _applied(new, "updated", f"{new.name}: {what}")
         if same_spec:
             text = f"{new.name}: {workload.replicas} -> {new.replicas} containers"

@@ -4,14 +4,17 @@ Holds no rule of its own.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
+
+from sqlalchemy import Engine
 
 from dorabatch.daemon.runs.concluder import Concluder
 from dorabatch.daemon.runs.container_request import ContainerRequests
 from dorabatch.daemon.runs.image_pulls import ImagePulls
 from dorabatch.daemon.runs.launcher import Launcher, NodeImages, SharedCores
+from dorabatch.daemon.runs.lost_runs import LostRuns
 from dorabatch.daemon.runs.node_keeper import Keepers, NodeHealth, NodeKeeper
 from dorabatch.daemon.runs.node_work import ExpectedRuns, NodeWork, Wakeups
 from dorabatch.daemon.runs.refusing_nodes import RefusingNodes
@@ -25,6 +28,7 @@ from dorabatch.daemon.runs.start_records import (
 from dorabatch.daemon.state.books import Books
 from dorabatch.daemon.state.effects import Effects
 from dorabatch.node.driver import NodeDriver
+from dorabatch.queue import store
 
 
 def keepers_of(
@@ -52,6 +56,7 @@ def keepers_of(
             requests_of(books, effects),
             effects.clock,
             books.settings.node,
+            partial(past_attempts, effects.engine),
         )
         return kind(
             driver,
@@ -76,6 +81,25 @@ def refusing_nodes_of(books: Books, effects: Effects) -> RefusingNodes:
     """The nodes that refuse starts."""
     return RefusingNodes(
         books.fleet, effects.outbox, effects.writer, effects.clock, books.settings
+    )
+
+
+def past_attempts(
+    engine: Engine, workloads: Collection[int]
+) -> dict[tuple[int, int], int]:
+    """The latest attempts of workloads on disk, by (workload, replica)."""
+    with engine.connect() as connection:
+        return store.latest_attempts(connection, workloads)
+
+
+def lost_runs_of(books: Books, effects: Effects) -> LostRuns:
+    """What ends runs without their node's word."""
+    return LostRuns(
+        fleet=books.fleet,
+        writer=effects.writer,
+        clock=effects.clock,
+        settings=books.settings,
+        settlement=Settlement(billing=books.billing, usage=books.usage),
     )
 
 

@@ -43,10 +43,12 @@ class Concluder:
         """RUNNING but ended, or STOPPING -> confirmed gone and settled; whether it is.
 
         Nothing is done for one that runs on, or that has no place, or that nobody
-        knows yet who ended: a later look finds it again.
+        knows yet who ended: a later look finds it again. Nor for one that has another
+        place by now, because it was ended without this node's word.
         """
         container = self._records.present(container_id)
-        if container.state not in (State.RUNNING, State.STOPPING):
+        is_here = container.hold and container.hold.node == self._driver.name
+        if not is_here or container.state not in (State.RUNNING, State.STOPPING):
             return False
         name = self._requests.name_of(container)
         facts = self._driver.inspect(name)

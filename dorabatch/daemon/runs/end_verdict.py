@@ -14,7 +14,7 @@ from dorabatch.config import LaunchSettings
 from dorabatch.daemon.runs.start_fault import Fault
 from dorabatch.node.facts import CODES_OF_A_STOP, Circumstances, ContainerFacts
 from dorabatch.queue.records import Container
-from dorabatch.queue.states import AfterStop, Outcome
+from dorabatch.queue.states import AfterStop, Outcome, State
 
 GOING_DOWN_SECONDS = 60.0
 """So long may dockerd stop containers until it goes; nobody waits for it longer."""
@@ -161,17 +161,48 @@ def _interrupted(
 ) -> Verdict:
     if launch.interrupted != "requeue":
         return _finish(container, Outcome.NODE_LOST, why)
-    before = 0 if _was_long(container, facts, around) else container.lost_requeues
-    return _lost(container, why, Outcome.NODE_LOST, before, launch.lost_requeues_max)
-
-
-def _was_long(
-    container: Container, facts: ContainerFacts | None, around: Circumstances | None
-) -> bool:
     started, end = container.started_at, around.now if around else None
     if facts is not None:
         started, end = facts.started_at or started, facts.finished_at or end
-    return started is not None and end is not None and end - started >= LONG_RUN
+    return _lost_run(container, why, started, end, launch)
+
+
+def _lost_run(
+    container: Container,
+    why: str,
+    started: datetime | None,
+    end: datetime | None,
+    launch: LaunchSettings,
+) -> Verdict:
+    """Queued again for a run that was lost; the first time again after a long one."""
+    was_long = started is not None and end is not None and end - started >= LONG_RUN
+    before = 0 if was_long else container.lost_requeues
+    return _lost(container, why, Outcome.NODE_LOST, before, launch.lost_requeues_max)
+
+
+def verdict_on_loss(
+    container: Container,
+    on_lost: str,
+    why: str,
+    ended_at: datetime,
+    launch: LaunchSettings,
+) -> Verdict:
+    """The verdict on an attempt whose node will not tell: by the workload's policy.
+
+    What was never begun is queued again and lost nothing; `wait` says nothing of what
+    follows a loss, and the site's rule on interrupted runs does.
+    """
+    if container.state is State.PLACED:
+        return Verdict(
+            after=AfterStop.REQUEUE,
+            outcome=Outcome.NODE_LOST,
+            reason=why,
+            lost_requeues=container.lost_requeues,
+        )
+    action = launch.interrupted if on_lost == "wait" else on_lost
+    if action != "requeue":
+        return _finish(container, Outcome.NODE_LOST, why)
+    return _lost_run(container, why, container.started_at, ended_at, launch)
 
 
 def verdict_on_lost_start(container: Container, launch: LaunchSettings) -> Verdict:

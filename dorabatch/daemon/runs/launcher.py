@@ -132,7 +132,7 @@ class Launcher:
         It stays PLACED while its image is fetched, and holds no worker meanwhile:
         False, and whoever fetches asks for the next look.
         """
-        container = self._records.to_start(container_id)
+        container = self._records.to_start(container_id, self._driver.name)
         if container is None:
             return True
         if container.state is State.STARTING:
@@ -144,7 +144,7 @@ class Launcher:
             self._records.refused(container, refusal)
             return True
         if is_ready:
-            intended = self._records.intend(container_id)
+            intended = self._records.intend(container)
             if intended is not None:
                 self._start(intended, self._requests.request(intended))
         return is_ready

@@ -7,13 +7,14 @@ and has it done.
 """
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 
 from dorabatch import log
 from dorabatch.clock import Clock
 from dorabatch.config import Settings
 from dorabatch.daemon.runs.node_work import ExpectedRuns, NodeWork
-from dorabatch.daemon.runs.reconcile import Correction, Duty
+from dorabatch.daemon.runs.reconcile import Correction, Duty, Orphan
 from dorabatch.daemon.runs.refusing_nodes import RefusingNodes
 from dorabatch.daemon.state.facts_json import facts_to_json
 from dorabatch.daemon.state.fleet import Fleet
@@ -25,9 +26,9 @@ from dorabatch.daemon.state.node_view import (
     with_missing,
     with_others_use,
 )
-from dorabatch.daemon.state.object_store import save_facts
+from dorabatch.daemon.state.object_store import save_facts, save_loss, save_seen
 from dorabatch.daemon.state.threads import WatchedThreads
-from dorabatch.db import Writer
+from dorabatch.db import Tx, Writer
 from dorabatch.errors import (
     DorabatchError,
     HostKeyChanged,
@@ -36,7 +37,7 @@ from dorabatch.errors import (
     NodeUnreachable,
 )
 from dorabatch.node.driver import EventStream, NodeDriver
-from dorabatch.node.facts import ContainerFacts, NodeFacts
+from dorabatch.node.facts import NodeFacts
 from dorabatch.queue.records import Container, ContainerId
 
 
@@ -59,6 +60,12 @@ class NodeHealth:
         self._clock = clock
         self._settings = settings
         self._probed_at: float | None = None
+        self._noted_at: float | None = None
+
+    def is_ready(self) -> bool:
+        """Whether the node is in use."""
+        view = self._fleet.get(self._node)
+        return view is not None and view.state is NodeState.READY
 
     def probe_again(self) -> None:
         """The node's facts are due."""
@@ -68,25 +75,33 @@ class NodeHealth:
         """The node's facts, read afresh; None while those that are known will do."""
         view, now = self._fleet.get(self._node), self._clock.monotonic()
         due_after = self._settings.node.probe_seconds
-        is_ready = view is not None and view.state in ANSWERING
+        answers = view is not None and view.state in ANSWERING
         is_fresh = self._probed_at is not None and now - self._probed_at < due_after
-        if is_ready and is_fresh:
+        if answers and is_fresh:
             return None
         facts = with_missing(view.facts if view else None, self._driver.probe())
         self._probed_at = now
         text = facts_to_json(facts)
         if view is None or view.facts is None or text != facts_to_json(view.facts):
-            zone, moment = self._settings.zone, self._clock.now()
-            self._writer.do(lambda tx: save_facts(tx, zone, self._node, text, moment))
+            moment = self._clock.now()
+            self._write(lambda tx, zone: save_facts(tx, zone, self._node, text, moment))
         return facts
 
-    def answered(self, facts: NodeFacts | None) -> bool:
-        """The node has answered; whether it may be used again by this."""
-        before = self._fleet.get(self._node)
-        is_news = self._fleet.seen(self._node, self._clock.now(), facts)
+    def answered(
+        self, facts: NodeFacts | None, looked_at: datetime, *, is_clean: bool
+    ) -> bool:
+        """The node has answered a look; whether it may be used again by this."""
+        before, now = self._fleet.get(self._node), self._clock.now()
+        is_news = self._fleet.seen(
+            self._node, now, facts, looked_at=looked_at, is_clean=is_clean
+        )
+        after = self._fleet.get(self._node)
         if is_news:
             log.event("node-ready", node=self._node)
-        self._log_reason(before, self._fleet.get(self._node))
+        if before and after and before.lost is not None and after.lost is None:
+            self._write(lambda tx, zone: save_loss(tx, zone, self._node, None))
+        self._note_seen(now, is_news=is_news)
+        self._log_reason(before, after)
         return is_news
 
     def _log_reason(self, before: NodeView | None, now: NodeView | None) -> None:
@@ -102,8 +117,22 @@ class NodeHealth:
 
     def failed(self, state: NodeState, error: DorabatchError) -> None:
         """The node cannot be used, and why."""
+        view = self._fleet.get(self._node)
         if self._fleet.fault(self._node, state, error.message):
             log.warning("node-fault", node=self._node, state=state, error=error)
+            if view is not None and view.last_seen is not None:
+                self._note_seen(view.last_seen, is_news=True)
+
+    def _note_seen(self, moment: datetime, *, is_news: bool) -> None:
+        """Keep on disk when it was up: at each change, and now and then between."""
+        now, seldom = self._clock.monotonic(), self._settings.node.probe_seconds
+        is_due = self._noted_at is None or now - self._noted_at >= seldom
+        if is_news or is_due:
+            self._noted_at = now
+            self._write(lambda tx, zone: save_seen(tx, zone, self._node, moment))
+
+    def _write(self, action: Callable[[Tx, str], None]) -> None:
+        self._writer.do(lambda tx: action(tx, self._settings.zone))
 
 
 _LISTEN_AGAIN_SECONDS = 1.0
@@ -189,26 +218,33 @@ class NodeKeeper:
             self._fault(NodeState.UNREACHABLE, error)
 
     def _look(self) -> None:
+        looked_at, was_ready = self._expected.now(), self._health.is_ready()
         held = self._expected.held_gpus()
         facts = self._health.probe_when_due()
         if facts is not None:
             facts = with_others_use(facts, held | self._expected.held_gpus())
-        idle = self._work.idle()
+        # In this order: whoever works on after the listing is not a stray.
+        has_strays, idle = self._work.has_strays(), self._work.idle()
         listed = self.driver.list_ours(self._expected.cluster_id)
         observed = {facts.name: facts for facts in listed}
-        if self._health.answered(facts):
+        orphans = self._expected.orphans(observed, at_once=not was_ready)
+        is_clean = not orphans and not has_strays
+        if self._health.answered(facts, looked_at, is_clean=is_clean):
             self._cycle_wanted.set()
         for correction in self._expected.corrections(idle, observed):
             self._work.assign(correction)
         self._work.try_registry()
-        self._remove_orphans(observed)
+        self._remove(orphans)
+        if not was_ready and orphans:
+            # What was in the way is gone.
+            self._work.wake.set()
 
     def _fault(self, state: NodeState, error: DorabatchError) -> None:
         if not self._stopping.is_set():
             self._health.failed(state, error)
 
-    def _remove_orphans(self, observed: Mapping[str, ContainerFacts]) -> None:
-        for orphan in self._expected.orphans(observed):
+    def _remove(self, orphans: Sequence[Orphan]) -> None:
+        for orphan in orphans:
             log.warning("orphan", node=self.node, container=orphan.name, why=orphan.why)
             self._work.remove_orphan(orphan.name)
 

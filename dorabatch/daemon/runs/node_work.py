@@ -6,7 +6,7 @@ read under a lock, by the keeper's threads and by the workers. Decides nothing:
 """
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import datetime
@@ -32,8 +32,15 @@ from dorabatch.queue.states import State
 _WAIT_SECONDS_MIN = 0.05
 
 
+PastAttempts = Callable[[Collection[int]], Mapping[tuple[int, int], int]]
+"""The latest attempt of each (workload, replica) of these workloads on disk."""
+
+
 class ExpectedRuns:
-    """The containers of one node as the board has them."""
+    """The containers of one node as the board has them.
+
+    `past_attempts` tells of workloads that the board forgot, long after their end.
+    """
 
     def __init__(
         self,
@@ -42,9 +49,11 @@ class ExpectedRuns:
         requests: ContainerRequests,
         clock: Clock,
         settings: NodeSettings,
+        past_attempts: PastAttempts,
     ) -> None:
         self.node = node
         self._board = board
+        self._past_attempts = past_attempts
         self._requests = requests
         self._clock = clock
         self._settings = settings
@@ -54,6 +63,10 @@ class ExpectedRuns:
     def cluster_id(self) -> str:
         """Whose containers are looked for on the node."""
         return self._requests.identity.cluster_id
+
+    def now(self) -> datetime:
+        """This moment."""
+        return self._clock.now()
 
     def here(self) -> list[Container]:
         """Everything that holds something on the node."""
@@ -78,8 +91,13 @@ class ExpectedRuns:
         names = {c.container_id: self._requests.name_of(c) for c in some}
         return reconcile(some, observed, names, self._clock.now())
 
-    def orphans(self, observed: Mapping[str, ContainerFacts]) -> list[Orphan]:
-        """What was seen, belongs to nobody any more, and did so for long enough."""
+    def orphans(
+        self, observed: Mapping[str, ContainerFacts], *, at_once: bool = False
+    ) -> list[Orphan]:
+        """What was seen, belongs to nobody any more, and did so for long enough.
+
+        All of it `at_once` where the node is not used before it is gone.
+        """
         now = self._clock.now()
         current = frozenset(self._requests.name_of(one) for one in self.here())
         current |= {name for name, facts in observed.items() if self._is_held(facts)}
@@ -92,7 +110,7 @@ class ExpectedRuns:
             current_names=current,
             known_since=self._ownerless_since,
             now=now,
-            grace_seconds=self._settings.orphan_grace_seconds,
+            grace_seconds=0 if at_once else self._settings.orphan_grace_seconds,
         )
 
     def present_attempt(self, labels: Mapping[str, str]) -> ContainerId | None:
@@ -118,7 +136,7 @@ class ExpectedRuns:
     def _attempts_on_record(
         self, observed: Mapping[str, ContainerFacts]
     ) -> dict[tuple[int, int], int]:
-        known = {}
+        known, forgotten = {}, set()
         for facts in observed.values():
             identity = parse_identity(facts.labels)
             if identity is None:
@@ -126,7 +144,9 @@ class ExpectedRuns:
             found = self._on_record(identity.workload_id, identity.replica)
             if found is not None:
                 known[identity.workload_id, identity.replica] = found.attempt
-        return known
+            else:
+                forgotten.add(identity.workload_id)
+        return {**known, **self._past_attempts(forgotten)} if forgotten else known
 
     def _is_held(self, facts: ContainerFacts) -> bool:
         """Whether it is what an attempt holds now, be it by another node's name.
@@ -216,6 +236,12 @@ class NodeWork:
         with self._lock:
             busy = set(self._busy)
         return [one for one in self._expected.here() if one.container_id not in busy]
+
+    def has_strays(self) -> bool:
+        """Whether somebody works on a container that is not the node's any more."""
+        with self._lock:
+            busy = set(self._busy)
+        return any(self._expected.find(key) is None for key in busy)
 
     def remove_orphan(self, name: str) -> None:
         """Stop and remove a container whose attempt is over, at once."""

@@ -27,7 +27,7 @@ from dorabatch.daemon.state.registries import Registries
 from dorabatch.daemon.state.spec_units import spec_of
 from dorabatch.daemon.steps import Step, Steps
 from dorabatch.db import Tx, Writer
-from dorabatch.errors import DorabatchError, RegistrySilent
+from dorabatch.errors import ConflictError, DorabatchError, RegistrySilent
 from dorabatch.node.facts import Circumstances, ContainerFacts
 from dorabatch.queue import store
 from dorabatch.queue.board import Board
@@ -90,16 +90,24 @@ class StartRecords:
     refused_starts: RefusedStarts
     launch: LaunchSettings
 
-    def to_start(self, container_id: ContainerId) -> Container | None:
-        """A container that is PLACED or STARTING; None: it is not to be started."""
+    def to_start(self, container_id: ContainerId, node: str) -> Container | None:
+        """A container that is PLACED or STARTING there; None: it is not to be started.
+
+        It may have another place by now: it was ended without this node's word.
+        """
         container = self.board.containers[container_id]
         is_open = container.state in (State.PLACED, State.STARTING)
-        return container if is_open else None
+        is_here = container.hold is not None and container.hold.node == node
+        return container if is_open and is_here else None
 
-    def intend(self, container_id: ContainerId) -> Container | None:
-        """PLACED -> STARTING, once; None where it is not to be started any more."""
-        container = self.board.containers[container_id]
-        if container.state is not State.PLACED:
+    def intend(self, wanted: Container) -> Container | None:
+        """PLACED -> STARTING, once; None where it is not to be started any more.
+
+        Nor is another attempt than was looked at: that one may be elsewhere.
+        """
+        container = self.board.containers[wanted.container_id]
+        is_same = container.attempt == wanted.attempt
+        if container.state is not State.PLACED or not is_same:
             return None
         after = starting(container)
         self.writer.do(lambda tx: store.save_containers(tx, [(container, after)]))
@@ -224,9 +232,17 @@ class EndRecords:
         return after
 
     def gone(self, container: Container) -> None:
-        """Nothing is left of the attempt on its node: settled, and what follows."""
+        """Nothing is left of the attempt on its node: settled, and what follows.
+
+        Raises ConflictError for one that was ended without its node meanwhile.
+        """
         now = self.clock.now()
         current = self.present(container.container_id)
+        is_same = current.attempt == container.attempt
+        if not is_same or current.state is not State.STOPPING:
+            raise ConflictError(
+                f"attempt {container.attempt} was ended without its node meanwhile"
+            )
         self.writer.do(lambda tx: self.settlement.settle(tx, current, now))
 
     def _with_exit(

@@ -10,7 +10,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from dorabatch.daemon.state.node_view import (
+    ANSWERING,
+    NO_ANSWER,
     DeclaredNode,
+    Loss,
     NodeState,
     NodeView,
     Refusal,
@@ -96,12 +99,25 @@ class Fleet:
         """One node, or None."""
         return self._views.get(name)
 
-    def put(self, settings: DeclaredNode, facts: NodeFacts | None = None) -> None:
-        """Add a node, or take over its changed settings."""
+    def put(
+        self,
+        settings: DeclaredNode,
+        facts: NodeFacts | None = None,
+        *,
+        last_seen: datetime | None = None,
+        lost: Loss | None = None,
+    ) -> None:
+        """Add a node with what is known of it, or take over its changed settings."""
         with self._lock:
             known = self._views.get(settings.name)
             if known is None:
-                view = NodeView(settings=settings, facts=facts)
+                view = NodeView(
+                    settings=settings,
+                    facts=facts,
+                    last_seen=last_seen,
+                    lost=lost,
+                    state=NodeState.LOST if lost else NodeState.CONNECTING,
+                )
                 self._machines.tell(settings.name, facts)
             else:
                 view = replace(known, settings=settings)
@@ -115,8 +131,20 @@ class Fleet:
             self._machines.tell(name, None)
             self._revision += 1
 
-    def seen(self, name: str, now: datetime, facts: NodeFacts | None = None) -> bool:
-        """The node has answered; whether it became READY by this."""
+    def seen(
+        self,
+        name: str,
+        now: datetime,
+        facts: NodeFacts | None = None,
+        *,
+        looked_at: datetime | None = None,
+        is_clean: bool = True,
+    ) -> bool:
+        """The node has answered; whether it became READY by this.
+
+        One that was away takes nothing new while a look finds something left on it of
+        attempts that are over; after a loss, a look that began (`looked_at`) after it.
+        """
         with self._lock:
             view = self._views.get(name)
             if view is None:
@@ -124,31 +152,39 @@ class Fleet:
             news = facts or view.facts
             if news is not view.facts:
                 self._machines.tell(name, news)
-            state, reason = self._judged(name, news)
+            was_ready = view.state is NodeState.READY
+            why = _why_not_yet(view, news, looked_at, is_clean=is_clean or was_ready)
+            state, reason = self._judged(view, news, why)
             self._views[name] = replace(
                 view,
                 facts=news,
                 last_seen=now,
+                is_heard=True,
                 state=state,
                 reason=reason,
+                lost=view.lost if state is NodeState.LOST else None,
                 kept_out=self._kept_out(news),
             )
             if news is not view.facts:
                 self._revision += 1
-            is_ready = state is NodeState.READY
-            return is_ready and view.state is not NodeState.READY
+            return state is NodeState.READY and not was_ready
 
-    def _judged(self, name: str, facts: NodeFacts | None) -> tuple[NodeState, str]:
+    def _judged(
+        self, view: NodeView, facts: NodeFacts | None, why_not_yet: str
+    ) -> tuple[NodeState, str]:
         """How a node stands that has just answered."""
-        if facts is None:
-            return NodeState.CONNECTING, "not probed yet"
-        first = self._machines.first(name)
-        if first is None:
-            return NodeState.READY, gpu_trouble(facts)
-        return NodeState.ASIDE, (
-            f"the same machine as node {first[0]} ({first[1]} on both), so it takes "
-            f"nothing new; remove one of the two: dora delete node {name}"
-        )
+        if why_not_yet and view.lost is not None:
+            return NodeState.LOST, why_not_yet
+        first = self._machines.first(view.name)
+        if first is not None:
+            return NodeState.ASIDE, (
+                f"the same machine as node {first[0]} ({first[1]} on both), so it "
+                f"takes nothing new; remove one of the two: dora delete node "
+                f"{view.name}"
+            )
+        if why_not_yet or facts is None:
+            return NodeState.CONNECTING, why_not_yet
+        return NodeState.READY, gpu_trouble(facts)
 
     def _kept_out(self, facts: NodeFacts | None) -> frozenset[str]:
         if facts is None:
@@ -166,10 +202,48 @@ class Fleet:
             view = self._views.get(name)
             if view is None:
                 return False
-            is_news = (view.state, view.reason) != (state, reason)
+            kept = NodeState.LOST if view.lost else state
+            is_news = (view.state, view.reason) != (kept, reason)
             if is_news:
-                self._views[name] = replace(view, state=state, reason=reason)
-            return is_news and view.state is not state
+                self._views[name] = replace(
+                    view,
+                    state=kept,
+                    reason=reason,
+                    is_heard=False,
+                )
+            return is_news and view.state is not kept
+
+    def lose(self, name: str, by: str, now: datetime) -> bool:
+        """Keep a node that does not answer out of use; False: it answers.
+
+        Nothing is placed there and no look makes it READY until `lost` or `not_lost`
+        is called, which says how it ended.
+        """
+        with self._lock:
+            view = self._views.get(name)
+            if view is None or view.is_heard or view.state is NodeState.CONNECTING:
+                return False
+            loss = view.lost or Loss(by=by, at=now)
+            self._views[name] = replace(
+                view, state=NodeState.LOST, lost=replace(loss, settled_at=None)
+            )
+            return True
+
+    def lost(self, name: str, loss: Loss) -> None:
+        """Runs of the node were ended without its word, and it is on disk."""
+        with self._lock:
+            view = self._views.get(name)
+            if view is not None:
+                self._views[name] = replace(view, lost=loss)
+
+    def not_lost(self, before: NodeView) -> None:
+        """Nothing was ended after all: the node is as it stood before."""
+        with self._lock:
+            view = self._views.get(before.name)
+            if view is not None:
+                self._views[before.name] = replace(
+                    view, state=before.state, lost=before.lost
+                )
 
     def refuses(self, name: str, refusal: Refusal | None) -> None:
         """The node refuses starts, or takes them again."""
@@ -189,17 +263,19 @@ class Fleet:
                 self._views[name] = replace(view, refusal=refusal)
 
     def silent(self, now: datetime, patience: timedelta) -> list[str]:
-        """Mark READY nodes not heard of for too long; their names."""
+        """Mark nodes that answered and are not heard of for too long; their names."""
         late = []
         with self._lock:
             for name, view in self._views.items():
-                if view.state is not NodeState.READY or view.last_seen is None:
+                if view.state not in ANSWERING or view.last_seen is None:
                     continue
                 silence = now - view.last_seen
                 if silence > patience:
-                    reason = f"no answer for {silence.total_seconds():.0f} s"
                     self._views[name] = replace(
-                        view, state=NodeState.UNREACHABLE, reason=reason
+                        view,
+                        state=NodeState.UNREACHABLE,
+                        reason=NO_ANSWER,
+                        is_heard=False,
                     )
                     late.append(name)
         return late
@@ -212,3 +288,20 @@ class Fleet:
     def known_models(self) -> set[str]:
         """GPU models of all nodes, also of those that are away."""
         return {gpu.model for view in self.views() for gpu in view.all_gpus}
+
+
+def _why_not_yet(
+    view: NodeView,
+    facts: NodeFacts | None,
+    looked_at: datetime | None,
+    *,
+    is_clean: bool,
+) -> str:
+    """Why a node that answers may not be used yet; empty where it may."""
+    if facts is None:
+        return "not probed yet"
+    if not is_clean:
+        return "answers; what is left there of ended runs is being removed"
+    if view.lost is not None and not view.lost.counts(looked_at):
+        return "answers; looked at once more before it is used"
+    return ""

@@ -7,6 +7,7 @@ with that. Decides nothing.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from dorabatch.daemon.state.snapshot import Snapshot
 from dorabatch.daemon.state.wait_reason import WaitReason
@@ -18,7 +19,8 @@ class LastPlan:
     """The explanations of one cycle.
 
     `snapshot` is what it was planned on, `reserved` the words for each container that
-    has a place kept, `waits` why containers could not even ask for a place.
+    has a place kept, `waits` why containers could not even ask for a place; `silent`
+    since when nodes do not answer.
     """
 
     plan: Plan | None = None
@@ -27,6 +29,7 @@ class LastPlan:
     seconds: float = 0.0
     cycles: int = 0
     waits: Mapping[int, WaitReason] = field(default_factory=dict)
+    silent: Mapping[str, datetime] = field(default_factory=dict)
 
 
 class LatestPlan:

@@ -21,10 +21,13 @@ class NodeState(StrEnum):
     REFUSED = "REFUSED"
     QUARANTINED = "QUARANTINED"
     ASIDE = "ASIDE"
+    LOST = "LOST"
 
 
 ANSWERING = frozenset({NodeState.READY, NodeState.ASIDE})
 """States of a node that answers; one set aside takes nothing new all the same."""
+NO_ANSWER = "no answer"
+"""The reason of a node that is only silent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,12 +78,40 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """Runs of a node were ended without its word, by somebody or by its silence.
+
+    `settled_at` is None while that is being written: looks before it do not count.
+    """
+
+    by: str
+    at: datetime
+    settled_at: datetime | None = None
+
+    @property
+    def words(self) -> str:
+        """`lost since ... (by ...): ...`."""
+        return (
+            f"lost since {_minute(self.at)} (by {self.by}): in use again once it "
+            "answers and nothing is left there of the runs that were ended"
+        )
+
+    def counts(self, looked_at: datetime | None) -> bool:
+        """Whether a look that began then shows what is left of them."""
+        if looked_at is None or self.settled_at is None:
+            return False
+        return looked_at > self.settled_at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeView:
     """A node at one moment.
 
     `reason` is a sentence when it is not READY, or not all of its GPUs are there.
+    `last_seen` is when its dockerd was last known to be up, also by an earlier daemon.
     `refusal` is set while it is put aside because it refuses starts.
     `kept_out` are its GPUs that get nothing new: missing, or in use by others.
+    `is_heard`: it answered the latest look.
     """
 
     settings: DeclaredNode
@@ -90,6 +121,8 @@ class NodeView:
     last_seen: datetime | None = None
     refusal: Refusal | None = None
     kept_out: frozenset[str] = frozenset()
+    is_heard: bool = False
+    lost: Loss | None = None
 
     @property
     def is_ready(self) -> bool:
@@ -99,11 +132,22 @@ class NodeView:
         )
 
     @property
+    def silent_since(self) -> datetime | None:
+        """When it was last heard of, where it does not answer now."""
+        is_away = self.state not in ANSWERING | {NodeState.CONNECTING}
+        return self.last_seen if is_away and not self.is_heard else None
+
+    @property
     def told(self) -> tuple[NodeState, str]:
-        """(state, reason) as people are told."""
+        """(state, reason) as people are told: a loss and silence before all else."""
         if self.refusal is not None and self.state is NodeState.READY:
             return NodeState.QUARANTINED, self.refusal.words
-        return self.state, self.reason
+        parts = [self.lost.words] if self.lost is not None else []
+        if self.silent_since is not None:
+            parts.append(f"no answer since {_minute(self.silent_since)}")
+        if self.reason != NO_ANSWER or not parts:
+            parts.append(self.reason)
+        return self.state, "; ".join(filter(None, parts))
 
     @property
     def name(self) -> str:
@@ -114,6 +158,10 @@ class NodeView:
     def all_gpus(self) -> tuple[GpuFacts, ...]:
         """What it has when everything works: also what is missing now."""
         return self.facts.gpus + self.facts.missing_gpus if self.facts else ()
+
+
+def _minute(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
 def lasting_gpu(gpu: GpuFacts) -> GpuFacts:

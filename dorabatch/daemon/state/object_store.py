@@ -6,10 +6,11 @@ of an object is put into the history with who made it. Validates nothing.
 
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from dorabatch.daemon.state.node_view import Refusal
+from dorabatch.daemon.state.node_view import Loss, Refusal
 from dorabatch.db import Tx
 from dorabatch.fairshare.store.share_store import add_changes
 from dorabatch.fairshare.turn.changes import Change, document_key
@@ -131,11 +132,41 @@ def save_facts(tx: Tx, zone: str, name: str, facts: str, seen_at: datetime) -> N
         tx.connection.execute(insert(NODE_FACTS).values(row))
 
 
-def load_facts(connection: Connection, zone: str) -> dict[str, tuple[str, datetime]]:
-    """node name -> (facts as stored, when the node was seen)."""
+def save_seen(tx: Tx, zone: str, name: str, seen_at: datetime) -> None:
+    """Keep when a node was last known to be up."""
+    where = (NODE_FACTS.c.zone == zone, NODE_FACTS.c.name == name)
+    tx.connection.execute(update(NODE_FACTS).where(*where).values(seen_at=seen_at))
+
+
+def save_loss(tx: Tx, zone: str, name: str, loss: Loss | None) -> None:
+    """Keep that a node is lost, or with None that it is not any more."""
+    where = (NODE_FACTS.c.zone == zone, NODE_FACTS.c.name == name)
+    values = {
+        "lost_at": loss.at if loss else None,
+        "lost_by": loss.by if loss else None,
+    }
+    tx.connection.execute(update(NODE_FACTS).where(*where).values(values))
+
+
+class KnownNode(NamedTuple):
+    """What is stored of a node beside its document."""
+
+    facts: str
+    seen_at: datetime
+    lost: Loss | None = None
+
+
+def load_facts(connection: Connection, zone: str) -> dict[str, KnownNode]:
+    """What is known of each node that was ever seen, by name."""
     statement = select(NODE_FACTS).where(NODE_FACTS.c.zone == zone)
-    rows = connection.execute(statement)
-    return {row.name: (row.facts, row.seen_at) for row in rows}
+    found = {}
+    for row in connection.execute(statement):
+        lost = None
+        if row.lost_at is not None:
+            by, at = row.lost_by or "", row.lost_at
+            lost = Loss(by=by, at=at, settled_at=at)
+        found[row.name] = KnownNode(row.facts, row.seen_at, lost)
+    return found
 
 
 def forget_facts(tx: Tx, zone: str, name: str) -> None:

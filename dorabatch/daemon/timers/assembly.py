@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from dorabatch.daemon.cycle.queue_order import QueueOrder
+from dorabatch.daemon.runs.assembly import lost_runs_of
 from dorabatch.daemon.runs.node_keeper import Keepers
 from dorabatch.daemon.state.books import Books
 from dorabatch.daemon.state.effects import Effects
@@ -18,6 +19,7 @@ from dorabatch.daemon.timers.forecasts import Forecaster
 from dorabatch.daemon.timers.kept_forecasts import KeptForecasts
 from dorabatch.daemon.timers.lost_gpus import LostGpus
 from dorabatch.daemon.timers.mail_sender import MailSender
+from dorabatch.daemon.timers.silent_runs import SilentRuns
 from dorabatch.daemon.timers.time_limits import TimeLimits
 from dorabatch.daemon.views.expected_starts import ExpectedStarts
 
@@ -29,6 +31,7 @@ class Timers:
     credit_charges: CreditCharges
     credit_letters: CreditLetters
     time_limits: TimeLimits
+    silent_runs: SilentRuns
     forecaster: Forecaster
     mail_sender: MailSender
 
@@ -54,6 +57,13 @@ def timers_of(
             writer=effects.writer,
             clock=effects.clock,
             keepers=keepers,
+        ),
+        silent_runs=SilentRuns(
+            board=books.board,
+            fleet=books.fleet,
+            clock=effects.clock,
+            lost_runs=lost_runs_of(books, effects),
+            began=effects.clock.now(),
         ),
         forecaster=forecaster_of(books, effects, order, starts),
         mail_sender=mail_sender_of(books, effects),

@@ -6,6 +6,7 @@ Holds no rule; only this module of its wing takes the whole.
 from dataclasses import dataclass
 
 from dorabatch.daemon.cycle.queue_order import QueueOrder
+from dorabatch.daemon.runs.assembly import lost_runs_of
 from dorabatch.daemon.state.books import Books
 from dorabatch.daemon.state.credit_book import reset_rule
 from dorabatch.daemon.state.effects import Effects
@@ -25,6 +26,7 @@ from dorabatch.daemon.views.outlook import Outlook
 from dorabatch.daemon.views.report.gather import ReportReaders, Reports
 from dorabatch.daemon.views.report.report_sources import ReportSources
 from dorabatch.daemon.views.share_tree import ShareTreeView
+from dorabatch.daemon.views.silence import Silences
 from dorabatch.daemon.views.summary import WorkloadFinder
 from dorabatch.daemon.views.turn_columns import TurnColumns
 from dorabatch.daemon.views.turns import Turns
@@ -130,6 +132,11 @@ def _why(
         latest=latest,
         engine=effects.engine,
         fetches=effects.fetches,
+        silences=Silences(
+            latest=latest,
+            clock=effects.clock,
+            policy_of=lost_runs_of(books, effects).policy_of,
+        ),
     )
 
 

@@ -15,7 +15,7 @@ from dorabatch.daemon.views.cell_texts import (
     text_cell,
     time_cell,
 )
-from dorabatch.daemon.views.summary import trial_until, trial_words
+from dorabatch.daemon.views.summary import place_words, trial_until
 from dorabatch.daemon.views.table_layout import Cell, Row
 from dorabatch.queue.records import WHOLE_GPU_MILLI, Container, Workload
 from dorabatch.queue.states import State, state_code
@@ -25,11 +25,12 @@ def container_row(
     last: LastPlan, workload: Workload, container: Container, now: datetime
 ) -> Row:
     """One container (a replica) as a flat record."""
-    reason = container.reason or trial_words(container)
+    reason = place_words(last, container)
     if container.state is State.QUEUED:
         reason = waiting_reason(last, container).sentence
     hold = container.hold
     end = container.ended_at or now
+    silent = last.silent.get(hold.node) if hold and not container.outcome else None
     started = container.started_at
     return {
         "id": workload.workload_id,
@@ -50,6 +51,7 @@ def container_row(
         "cpu_milli": hold.cpu_milli if hold else None,
         "memory_mib": hold.memory_mib if hold else None,
         "reason": reason,
+        "silent_since": moment_field(silent),
         "exit_code": container.exit_code,
         "docker_id": container.docker_id,
         "started_at": moment_field(started),

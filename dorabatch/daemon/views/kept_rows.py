@@ -13,6 +13,7 @@ from dorabatch.daemon.cycle.waiting_reason import waiting_reason
 from dorabatch.daemon.state.last_plan import LastPlan
 from dorabatch.daemon.views.cell_texts import duration, run_seconds
 from dorabatch.daemon.views.sight import without
+from dorabatch.daemon.views.silence import silence
 from dorabatch.daemon.views.summary import summarize_containers
 from dorabatch.daemon.views.table_layout import Row, cells_of
 from dorabatch.daemon.views.workload_rows import (
@@ -32,8 +33,8 @@ class Listed:
     """A workload as a list shows it.
 
     `cells` are the texts of the usual columns. `waits` is the container whose reason
-    to wait is shown; `started_at` is set while the run time goes on; `hidden` are the
-    fields that whoever asks does not see.
+    to wait is shown; `started_at` is set while the run time goes on; `silence` says
+    which node does not answer; `hidden` are the fields that whoever asks does not see.
     """
 
     workload: Workload
@@ -42,6 +43,7 @@ class Listed:
     cells: tuple[str, ...]
     waits: Container | None
     started_at: datetime | None
+    silence: str = ""
     hidden: frozenset[str] = frozenset()
 
 
@@ -102,6 +104,7 @@ def make_listed(
         cells=cells_of(row, WORKLOAD_CELLS, WORKLOAD_COLUMNS),
         waits=waits,
         started_at=summary.started_at if workload.ended_at is None else None,
+        silence=silence(last, containers),
     )
 
 
@@ -119,6 +122,8 @@ def _is_of(kept: Listed, workload: Workload, containers: Sequence[Container]) ->
 
 
 def _waits_as(kept: Listed, last: LastPlan) -> bool:
+    if kept.silence != silence(last, kept.containers):
+        return False
     if kept.waits is None:
         return True
     row = kept.row

@@ -58,6 +58,9 @@ class NodeRows:
             "last_seen": moment_field(view.last_seen),
             "last_seen_seconds": _age(view.last_seen, self.clock.now()),
             "refuses_starts_since": moment_field(refusal.since if refusal else None),
+            "silent_since": moment_field(view.silent_since),
+            "lost_by": view.lost.by if view.lost else None,
+            "lost_at": moment_field(view.lost.at) if view.lost else None,
             "reason": reason,
         }
 

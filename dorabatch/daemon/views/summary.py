@@ -15,6 +15,7 @@ from dorabatch.daemon.rights import Caller
 from dorabatch.daemon.state.last_plan import LastPlan
 from dorabatch.daemon.state.wait_reason import WaitReason
 from dorabatch.daemon.views.sight import Sight
+from dorabatch.daemon.views.silence import NODE_SILENT, silence, silent_words
 from dorabatch.errors import NotFound
 from dorabatch.queue import store
 from dorabatch.queue.board import Board
@@ -90,11 +91,20 @@ def trial_words(container: Container) -> str:
     return f"on trial until {until:%H:%M:%S} UTC"
 
 
+def place_words(last: LastPlan, container: Container) -> str:
+    """Why a container that has a place stops, is on trial, or is not heard of."""
+    words = silent_words(last, container), container.reason or trial_words(container)
+    return "; ".join(one for one in words if one)
+
+
 def reason_of(last: LastPlan, summary: Summary) -> WaitReason:
-    """For a workload: why it waits, stops or has failed."""
+    """For a workload: why it waits, stops, is not heard of or has failed."""
     for container in summary.containers:
         if container.state is State.QUEUED and summary.state is State.QUEUED:
             return waiting_reason(last, container)
+    if silence(last, summary.containers):
+        first = next(one for one in summary.containers if silent_words(last, one))
+        return WaitReason(NODE_SILENT, place_words(last, first))
     for container in summary.containers:
         if container.reason and container.state is summary.state:
             code = str(container.outcome or container.state)

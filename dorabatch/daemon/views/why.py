@@ -21,10 +21,11 @@ from dorabatch.daemon.state.last_plan import LastPlan, LatestPlan
 from dorabatch.daemon.state.spec_units import spec_of
 from dorabatch.daemon.views.node_answers import NodeAnswers
 from dorabatch.daemon.views.outlook import Outlook, condition_lines
+from dorabatch.daemon.views.silence import NODE_SILENT, Silences, silence
 from dorabatch.daemon.views.summary import (
     WorkloadFinder,
+    place_words,
     summarize_containers,
-    trial_words,
     workload_label,
 )
 from dorabatch.daemon.views.table_layout import Row, lay_out
@@ -45,6 +46,7 @@ class Why:
     latest: LatestPlan
     engine: Engine
     fetches: ImageFetches
+    silences: Silences
 
     def record(self, workload: Workload) -> Row:
         """Everything that is known about a workload's place, as data."""
@@ -74,6 +76,9 @@ class Why:
             is_gated = first.container_id in last.waits
             if not is_gated and record["reason"] != LANE:
                 record["remedy"] = remedy
+        elif silence(last, containers):
+            record["reason"] = NODE_SILENT
+            record["sentence"] = self.silences.sentence(workload, containers)
         else:
             image = spec_of(workload).image.image
             reasons = [self._live_reason(c, image) for c in containers]
@@ -101,12 +106,13 @@ class Why:
         return text
 
     def _live_reason(self, container: Container, image: str) -> str:
+        last, hold = self.latest.last, container.hold
         is_to_start = container.state in (State.PLACED, State.STARTING)
-        if is_to_start and container.hold is not None:
-            fetching = self.fetches.words(container.hold.node, image)
+        if is_to_start and hold is not None and hold.node not in last.silent:
+            fetching = self.fetches.words(hold.node, image)
             if fetching:
                 return fetching
-        return container.reason or trial_words(container)
+        return place_words(last, container)
 
     def _containers(
         self, workload: Workload, containers: Sequence[Container]
@@ -136,6 +142,8 @@ class Why:
 
 def _headline(workload: Workload, record: Row) -> str:
     label, sentence = workload_label(workload), record["sentence"]
+    if record["reason"] == NODE_SILENT:
+        return f"{label}: {sentence}"
     if not record["waiting"]:
         return f"{label} is {record['state']}" + (f": {sentence}" if sentence else "")
     remedy = f". {record['remedy']}" if record["remedy"] else ""

@@ -14,6 +14,7 @@ from dorabatch.daemon.views.cell_texts import (
     text_cell,
     time_cell,
 )
+from dorabatch.daemon.views.silence import NODE_SILENT
 from dorabatch.daemon.views.summary import Summary, reason_of
 from dorabatch.daemon.views.table_layout import Cell, Row
 from dorabatch.placer.arrays.types import SHARE
@@ -84,8 +85,8 @@ def _gpu_text(row: Row) -> str:
 
 def _where(row: Row) -> str:
     if row["nodes"] and row["code"] == "R":
-        trial = f" ({row['reason']})" if row["reason_code"] == "Trial" else ""
-        return ",".join(row["nodes"]) + trial
+        is_said = row["reason_code"] in ("Trial", NODE_SILENT)
+        return ",".join(row["nodes"]) + (f" ({row['reason']})" if is_said else "")
     return f"({row['reason']})" if row["reason"] else ",".join(row["nodes"])
 
 

@@ -1,0 +1,241 @@
+"""Runs that are ended without their node's word, and what comes after that."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+from sqlalchemy import select
+
+from dorabatch.config import LaunchSettings
+from dorabatch.daemon.runs.assembly import lost_runs_of
+from dorabatch.daemon.runs.end_verdict import verdict_on_loss
+from dorabatch.daemon.runs.lost_runs import Declared, LostRuns
+from dorabatch.daemon.runs.settle import Settlement
+from dorabatch.daemon.runs.start_records import EndRecords
+from dorabatch.daemon.state.fleet import Fleet
+from dorabatch.daemon.state.node_view import Loss, NodeState, NodeView
+from dorabatch.db import Tx
+from dorabatch.errors import ConflictError
+from dorabatch.queue import transitions as to
+from dorabatch.queue.records import Container
+from dorabatch.queue.states import AfterStop, Outcome, State
+from dorabatch.queue.tables import RUNS
+from tests.makers import START, facts, hold, later, node_settings
+from tests.unit.daemon.conftest import Parts
+
+LOST = Declared(node="n1", by="root", words="node n1 was declared lost by root")
+
+
+def view(fleet: Fleet) -> NodeView:
+    """The node n1."""
+    found = fleet.get("n1")
+    assert found is not None
+    return found
+
+
+def silent(fleet: Fleet) -> Fleet:
+    """n1 was there and does not answer any more."""
+    fleet.put(node_settings("n1"))
+    fleet.seen("n1", START, facts())
+    fleet.fault("n1", NodeState.UNREACHABLE, "no route")
+    return fleet
+
+
+@pytest.fixture
+def site(parts: Parts) -> Parts:
+    """A daemon whose n1 does not answer."""
+    silent(parts.books.fleet)
+    return parts
+
+
+def losing(site: Parts) -> LostRuns:
+    return lost_runs_of(site.books, site.effects)
+
+
+def run(site: Parts, name: str = "a", **spec: object) -> Container:
+    """A workload's container that runs on n1."""
+    return site.run(site.container(site.submit(name, **spec).workload_id))
+
+
+def outcomes(site: Parts) -> list[tuple[int, str | None]]:
+    """(attempt, outcome) of every attempt on disk."""
+    with site.effects.engine.connect() as connection:
+        rows = connection.execute(select(RUNS.c.attempt, RUNS.c.outcome))
+        return [(row.attempt, row.outcome) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("state", "on_lost", "interrupted", "after"),
+    [
+        (State.RUNNING, "wait", "requeue", AfterStop.REQUEUE),
+        (State.RUNNING, "wait", "fail", AfterStop.FINISH),
+        (State.RUNNING, "requeue", "fail", AfterStop.REQUEUE),
+        (State.RUNNING, "fail", "requeue", AfterStop.FINISH),
+        (State.STARTING, "fail", "requeue", AfterStop.FINISH),
+        # Nothing of it was ever begun.
+        (State.PLACED, "fail", "fail", AfterStop.REQUEUE),
+    ],
+)
+def test_the_verdict_on_a_loss(
+    state: State, on_lost: str, interrupted: str, after: AfterStop
+) -> None:
+    one = Container(
+        container_id=1, workload_id=1, replica=1, state=state, rev=1, version=1,
+        attempt=1, queued_at=START,
+    )  # fmt: skip
+    launch = LaunchSettings(interrupted=interrupted)
+    found = verdict_on_loss(one, on_lost, "why", later(9), launch)
+    assert (found.after, found.outcome) == (after, Outcome.NODE_LOST)
+    assert found.reason == "why"
+    is_counted = after is AfterStop.REQUEUE and state is not State.PLACED
+    assert found.lost_requeues == is_counted
+
+
+@pytest.mark.parametrize(
+    ("state", "began", "after", "count"),
+    [
+        (State.RUNNING, START, AfterStop.FINISH, 5),
+        (State.STARTING, None, AfterStop.FINISH, 5),
+        (State.PLACED, None, AfterStop.REQUEUE, 5),
+        # What ran for a day says nothing against its job.
+        (State.RUNNING, START - timedelta(days=1), AfterStop.REQUEUE, 1),
+    ],
+)
+def test_what_was_lost_too_often_is_given_up(
+    state: State, began: datetime | None, after: AfterStop, count: int
+) -> None:
+    one = Container(
+        container_id=1, workload_id=1, replica=1, state=state, rev=1, version=1,
+        attempt=6, queued_at=START, started_at=began, lost_requeues=5,
+    )  # fmt: skip
+    found = verdict_on_loss(one, "requeue", "why", later(9), LaunchSettings())
+    assert (found.after, found.lost_requeues) == (after, count)
+    assert ("gave up" in found.reason) == (after is AfterStop.FINISH)
+
+
+@pytest.mark.parametrize(
+    ("stop", "state", "outcome"),
+    [
+        (
+            (AfterStop.FINISH, Outcome.CANCELLED, "cancelled"),
+            State.FINISHED,
+            "cancelled",
+        ),
+        ((AfterStop.FINISH, Outcome.DONE, ""), State.FINISHED, "done"),
+        ((AfterStop.REQUEUE, None, "makes way"), State.QUEUED, None),
+        ((AfterStop.RESTART, Outcome.DONE, "exit code 0"), State.QUEUED, "done"),
+    ],
+)
+def test_what_was_being_ended_ends_as_that(
+    site: Parts, stop: tuple[AfterStop, Outcome, str], state: State, outcome: str | None
+) -> None:
+    one = run(site)
+    site.change(one, lambda c: to.stopping(c, *stop))
+    assert losing(site).end(LOST) is not None
+    assert site.states(one.workload_id) == [state]
+    assert outcomes(site) == [(1, outcome)]
+
+
+def test_its_end_is_when_it_was_last_known(site: Parts) -> None:
+    site.clock.advance(-5)
+    one = run(site)
+    site.clock.advance(3600)
+    losing(site).end(LOST)
+    with site.effects.engine.connect() as connection:
+        (row,) = connection.execute(select(RUNS))
+    assert (row.started_at, row.ended_at) == (one.started_at, START)
+
+
+def test_it_is_ended_once(site: Parts) -> None:
+    one = run(site)
+    (before,) = losing(site).end(LOST) or ()
+    assert before.container_id == one.container_id
+    assert losing(site).end(LOST) == []
+    assert outcomes(site) == [(1, "node_lost")]
+
+
+def ends(site: Parts) -> EndRecords:
+    books, effects = site.books, site.effects
+    return EndRecords(
+        board=books.board,
+        writer=effects.writer,
+        clock=effects.clock,
+        settlement=Settlement(billing=books.billing, usage=books.usage),
+        launch=books.settings.launch,
+    )
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_who_still_ends_it_on_its_node_is_too_late(site: Parts, replaced: bool) -> None:
+    one = run(site)
+    stopped = site.change(
+        one, lambda c: to.stopping(c, AfterStop.REQUEUE, None, "makes way")
+    )
+    losing(site).end(LOST)
+    if replaced:
+        site.run(site.container(one.workload_id), replace(hold(), node="n2"))
+    with pytest.raises(ConflictError, match="without its node"):
+        ends(site).gone(stopped)
+    found = outcomes(site)
+    assert found == [(1, None), (2, None)][: 1 + replaced]
+    expected = State.RUNNING if replaced else State.QUEUED
+    assert site.states(one.workload_id) == [expected]
+
+
+def test_a_write_that_fails_leaves_all_as_it_was(site: Parts) -> None:
+    one = run(site)
+
+    def refuse(_tx: Tx, _ended: list[Container]) -> None:
+        raise ConflictError("as the test wants it")
+
+    with pytest.raises(ConflictError):
+        losing(site).end(replace(LOST, also=refuse))
+    assert site.states(one.workload_id) == [State.RUNNING]
+    assert view(site.books.fleet).state is NodeState.UNREACHABLE
+    assert view(site.books.fleet).lost is None
+    assert site.books.fleet.seen("n1", later(9), looked_at=later(8))
+
+
+def test_a_node_that_answers_is_left_alone(site: Parts) -> None:
+    one = run(site)
+    site.books.fleet.seen("n1", later(1))
+    assert losing(site).end(LOST) is None
+    assert losing(site).end(replace(LOST, node="n9")) is None
+    assert site.states(one.workload_id) == [State.RUNNING]
+    assert view(site.books.fleet).state is NodeState.READY
+
+
+def test_a_lost_node_is_used_after_a_clean_look_only() -> None:
+    fleet = silent(Fleet())
+    assert fleet.lose("n1", "root", later(10))
+    # While it is being written down no look counts.
+    assert not fleet.seen("n1", later(12), looked_at=later(11))
+    fleet.lost("n1", Loss(by="root", at=later(10), settled_at=later(13)))
+    assert not fleet.seen("n1", later(14), looked_at=later(12))
+    assert not fleet.seen("n1", later(15))
+    assert not fleet.seen("n1", later(16), looked_at=later(14), is_clean=False)
+    assert (view(fleet).state, view(fleet).silent_since) == (NodeState.LOST, None)
+    assert not fleet.fault("n1", NodeState.REFUSED, "who are you")
+    assert (view(fleet).state, view(fleet).silent_since) == (NodeState.LOST, later(16))
+    assert fleet.seen("n1", later(18), looked_at=later(17))
+    assert (view(fleet).state, view(fleet).lost) == (NodeState.READY, None)
+
+
+def test_whatever_was_away_is_clean_before_it_is_used() -> None:
+    fleet = silent(Fleet())
+    assert not fleet.seen("n1", later(1), is_clean=False)
+    assert view(fleet).state is NodeState.CONNECTING
+    assert fleet.seen("n1", later(2))
+    # What is in use stays so; what is left over there is removed in time.
+    assert not fleet.seen("n1", later(3), is_clean=False)
+    assert view(fleet).state is NodeState.READY
+
+
+def test_what_nobody_looked_at_cannot_be_lost() -> None:
+    fleet = Fleet()
+    fleet.put(node_settings("n1"), facts(), last_seen=START)
+    assert not fleet.lose("n1", "root", later(1))
+    assert not fleet.lose("n9", "root", later(1))
+    assert view(fleet).silent_since is None
+    fleet.fault("n1", NodeState.UNREACHABLE, "no route")
+    assert view(fleet).silent_since == START
