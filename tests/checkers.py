@@ -266,6 +266,8 @@ def made_up_results(
 
 INTERRUPTED = ("the node", "the container was removed")
 """How the reason of a run begins that its node is said to have ended."""
+DECLARED = " was declared lost by "
+"""What the reason of a run says whose node somebody declared lost."""
 
 
 def wrongly_blamed(
@@ -274,15 +276,16 @@ def wrongly_blamed(
 ) -> list[str]:
     """Lost to its node is only what dockerd or the machine ended, or somebody took.
 
-    Or what was refused: that never became a run. So what ended well is not done again;
-    results: see `made_up_results`.
+    Or what waited for a silent node for as long as its workload said, or was refused:
+    that never became a run. So what ended well is not done again; results: see
+    `made_up_results`.
     """
     return [
         f"attempt {attempt} of {workload}.{replica} is recorded lost ({run.reason}) "
         "and nobody but the job ended it"
         for workload, replica, attempt, run in results
         if run.outcome is Outcome.NODE_LOST
-        and run.reason.startswith(INTERRUPTED)
+        and (run.reason.startswith(INTERRUPTED) or DECLARED in run.reason)
         and (workload, replica, attempt) not in lost
     ]
 

@@ -44,6 +44,7 @@ def wish(world: World, name: str) -> WorkloadDocument:
         options["restart"] = "Always"
     if draw.random() < 0.5:
         options["restartable"] = draw.random() < 0.8
+    options["on_lost"] = draw.choice((*("wait",) * 7, "wait 60s", "requeue", "fail"))
     if draw.random() < 0.2:
         options["time"] = draw.choice(("20s", "60s"))
     if draw.random() < 0.15:

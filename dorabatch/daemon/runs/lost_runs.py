@@ -21,7 +21,7 @@ from dorabatch.daemon.state.node_view import Loss, NodeView
 from dorabatch.daemon.state.object_store import save_loss
 from dorabatch.daemon.state.spec_units import spec_of
 from dorabatch.db import Tx, Writer
-from dorabatch.errors import DorabatchError
+from dorabatch.errors import ConflictError, DorabatchError
 from dorabatch.queue import store
 from dorabatch.queue.records import Container, Workload
 from dorabatch.queue.states import HOLDING, AfterStop, State
@@ -83,24 +83,29 @@ class LostRuns:
 
         May be repeated: what was ended is not ended again.
         """
-        node = declared.node
+        node, now = declared.node, self.clock.now
         before = self.fleet.get(node)
-        if before is None or not self.fleet.lose(node, declared.by, self.clock.now()):
+        loss = self.fleet.lose(node, declared.by, now())
+        if before is None or loss is None:
             return None
-        loss = before.lost or Loss(by=declared.by, at=self.clock.now())
         try:
             ended = self.writer.do(lambda tx: self._write(tx, declared, before, loss))
         except (SQLAlchemyError, DorabatchError):
-            self.fleet.not_lost(before)
+            self.fleet.settle_loss(node, loss, now(), instead=before)
             raise
-        now = self.clock.now()
-        self.fleet.lost(node, Loss(by=loss.by, at=loss.at, settled_at=now))
+        self.fleet.settle_loss(node, loss, now())
         log.warning("node-lost", node=node, by=declared.by, runs=len(ended))
         return ended
 
     def _write(
         self, tx: Tx, declared: Declared, view: NodeView, loss: Loss
     ) -> list[Container]:
+        if not self.fleet.is_losing(declared.node, loss):
+            # Who came later does all of it, and waits for nobody.
+            raise ConflictError(
+                f"node {declared.node} was declared lost twice in one moment; look at "
+                "dnode list, and ask again if something is left there"
+            )
         zone, ended = self.settings.zone, []
         for one in store.running_in(tx, zone, HOLDING):
             workload = store.get_workload(tx, one.workload_id)

@@ -213,37 +213,41 @@ class Fleet:
                 )
             return is_news and view.state is not kept
 
-    def lose(self, name: str, by: str, now: datetime) -> bool:
-        """Keep a node that does not answer out of use; False: it answers.
+    def lose(self, name: str, by: str, now: datetime) -> Loss | None:
+        """Keep a node that does not answer out of use; None: it answers.
 
-        Nothing is placed there and no look makes it READY until `lost` or `not_lost`
-        is called, which says how it ended.
+        Nothing is placed there and no look makes it READY until `settle_loss` is given
+        what this returns, or somebody else's, who came later.
         """
         with self._lock:
             view = self._views.get(name)
             if view is None or view.is_heard or view.state is NodeState.CONNECTING:
-                return False
-            loss = view.lost or Loss(by=by, at=now)
-            self._views[name] = replace(
-                view, state=NodeState.LOST, lost=replace(loss, settled_at=None)
-            )
-            return True
+                return None
+            loss = replace(view.lost or Loss(by=by, at=now), settled_at=None)
+            self._views[name] = replace(view, state=NodeState.LOST, lost=loss)
+            return loss
 
-    def lost(self, name: str, loss: Loss) -> None:
-        """Runs of the node were ended without its word, and it is on disk."""
+    def is_losing(self, name: str, loss: Loss) -> bool:
+        """Whether the node is out of use for this loss, and nobody came later."""
+        view = self._views.get(name)
+        return view is not None and view.lost is loss
+
+    def settle_loss(
+        self, name: str, loss: Loss, now: datetime, instead: NodeView | None = None
+    ) -> None:
+        """What the loss ends is on disk; or nothing was ended, and it is as `instead`.
+
+        A node that was lost before stays so.
+        """
         with self._lock:
             view = self._views.get(name)
-            if view is not None:
-                self._views[name] = replace(view, lost=loss)
-
-    def not_lost(self, before: NodeView) -> None:
-        """Nothing was ended after all: the node is as it stood before."""
-        with self._lock:
-            view = self._views.get(before.name)
-            if view is not None:
-                self._views[before.name] = replace(
-                    view, state=before.state, lost=before.lost
-                )
+            if view is None or view.lost is not loss:
+                return
+            if instead is not None and instead.lost is None:
+                self._views[name] = replace(view, state=instead.state, lost=None)
+            else:
+                settled = replace(loss, settled_at=now)
+                self._views[name] = replace(view, lost=settled)
 
     def refuses(self, name: str, refusal: Refusal | None) -> None:
         """The node refuses starts, or takes them again."""

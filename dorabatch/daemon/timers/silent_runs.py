@@ -7,12 +7,14 @@ follows a loss.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from dorabatch import log
 from dorabatch.clock import Clock
 from dorabatch.daemon.runs.lost_runs import Declared, LostRuns
 from dorabatch.daemon.state.fleet import Fleet
 from dorabatch.daemon.state.node_view import NodeState, NodeView
+from dorabatch.errors import ConflictError
 from dorabatch.queue.board import Board
-from dorabatch.queue.records import Container, Workload
+from dorabatch.queue.records import Workload
 
 _BY = "dorad"
 _SILENT = (NodeState.UNREACHABLE, NodeState.LOST)
@@ -41,7 +43,7 @@ class SilentRuns:
             overdue = [
                 one.container_id
                 for one in self.board.on_node(view.name)
-                if self._is_over(one, self.board.workloads[one.workload_id], silence)
+                if self._is_over(self.board.workloads[one.workload_id], silence)
             ]
             if overdue:
                 ended += self._end(view, silence)
@@ -53,7 +55,7 @@ class SilentRuns:
             return None
         return self.clock.now() - max(view.last_seen or self.began, self.began)
 
-    def _is_over(self, _one: Container, workload: Workload, silence: timedelta) -> bool:
+    def _is_over(self, workload: Workload, silence: timedelta) -> bool:
         policy = self.lost_runs.policy_of(workload)
         seconds: float | None = policy.seconds
         if policy.action != "wait":
@@ -66,6 +68,11 @@ class SilentRuns:
             node=view.name,
             by=_BY,
             words=f"node {view.name} has not answered for {minutes:.0f} min",
-            is_meant=lambda one, of: self._is_over(one, of, silence),
+            is_meant=lambda _one, of: self._is_over(of, silence),
         )
-        return len(self.lost_runs.end(declared) or ())
+        try:
+            return len(self.lost_runs.end(declared) or ())
+        except ConflictError as error:
+            # Somebody changed one of them in the same moment: tried again.
+            log.detail("silent-runs-overtaken", node=view.name, error=error)
+            return 0

@@ -13,7 +13,7 @@ from dorabatch.daemon.runs.lost_runs import Declared, LostRuns
 from dorabatch.daemon.runs.settle import Settlement
 from dorabatch.daemon.runs.start_records import EndRecords
 from dorabatch.daemon.state.fleet import Fleet
-from dorabatch.daemon.state.node_view import Loss, NodeState, NodeView
+from dorabatch.daemon.state.node_view import NodeState, NodeView
 from dorabatch.db import Tx
 from dorabatch.errors import ConflictError
 from dorabatch.queue import transitions as to
@@ -196,6 +196,41 @@ def test_a_write_that_fails_leaves_all_as_it_was(site: Parts) -> None:
     assert site.books.fleet.seen("n1", later(9), looked_at=later(8))
 
 
+def test_of_two_at_once_the_later_one_does_it(site: Parts) -> None:
+    one, fleet = run(site), site.books.fleet
+    later_one = []
+
+    def also(_tx: Tx, ended: list[Container]) -> None:
+        later_one.append(len(ended))
+
+    first = fleet.lose("n1", "dorad", site.clock.now())
+    assert first is not None
+    second = fleet.lose("n1", "root", site.clock.now())
+    assert second is not None
+    assert second.by == "dorad"
+    assert not fleet.is_losing("n1", first)
+    # The first is over, and the node is out of use until the second is.
+    fleet.settle_loss("n1", first, later(1))
+    assert not fleet.seen("n1", later(5), looked_at=later(4))
+    fleet.fault("n1", NodeState.UNREACHABLE, "no route")
+    assert losing(site).end(replace(LOST, also=also)) is not None
+    assert later_one == [1]
+    assert site.states(one.workload_id) == [State.QUEUED]
+
+
+def test_a_failed_write_keeps_a_lost_node_lost(site: Parts) -> None:
+    fleet = site.books.fleet
+    losing(site).end(LOST)
+
+    def refuse(_tx: Tx, _ended: list[Container]) -> None:
+        raise ConflictError("as the test wants it")
+
+    with pytest.raises(ConflictError):
+        losing(site).end(replace(LOST, also=refuse))
+    assert view(fleet).state is NodeState.LOST
+    assert fleet.seen("n1", later(9), looked_at=later(8))
+
+
 def test_a_node_that_answers_is_left_alone(site: Parts) -> None:
     one = run(site)
     site.books.fleet.seen("n1", later(1))
@@ -207,10 +242,11 @@ def test_a_node_that_answers_is_left_alone(site: Parts) -> None:
 
 def test_a_lost_node_is_used_after_a_clean_look_only() -> None:
     fleet = silent(Fleet())
-    assert fleet.lose("n1", "root", later(10))
+    loss = fleet.lose("n1", "root", later(10))
+    assert loss is not None
     # While it is being written down no look counts.
     assert not fleet.seen("n1", later(12), looked_at=later(11))
-    fleet.lost("n1", Loss(by="root", at=later(10), settled_at=later(13)))
+    fleet.settle_loss("n1", loss, later(13))
     assert not fleet.seen("n1", later(14), looked_at=later(12))
     assert not fleet.seen("n1", later(15))
     assert not fleet.seen("n1", later(16), looked_at=later(14), is_clean=False)
