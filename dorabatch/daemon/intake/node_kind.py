@@ -137,12 +137,7 @@ class Nodes:
                 )
             except SQLAlchemyError:
                 if view is not None:
-                    self._fleet.put(
-                        view.settings,
-                        view.facts,
-                        last_seen=view.last_seen,
-                        lost=view.lost,
-                    )
+                    self._fleet.put_back(view)
                 raise
             self._keepers.drop(name)
             self._keepers.refusing.forget(name)

@@ -4,7 +4,8 @@ Stores what it is given and judges no spec; knows no keeper and no connection.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 from sqlalchemy import Engine
 
@@ -42,11 +43,13 @@ class StoredNodes:
 
     def all(self) -> Iterator[tuple[str, NodeSpec, KnownNode | None]]:
         """(name, spec, what is known when it was ever seen), oldest first."""
+        now = self.clock.now()
         with self.engine.connect() as connection:
             stored = list_objects(connection, _KIND, self.zone)
             known = load_facts(connection, self.zone)
         for one in sorted(stored, key=lambda one: one.created_at):
-            yield one.name, load_node_spec(one.spec), known.get(one.name)
+            past = known.get(one.name)
+            yield one.name, load_node_spec(one.spec), past and _until(past, now)
 
     def refusals(self) -> dict[str, Refusal]:
         """Node name -> its refusal, of those that refuse starts."""
@@ -89,6 +92,14 @@ class StoredNodes:
             and_then()
 
         self.writer.do(write)
+
+
+def _until(known: KnownNode, now: datetime) -> KnownNode:
+    """Nothing of it is later: the clock may have been set back before this daemon."""
+    lost = known.lost
+    if lost is not None:
+        lost = replace(lost, settled_at=min(lost.at, now))
+    return known._replace(seen_at=min(known.seen_at, now), lost=lost)
 
 
 def _check_empty(tx: Tx, zone: str, name: str) -> None:

@@ -124,6 +124,13 @@ class Fleet:
             self._views[settings.name] = view
             self._revision += 1
 
+    def put_back(self, view: NodeView) -> None:
+        """A node that was dropped is as it was."""
+        with self._lock:
+            self._views[view.name] = view
+            self._machines.tell(view.name, view.facts)
+            self._revision += 1
+
     def drop(self, name: str) -> None:
         """Forget a node."""
         with self._lock:

@@ -130,7 +130,6 @@ def _why(
         ),
         outlook=Outlook(turns=turns, starts=starts, dependencies=books.dependencies),
         latest=latest,
-        engine=effects.engine,
         fetches=effects.fetches,
         silences=Silences(
             latest=latest,

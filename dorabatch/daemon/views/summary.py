@@ -17,9 +17,9 @@ from dorabatch.daemon.state.wait_reason import WaitReason
 from dorabatch.daemon.views.sight import Sight
 from dorabatch.daemon.views.silence import NODE_SILENT, silence, silent_words
 from dorabatch.errors import NotFound
-from dorabatch.queue import store
+from dorabatch.queue import history, store
 from dorabatch.queue.board import Board
-from dorabatch.queue.records import Container, Workload, WorkloadId
+from dorabatch.queue.records import Container, Happening, Workload, WorkloadId
 from dorabatch.queue.states import (
     LIVE,
     Outcome,
@@ -163,6 +163,11 @@ class WorkloadFinder:
             return self.board.containers_of(workload.workload_id)
         found = self._ended(None, str(workload.workload_id))
         return [c for c in found if isinstance(c, Container) and not c.removed]
+
+    def events_of(self, workload: Workload) -> list[Happening]:
+        """What has happened to a workload."""
+        with self.engine.connect() as connection:
+            return history.events_of(connection, workload.workload_id)
 
     def latest(self, workload: Workload) -> Workload:
         """The workload as it is now, or as it was given where memory has it no more."""

@@ -6,8 +6,6 @@ Reads the latest plan, what is free now and the history; plans nothing itself.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Engine
-
 from dorabatch.daemon.cycle.lane_trials import LANE
 from dorabatch.daemon.cycle.plan_words import (
     EVENT_KIND,
@@ -29,7 +27,6 @@ from dorabatch.daemon.views.summary import (
     workload_label,
 )
 from dorabatch.daemon.views.table_layout import Row, lay_out
-from dorabatch.queue import history
 from dorabatch.queue.records import WHOLE_GPU_MILLI, Container, Workload
 from dorabatch.queue.states import State
 
@@ -44,7 +41,6 @@ class Why:
     answers: NodeAnswers
     outlook: Outlook
     latest: LatestPlan
-    engine: Engine
     fetches: ImageFetches
     silences: Silences
 
@@ -118,10 +114,8 @@ class Why:
         self, workload: Workload, containers: Sequence[Container]
     ) -> list[Row]:
         """Each container's place, with the terms of its present attempt's choice."""
-        with self.engine.connect() as connection:
-            events = history.events_of(connection, workload.workload_id)
         chosen, image = {}, spec_of(workload).image.image
-        for event in events:
+        for event in self.finder.events_of(workload):
             if event.kind == EVENT_KIND:
                 found = read_choice(event.text)
                 chosen[event.replica, found["attempt"]] = found

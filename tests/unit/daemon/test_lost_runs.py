@@ -7,20 +7,25 @@ import pytest
 from sqlalchemy import select
 
 from dorabatch.config import LaunchSettings
+from dorabatch.daemon.intake.stored_nodes import StoredNodes
 from dorabatch.daemon.runs.assembly import lost_runs_of
 from dorabatch.daemon.runs.end_verdict import verdict_on_loss
 from dorabatch.daemon.runs.lost_runs import Declared, LostRuns
 from dorabatch.daemon.runs.settle import Settlement
-from dorabatch.daemon.runs.start_records import EndRecords
+from dorabatch.daemon.runs.start_records import EndRecords, RefusedStarts, StartRecords
+from dorabatch.daemon.state.facts_json import facts_to_json
 from dorabatch.daemon.state.fleet import Fleet
-from dorabatch.daemon.state.node_view import NodeState, NodeView
+from dorabatch.daemon.state.node_view import Loss, NodeState, NodeView, Refusal
+from dorabatch.daemon.state.object_store import save_facts, save_loss
 from dorabatch.db import Tx
 from dorabatch.errors import ConflictError
 from dorabatch.queue import transitions as to
+from dorabatch.queue.history import events_of
 from dorabatch.queue.records import Container
 from dorabatch.queue.states import AfterStop, Outcome, State
 from dorabatch.queue.tables import RUNS
-from tests.makers import START, facts, hold, later, node_settings
+from dorabatch.resources.cluster import NodeSpec
+from tests.makers import START, ZONE, facts, gpus, hold, later, node_settings
 from tests.unit.daemon.conftest import Parts
 
 LOST = Declared(node="n1", by="root", words="node n1 was declared lost by root")
@@ -165,6 +170,25 @@ def ends(site: Parts) -> EndRecords:
     )
 
 
+def starts(site: Parts) -> StartRecords:
+    books, effects = site.books, site.effects
+    launch = books.settings.launch
+    return StartRecords(
+        board=books.board,
+        writer=effects.writer,
+        clock=effects.clock,
+        steps=effects.steps,
+        refused_starts=RefusedStarts(
+            registries=books.registries,
+            avoided=books.avoided,
+            nodes=site.keepers.refusing,
+            clock=effects.clock,
+            launch=launch,
+        ),
+        launch=launch,
+    )
+
+
 @pytest.mark.parametrize("replaced", [False, True])
 def test_who_still_ends_it_on_its_node_is_too_late(site: Parts, replaced: bool) -> None:
     one = run(site)
@@ -275,3 +299,123 @@ def test_what_nobody_looked_at_cannot_be_lost() -> None:
     assert view(fleet).silent_since is None
     fleet.fault("n1", NodeState.UNREACHABLE, "no route")
     assert view(fleet).silent_since == START
+
+
+def test_a_second_name_of_a_machine_is_clean_before_it_is_used() -> None:
+    fleet = Fleet()
+    for name in ("n1", "again"):
+        fleet.put(node_settings(name))
+        fleet.seen(name, START, facts())
+    fleet.seen("again", later(1), is_clean=False)
+    found = fleet.get("again")
+    assert found is not None
+    assert found.state is NodeState.ASIDE
+    fleet.drop("n1")
+    assert not fleet.seen("again", later(2), is_clean=False)
+    assert fleet.seen("again", later(3))
+
+
+def test_a_lost_node_that_is_a_machine_twice_is_put_aside_once_clean() -> None:
+    fleet = silent(Fleet())
+    fleet.put(node_settings("again"))
+    loss = fleet.lose("n1", "root", later(1))
+    assert loss is not None
+    fleet.settle_loss("n1", loss, later(2))
+    fleet.drop("n1")
+    fleet.seen("again", later(3), facts())
+    fleet.put(node_settings("n1"), facts(), lost=replace(loss, settled_at=later(2)))
+    assert not fleet.seen("n1", later(5), looked_at=later(4), is_clean=False)
+    assert view(fleet).state is NodeState.LOST
+    assert not fleet.seen("n1", later(7), looked_at=later(6))
+    assert (view(fleet).state, view(fleet).lost) == (NodeState.ASIDE, None)
+
+
+def test_a_loss_and_silence_are_told_before_all_else() -> None:
+    fleet = Fleet()
+    fleet.put(node_settings("n1"))
+    broken = facts(gpus=(), missing_gpus=gpus(4), gpu_error="NVML is broken")
+    fleet.seen("n1", START, broken)
+    refusal = Refusal(
+        since=START, reason="no runtime", tries=0, try_at=START, with_gpus=True
+    )
+    fleet.refuses("n1", refusal)
+    assert view(fleet).told == (NodeState.QUARANTINED, refusal.words)
+    fleet.silent(later(99), timedelta(seconds=12))
+    state, reason = view(fleet).told
+    assert state is NodeState.UNREACHABLE
+    assert reason == f"no answer since {START:%Y-%m-%d %H:%M} UTC"
+    loss = fleet.lose("n1", "root", later(100))
+    assert loss is not None
+    fleet.settle_loss("n1", loss, later(101))
+    state, reason = view(fleet).told
+    assert state is NodeState.LOST
+    assert reason.startswith("lost since ")
+    assert "(by root)" in reason
+    assert "; no answer since" in reason
+    # It is back, and refuses starts as before.
+    fleet.seen("n1", later(103), looked_at=later(102))
+    assert view(fleet).told == (NodeState.QUARANTINED, refusal.words)
+    assert view(fleet).reason == "4 of its 4 GPUs are missing: NVML is broken"
+
+
+def test_a_node_that_is_put_back_is_as_it_was() -> None:
+    fleet = silent(Fleet())
+    refusal = Refusal(since=START, reason="x", tries=0, try_at=START, with_gpus=True)
+    fleet.refuses("n1", refusal)
+    fleet.lose("n1", "root", later(1))
+    before = view(fleet)
+    fleet.drop("n1")
+    fleet.put_back(before)
+    assert view(fleet) is before
+    # It is the first of its machine again.
+    fleet.put(node_settings("again"))
+    assert not fleet.seen("again", later(2), facts())
+
+
+def test_a_clock_that_was_set_back_keeps_no_lost_node_out(site: Parts) -> None:
+    stored = StoredNodes(
+        zone=ZONE,
+        engine=site.effects.engine,
+        writer=site.effects.writer,
+        clock=site.clock,
+    )
+    stored.save("root", "n1", NodeSpec(endpoint="ssh://127.0.0.1:1"))
+
+    def write(tx: Tx) -> None:
+        save_facts(tx, ZONE, "n1", facts_to_json(facts()), later(9000))
+        save_loss(tx, ZONE, "n1", Loss(by="root", at=later(9500)))
+
+    site.effects.writer.do(write)
+    ((_, _, known),) = stored.all()
+    now = site.clock.now()
+    assert known is not None
+    assert known.seen_at == now
+    assert known.lost is not None
+    assert known.lost.at == later(9500)
+    assert known.lost.counts(now + timedelta(seconds=1))
+
+
+def test_who_fetched_an_image_for_a_lost_attempt_starts_no_other(site: Parts) -> None:
+    before = site.place(site.container(site.submit("a").workload_id))
+    records = starts(site)
+    assert records.to_start(before.container_id, "n1") == before
+    losing(site).end(LOST)
+    placed = site.place(site.container(before.workload_id), replace(hold(), node="n2"))
+    assert placed.attempt == before.attempt + 1
+    assert records.to_start(before.container_id, "n1") is None
+    assert records.intend(before) is None
+    assert site.states(before.workload_id) == [State.PLACED]
+    assert records.to_start(before.container_id, "n2") == placed
+    # It was never begun, so nothing counts.
+    assert placed.lost_requeues == 0
+
+
+def test_a_lost_run_is_counted_so_that_it_goes_first(site: Parts) -> None:
+    one = run(site, "b")
+    losing(site).end(LOST)
+    assert site.container(one.workload_id).lost_requeues == 1
+    with site.effects.engine.connect() as connection:
+        texts = [each.text for each in events_of(connection, one.workload_id)]
+    assert (
+        f"{LOST.words}; queued again, 1 of at most 5 times for lost attempts" in texts
+    )
