@@ -241,12 +241,21 @@ class Node:
     def _is_booting(self) -> bool:
         return machine.is_running(self._directory, str(self.folder))
 
+    @property
+    def _card(self) -> str:
+        """The address of its network card: another boot has no other card.
+
+        Else who knows the old one would reach the node again after a while only.
+        """
+        parts = (int(part) for part in self.address.split("."))
+        return "02:00:" + ":".join(f"{part:02x}" for part in parts)
+
     def _plug_in(self) -> None:
         pid = str(self.init_pid)
         machine.delete_link(self._link)
         machine.run(
             *("ip", "link", "add", self._link, "type", "veth"),
-            *("peer", "name", "eth0", "netns", pid),
+            *("peer", "name", "eth0", "address", self._card, "netns", pid),
         )
         machine.run("ip", "link", "set", self._link, "master", self._instance.bridge)
         machine.run("ip", "link", "set", self._link, "up")
