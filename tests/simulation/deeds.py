@@ -211,6 +211,7 @@ def node_is_lost(world: World) -> None:
         attempt = (int(one.workload_id), one.replica, one.attempt)
         world.lost.setdefault(attempt, set()).add("silent")
     if world.random.random() < 0.5:
+        world.lose(node, {1, 3, *CODES_OF_A_STOP}, "reboot")
         node.reboot()
     lost = world.parts.intake.lost_nodes
     lost.declare(world.caller(ROOT), node.name)

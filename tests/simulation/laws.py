@@ -49,7 +49,12 @@ class Laws:
         disk = self.on_disk()
         used = {one.name for one in world.books.fleet.views() if not one.lost}
         there = checkers.not_given_up(world.attempts(), disk.containers, used)
-        kept = checkers.not_given_up(world.containers(), disk.containers, used)
+        every = world.containers()
+        kept = checkers.not_given_up(every, disk.containers, used)
+        for node, attempts in every.items():
+            for one in set(attempts) - set(kept[node]):
+                # Given up without its node's word: nobody hears of its end.
+                world.lost.setdefault(one, set()).add("silent")
         has = {name: node.facts for name, node in world.nodes.items()}
         board = world.books.board
         found = [
@@ -121,6 +126,9 @@ class Laws:
             for one, code in world.exits.items()
             if history_checkers.UNHEARD.isdisjoint(world.lost.get(one, ()))
         }
+        silent = {r[:3] for r in results if history_checkers.is_of_silence(r[3].reason)}
+        seen = {one: code for one, code in seen.items() if one not in silent}
+        nonces = {k: said for k, said in world.nonces().items() if k not in silent}
         endless = {
             int(key)
             for key, one in disk.workloads.items()
@@ -137,7 +145,7 @@ class Laws:
             *history_checkers.done_again(results, seen, endless | world.rewritten),
             *history_checkers.given_up(disk.containers),
             *history_checkers.ended_unasked(disk.containers, asked),
-            *history_checkers.lost_logs(world.nonces(), world.kept_logs()),
+            *history_checkers.lost_logs(nonces, world.kept_logs()),
             *self._of_last_charges(disk),
             *self._of_use(),
         ]

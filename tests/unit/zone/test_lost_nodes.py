@@ -84,7 +84,7 @@ def test_a_lost_node_lets_go_of_everything(zone: Zone) -> None:
     assert rows["cancelled"]["code"] == "CA"
     assert attempts(zone, "usual") == [("n1", "node_lost"), ("n3", None)]
     assert f"node n1 was declared lost by {ME}" in rows["given_up"]["reason"]
-    assert zone.world.broken_chain() == []
+    assert zone.world.laws.of_chain() == []
 
     # Again: nothing is left to end. Then it may go.
     assert zone.json("dnode", "lost", "n1", "--yes")["runs"] == []
