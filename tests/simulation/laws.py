@@ -70,7 +70,7 @@ class Laws:
             *(
                 f"node {n} has no keeper"
                 for n in world.nodes
-                if not world.has_keeper(n)
+                if world.books.fleet.get(n) and not world.has_keeper(n)
             ),
             *world.misdeeds,
         ]
