@@ -1,0 +1,1 @@
+"""A busy real cluster under random faults, and a judge of what comes of it."""
