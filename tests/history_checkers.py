@@ -73,7 +73,7 @@ def wrong_causes(
 ) -> list[str]:
     """Who is said to have ended an attempt did; lost[attempt]: who may have.
 
-    What is lost for another reason was refused, or its start was: it never ran.
+    What is lost for another reason was refused a start, whatever came of that.
     """
     broken = []
     for workload, replica, attempt, run in results:
@@ -83,8 +83,7 @@ def wrong_causes(
             continue
         cause = CAUSES.get(run.reason.partition("; gave up")[0])
         known = lost.get((workload, replica, attempt), ())
-        has_run = cause is None and run.started_at is not None
-        if has_run or (cause is not None and cause not in known):
+        if cause is not None and cause not in known:
             broken.append(
                 f"attempt {attempt} of {workload}.{replica} is lost because "
                 f"{run.reason}; it was {sorted(known)}"

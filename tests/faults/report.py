@@ -43,8 +43,8 @@ lost on a node that the fault did not touch |
 _LIMITS = """\
 A process that ends with a code other than 0 just as its node or its Docker goes down
 may be run again, since it may have ended so because of that; this counts as right. One
-that ended with 0 may not. A node that was put aside for refusing starts stays so until a
-start there succeeds or `dnode uncordon`: where no job came by, it counts as not ready.
+that ended with 0 may not. A node that was put aside for refusing starts stays so until
+a start there succeeds or `dnode uncordon`: where no job comes by, it is not ready.
 
 ## What this leaves out
 

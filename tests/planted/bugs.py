@@ -223,7 +223,7 @@ BUGS: tuple[Bug, ...] = (
         file=f"{STATE}/charging.py",
         old="        if decisive.covers(need):\n",
         new="        if decisive.covers(0):\n",
-        by=PAID,
+        by=(tests_of("tests/unit/daemon/test_preemption.py"), *PAID),
     ),
     Bug(
         name="a stopped trial is charged",

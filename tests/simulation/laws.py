@@ -40,7 +40,7 @@ class Laws:
         number = self._changes.number()
         if self._seen is None or self._seen[0] != number:
             with self._world.effects.engine.connect() as connection:
-                self._seen = number, read(connection)
+                self._seen = number, read(connection, self._world.settings.zone)
         return self._seen[1]
 
     def broken(self) -> list[str]:

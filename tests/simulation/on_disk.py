@@ -18,7 +18,6 @@ from dorabatch.queue import history, store
 from dorabatch.queue.records import Container, Run, Workload, WorkloadId
 from dorabatch.queue.states import State
 from dorabatch.queue.tables import EVENTS
-from tests.makers import ZONE
 
 _ALL = 1 << 40
 HISTORY = (
@@ -52,10 +51,10 @@ class OnDisk:
     placings: list[tuple[int, str]]
 
 
-def read(connection: Connection) -> OnDisk:
-    """All of it."""
-    found = [*store.load_ended(connection, ZONE, _ALL)]
-    found += store.load_live(connection, ZONE)
+def read(connection: Connection, zone: str) -> OnDisk:
+    """All of it, of one zone where it is a zone's."""
+    found = [*store.load_ended(connection, zone, _ALL)]
+    found += store.load_live(connection, zone)
     containers = [one for one in found if isinstance(one, Container)]
     containers.sort(key=lambda one: one.container_id)
     keys = [one.container_id for one in containers]

@@ -52,6 +52,7 @@ def test_steps_are_counted_and_small_ones_are_not(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logging.getLogger("dorabatch"), "propagate", True)
+    caplog.set_level(logging.WARNING, logger="dorabatch")
     clock, steps = FakeClock(START), ClockSteps()
     for lead in (0.0, 0.4, 3600.2, 3600.3, -7200.0, -7200.0):
         clock.lead = lead

@@ -7,8 +7,8 @@ import pytest
 
 from dorabatch.config import NodeSettings
 from dorabatch.node.facts import NodeFacts
-from dorabatch.node.fake import FakeNode
 from tests.makers import RTX, V100, facts, gpus
+from tests.simulation.machines import Machine
 from tests.unit.daemon.test_api import Api
 from tests.unit.zone.conftest import Zone, job
 
@@ -227,7 +227,7 @@ def test_a_node_takes_what_it_allows(zone: Zone) -> None:
 def test_a_node_that_is_added_becomes_ready(zone: Zone) -> None:
     has = facts(hostname="n5", gpus=(*gpus(3, V100), *gpus(1, RTX, "R")))
     world = zone.world
-    world.nodes["n5"] = FakeNode("n5", now=world.clock.now, facts=has)
+    world.nodes["n5"] = Machine("n5", world.clock, has)
     assert "created" in zone.apply(node("n5"))
     (row,) = (row for row in zone.json("dnode", "list") if row["name"] == "n5")
     assert row["state"] == "CONNECTING"

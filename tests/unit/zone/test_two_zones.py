@@ -28,7 +28,7 @@ def zones(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Zone]]:
         first = World(1, folder, credits=yaml.safe_dump(USER))
         monkeypatch.setattr(worlds, "ZONE", TEST)
         # The first world has already made what both of them remember states in.
-        monkeypatch.setattr(worlds, "_HISTORY", ())
+        monkeypatch.setattr(worlds, "HISTORY", ())
         second = World(2, folder, credits="")
         with served(first, folder / "a") as rov, served(second, folder / "b") as test:
             yield {ROV: rov, TEST: test}
