@@ -58,4 +58,6 @@ def test_steps_are_counted_and_small_ones_are_not(
         clock.lead = lead
         steps.look(clock)
     assert (steps.count, steps.lead) == (2, -7200.0)
-    assert [one.message for one in caplog.records].count("clock-step") == 2
+    told = [one for one in caplog.records if one.getMessage() == "clock-step"]
+    # Several handlers may show the same record.
+    assert len({id(one) for one in told}) == 2
