@@ -156,6 +156,25 @@ def test_nothing_stays_of_an_action_that_fails_by_itself(
     assert writer.failed is None
 
 
+def test_nobody_hears_of_what_the_commit_itself_refused(
+    writer: Writer, engine: Engine, commits: Commits
+) -> None:
+    def owed(tx: Tx) -> None:
+        tx.connection.execute(
+            text(
+                "CREATE TABLE c (n INTEGER REFERENCES t DEFERRABLE INITIALLY DEFERRED)"
+            )
+        )
+        tx.connection.execute(text("INSERT INTO c VALUES (99)"))
+        tx.note(99)
+
+    with pytest.raises(IntegrityError):
+        writer.do(owed)
+    writer.do(put(1))
+    assert stored(engine) == {1}
+    assert commits.seen == [[1]]
+
+
 def test_a_refusing_guard_stops_the_writer(
     writer: Writer, engine: Engine, commits: Commits
 ) -> None:
