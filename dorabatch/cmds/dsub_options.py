@@ -72,7 +72,7 @@ DSUB = Command(
         "The command line wins over the environment, and the environment over #DSUB"
         " lines. An option that may be repeated replaces the whole list, except --env,"
         " which adds variables to those already named.\n"
-        "dsub keeps trying for a few seconds when the daemon is being restarted, and a"
-        " submission is never made twice by that."
+        "dsub keeps trying for half a minute when the daemon is busy or restarted,"
+        " and a submission is never made twice by that."
     ),
 )

@@ -64,7 +64,6 @@ _STATUS = (
 )
 _HUNG_UP = 499
 """Nobody is there to read it; for the log alone."""
-"""After these the rest of the request is not waited for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

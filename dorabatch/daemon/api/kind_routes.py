@@ -225,8 +225,8 @@ def _found(kind: KindEntry, call: Call, named: Named, verb: Verb) -> Row:
             raise
         raise _none_to(verb, kind, call, named) from None
     where = _place(call, kind.belongs(record))
-    is_shown = may_list(caller, kind.name, where) or may(caller, verb, kind.name, where)
-    if not is_open and not is_shown:
+    is_known = is_open or may_list(caller, kind.name, where)
+    if not is_known and not may(caller, verb, kind.name, where):
         raise _none_to(verb, kind, call, named)
     require(caller, verb, kind.name, where, f"{kind.name.lower()} {named.name!r}")
     return kind.shown(caller, record)
